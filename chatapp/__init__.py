@@ -1,0 +1,1 @@
+"""The face of Hone: command line, chat and engine."""

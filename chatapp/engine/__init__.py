@@ -1,0 +1,1 @@
+"""Talks to llama.cpp. A leaf: knows nothing of Textual, storage or trainer."""
