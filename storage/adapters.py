@@ -1,0 +1,212 @@
+"""Adapters: the versions of the model that judgments made. At most one is live for each base model."""
+
+from __future__ import annotations
+
+import builtins
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from storage import paths
+from storage.errors import NotFound, StorageError
+from storage.ids import now
+
+if TYPE_CHECKING:
+    from storage.store import Store
+
+GGUF = "adapter.gguf"
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """One version. `path` is relative to the home's adapters folder; `files` maps names to sha256."""
+
+    id: str
+    number: int
+    model_hash: str
+    parent_id: str | None
+    run_id: str | None
+    state: str
+    verdict: str
+    report: dict[str, Any]
+    provisional: bool
+    path: str
+    files: dict[str, str]
+    created_at: str
+
+    @property
+    def name(self) -> str:
+        return f"v{self.number}"
+
+
+def _adapter(row: Mapping[str, Any]) -> Adapter:
+    return Adapter(
+        **{
+            **row,
+            "report": json.loads(row["report"]),
+            "files": json.loads(row["files"]),
+            "provisional": bool(row["provisional"]),
+        }
+    )
+
+
+class Adapters:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def register(
+        self,
+        id: str,
+        *,
+        model_hash: str,
+        files: Mapping[str, str],
+        run_id: str | None = None,
+        parent_id: str | None = None,
+        path: str | None = None,
+        state: str = "candidate",
+        verdict: str = "",
+        report: Mapping[str, Any] | None = None,
+        provisional: bool = False,
+    ) -> Adapter:
+        """Add a version whose files are in place already: the row comes last."""
+        with self._store.write() as db:
+            db.execute(
+                "INSERT INTO adapters(id, number, model_hash, parent_id, run_id, state, verdict, report, provisional, "
+                "path, files, created_at) VALUES (?, (SELECT coalesce(max(number), 0) + 1 FROM adapters "
+                "WHERE model_hash = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    id,
+                    model_hash,
+                    model_hash,
+                    parent_id,
+                    run_id,
+                    state,
+                    verdict,
+                    json.dumps(dict(report or {}), sort_keys=True),
+                    int(provisional),
+                    path or id,
+                    json.dumps(dict(files), sort_keys=True),
+                    now(),
+                ],
+            )
+        return self.get(id)
+
+    def get(self, name: str, model_hash: str | None = None) -> Adapter:
+        """By id, unique beginning of an id, or version ("v3"; of model_hash where several models have one)."""
+        sql, parameters = "SELECT * FROM adapters WHERE id = ?", [name]
+        rows = self._store.rows(sql, parameters)
+        if not rows and name[:1] in "vV" and name[1:].isdigit():
+            rows = self._store.rows("SELECT * FROM adapters WHERE number = ?", [int(name[1:])])
+            if model_hash is not None:
+                rows = [row for row in rows if row["model_hash"] == model_hash]
+        if not rows and len(name) >= 4:
+            rows = self._store.rows("SELECT * FROM adapters WHERE substr(id, 1, ?) = ?", [len(name), name])
+        if not rows:
+            raise NotFound(f"there is no adapter {name!r}; `hone adapters list` shows those there are")
+        if len(rows) > 1:
+            raise NotFound(f"{name!r} fits {len(rows)} adapters: write more of the id")
+        return _adapter(rows[0])
+
+    def list(self, model_hash: str | None = None) -> list[Adapter]:
+        """The oldest first."""
+        rows = self._store.rows(
+            "SELECT * FROM adapters WHERE ? IS NULL OR model_hash = ? ORDER BY created_at", [model_hash, model_hash]
+        )
+        return [_adapter(row) for row in rows]
+
+    def live(self, model_hash: str) -> Adapter | None:
+        """The one that answers now; None is the base itself."""
+        row = self._store.row("SELECT * FROM adapters WHERE model_hash = ? AND state = 'live'", [model_hash])
+        return _adapter(row) if row else None
+
+    def update(
+        self,
+        id: str,
+        *,
+        state: str | None = None,
+        verdict: str | None = None,
+        report: Mapping[str, Any] | None = None,
+        provisional: bool | None = None,
+    ) -> None:
+        """Change what is known of a version that is not live yet."""
+        values = {
+            "state": state,
+            "verdict": verdict,
+            "report": None if report is None else json.dumps(dict(report), sort_keys=True),
+            "provisional": None if provisional is None else int(provisional),
+        }
+        changes = {name: value for name, value in values.items() if value is not None}
+        with self._store.write() as db:
+            for name, value in changes.items():
+                db.execute(f"UPDATE adapters SET {name} = ? WHERE id = ?", [value, id])
+
+    def reject(self, id: str, verdict: str, report: Mapping[str, Any] | None = None) -> None:
+        """Keep it, out of service."""
+        self.update(id, state="rejected", verdict=verdict, report=report)
+
+    def promote(self, id: str, expected_live_id: str | None) -> bool:
+        """Make it live if the live one is still the expected one (None: the base). False: somebody changed it."""
+        with self._store.write():
+            adapter = self.get(id)
+            live = self.live(adapter.model_hash)
+            if (live.id if live else None) != expected_live_id:
+                return False
+            self._make_live(adapter, live)
+        return True
+
+    def use(self, id: str | None, model_hash: str) -> Adapter | None:
+        """Make a version (None: the base) live by hand. Automatic promotion pauses until there are new judgments."""
+        with self._store.write():
+            adapter = self.get(id, model_hash) if id is not None else None
+            if adapter is not None and adapter.model_hash != model_hash:
+                raise StorageError(
+                    f"{adapter.name} was trained for another model ({adapter.model_hash[:12]}); "
+                    "`hone adapters list` shows those of this one"
+                )
+            if adapter is not None and not self.gguf(adapter).exists():
+                raise StorageError(f"the files of {adapter.name} are gone from {self.dir(adapter)}")
+            live = self.live(model_hash)
+            if (live.id if live else None) != (adapter.id if adapter else None):
+                self._make_live(adapter, live)
+            self._pause(model_hash)
+        return adapter
+
+    def rollback(self, model_hash: str) -> Adapter | None:
+        """Go back to what was live before the live one; returns it (None: the base)."""
+        with self._store.write():
+            live = self.live(model_hash)
+            if live is None:
+                raise StorageError("the base model itself is in use: there is nothing to roll back")
+            return self.use(live.parent_id, model_hash)
+
+    def promotion_paused(self, model_hash: str) -> bool:
+        """True after a rollback or choice by hand, until one more judgment was recorded."""
+        paused = self._store.meta_get(f"promotion_paused:{model_hash}")
+        if paused is None:
+            return False
+        return int(self._newest_judgment()) <= int(paused)
+
+    def dir(self, adapter: Adapter) -> Path:
+        return paths.adapter_dir(self._store.home, adapter.path)
+
+    def gguf(self, adapter: Adapter) -> Path:
+        return self.dir(adapter) / GGUF
+
+    def versions(self, model_hash: str) -> builtins.list[Adapter]:
+        return [a for a in self.list(model_hash) if a.state != "rejected"]
+
+    def _make_live(self, adapter: Adapter | None, live: Adapter | None) -> None:
+        if live is not None:
+            self.update(live.id, state="retired")
+        if adapter is not None:
+            self.update(adapter.id, state="live")
+
+    def _pause(self, model_hash: str) -> None:
+        self._store.meta_set(f"promotion_paused:{model_hash}", str(self._newest_judgment()))
+
+    def _newest_judgment(self) -> int:
+        return int(
+            self._store.value("SELECT coalesce(max(seq), 0) FROM judgments WHERE source IN ('chat', 'judge')") or 0
+        )

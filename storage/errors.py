@@ -1,0 +1,58 @@
+"""What can go wrong with the user's data. Each text says what, with which value, and what to do next."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+
+class StorageError(RuntimeError):
+    """Base of all errors of this package."""
+
+
+class HomeError(StorageError, OSError):
+    """The home folder cannot be made, read or written."""
+
+
+class DiskFull(StorageError, OSError):
+    """Nothing more can be written; what was acknowledged before is safe."""
+
+
+class DatabaseTooNew(StorageError):
+    """A newer Hone has migrated this file."""
+
+
+class DatabaseCorrupt(StorageError):
+    """The file is not a database, or is damaged. It is left as it is."""
+
+
+class NotFound(StorageError, KeyError):
+    """No such row; the text names the id."""
+
+    def __str__(self) -> str:  # KeyError would show the repr
+        return str(self.args[0])
+
+
+class InvalidJudgment(StorageError, ValueError):
+    """A judgment that contradicts itself or names answers that are not this prompt's."""
+
+
+class RecordError(StorageError, ValueError):
+    """A line of an exchange file that cannot be used."""
+
+
+def translate(error: sqlite3.Error, path: Path) -> StorageError:
+    """The StorageError that says what a sqlite3 error means to a person."""
+    text = str(error)
+    if "disk is full" in text or "disk I/O error" in text:
+        return DiskFull(f"cannot write {path}: {text}. Free some space and try again; everything saved before is safe.")
+    if "readonly" in text or "unable to open" in text:
+        return HomeError(f"cannot write {path}: {text}. Check the permissions of the folder, or choose another --home.")
+    if "locked" in text or "busy" in text:
+        return StorageError(f"{path} was busy for too long: another program is writing to it. Try again in a moment.")
+    if isinstance(error, sqlite3.DatabaseError) and ("malformed" in text or "not a database" in text):
+        return DatabaseCorrupt(
+            f"{path} is damaged or is not a Hone database ({text}). It was left untouched. Move it away to start "
+            f"afresh, or point --home to another folder; `sqlite3 {path.name} .recover` can save what is readable."
+        )
+    return StorageError(f"{path}: {text}")

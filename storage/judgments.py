@@ -1,0 +1,322 @@
+"""Judgments: recorded once, never changed. Undo retracts, an edit supersedes; both can be looked up for ever."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from storage.errors import InvalidJudgment, NotFound
+from storage.ids import new_id, now
+from storage.preferences import Derived, Item, Judgment, derive
+from storage.threads import Message
+
+if TYPE_CHECKING:
+    from storage.store import Store
+
+KINDS = ("ranking", "pick", "all_bad", "thumb", "rating", "correction", "flag", "note", "duel")
+#: kinds that a training run can learn from
+LEARNABLE = ("ranking", "pick", "all_bad", "thumb", "rating", "correction")
+OWN_SOURCES = ("chat", "judge")
+#: live: neither retracted nor superseded by a live one; in no deleted, private or forgotten place
+_LIVE = """
+j.retracted_at IS NULL
+AND NOT EXISTS (SELECT 1 FROM judgments s WHERE s.supersedes = j.id AND s.retracted_at IS NULL)
+"""
+_USABLE = (
+    _LIVE
+    + """
+AND EXISTS (SELECT 1 FROM messages m JOIN threads t ON t.id = m.thread_id
+  WHERE m.id = j.prompt_message_id AND m.content IS NOT NULL AND t.deleted_at IS NULL AND NOT t.private)
+AND (j.source NOT LIKE 'import:%' OR EXISTS (SELECT 1 FROM imports i
+  WHERE i.name = substr(j.source, 8) AND i.state = 'complete'))
+"""
+)
+
+
+class Judgments:
+    """Records judgments and reads them back."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    # recording
+
+    def record(
+        self,
+        prompt_id: str,
+        kind: str,
+        items: Sequence[Item],
+        payload: Mapping[str, Any] | None = None,
+        *,
+        source: str = "chat",
+        supersedes: str | None = None,
+        key: str | None = None,
+    ) -> Judgment:
+        """Record one judgment of the answers below prompt_id.
+
+        Raises InvalidJudgment when an answer is named twice or is not an answer to that prompt.
+        """
+        if kind not in KINDS:
+            raise InvalidJudgment(f"{kind!r} is no kind of judgment; there are {', '.join(KINDS)}")
+        ids = [item.message_id for item in items]
+        if len(set(ids)) != len(ids):
+            raise InvalidJudgment(f"a {kind} names the same answer twice")
+        with self._store.write() as db:
+            messages = self._store.threads.messages([prompt_id, *ids])
+            if prompt_id not in messages:
+                raise NotFound(f"there is no message {prompt_id}")
+            for id in ids:
+                if id not in messages or messages[id].parent_id != prompt_id:
+                    raise InvalidJudgment(f"message {id} is not an answer to message {prompt_id}")
+            judgment = Judgment(new_id(), prompt_id, kind, now(), tuple(items), dict(payload or {}), source, supersedes)
+            db.execute(
+                "INSERT INTO judgments(id, prompt_message_id, kind, payload, source, supersedes, key, created_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    judgment.id,
+                    prompt_id,
+                    kind,
+                    json.dumps(judgment.payload, sort_keys=True, ensure_ascii=False),
+                    source,
+                    supersedes,
+                    key,
+                    judgment.created_at,
+                ],
+            )
+            db.conn.executemany(
+                "INSERT INTO judgment_items(judgment_id, message_id, rank, score, value) VALUES (?, ?, ?, ?, ?)",
+                [(judgment.id, i.message_id, i.rank, i.score, i.value) for i in items],
+            )
+        return judgment
+
+    def rank(self, prompt_id: str, groups: Sequence[Sequence[str]], **about: Any) -> Judgment:
+        """Best group first; answers in one group are tied."""
+        if not any(groups):
+            raise InvalidJudgment("a ranking names no answer")
+        items = [Item(id, rank=rank) for rank, group in enumerate(g for g in groups if g) for id in group]
+        return self.record(prompt_id, "ranking", items, **about)
+
+    def pick(self, prompt_id: str, best_id: str, candidate_ids: Iterable[str], **about: Any) -> Judgment:
+        """One answer is better than each of the others."""
+        others = [id for id in candidate_ids if id != best_id]
+        return self.record(prompt_id, "pick", [Item(best_id, rank=0), *(Item(id, rank=1) for id in others)], **about)
+
+    def all_bad(self, prompt_id: str, candidate_ids: Iterable[str], **about: Any) -> Judgment:
+        return self.record(prompt_id, "all_bad", [Item(id, value=-1) for id in candidate_ids], **about)
+
+    def thumb(self, prompt_id: str, message_id: str, value: int, **about: Any) -> Judgment:
+        """1 is up, -1 is down."""
+        if value not in (1, -1):
+            raise InvalidJudgment(f"a thumb is {value!r}; it must be 1 (up) or -1 (down)")
+        return self.record(prompt_id, "thumb", [Item(message_id, value=value)], **about)
+
+    def rate(self, prompt_id: str, scores: Mapping[str, int], **about: Any) -> Judgment:
+        """Scores 1 (worst) to 7 (best) by answer."""
+        if not scores:
+            raise InvalidJudgment("a rating names no answer")
+        for score in scores.values():
+            if isinstance(score, bool) or not isinstance(score, int) or not 1 <= score <= 7:
+                raise InvalidJudgment(f"a rating is {score!r}; it must be a whole number from 1 to 7")
+        return self.record(prompt_id, "rating", [Item(id, score=score) for id, score in scores.items()], **about)
+
+    def correct(
+        self, prompt_id: str, of_id: str, text: str, candidate_ids: Iterable[str], **about: Any
+    ) -> tuple[Judgment, Message]:
+        """A better text than every candidate of the turn; it becomes a message of its own."""
+        if not text.strip():
+            raise InvalidJudgment("the correction is empty; write the answer that you wanted")
+        candidates = list(dict.fromkeys([*candidate_ids, of_id]))
+        with self._store.write():
+            prompt = self._store.threads.message(prompt_id)
+            message = self._store.threads.add_message(prompt.thread_id, prompt_id, "assistant", text)
+            items = [Item(message.id, rank=0), *(Item(id, rank=1) for id in candidates)]
+            judgment = self.record(prompt_id, "correction", items, {"of": of_id}, **about)
+        return judgment, message
+
+    def flag(self, prompt_id: str, message_id: str, rule_id: str, violated: bool, **about: Any) -> Judgment:
+        """Whether an answer breaks a rule."""
+        return self.record(prompt_id, "flag", [Item(message_id, value=int(violated))], {"rule": rule_id}, **about)
+
+    def note(self, prompt_id: str, message_id: str, text: str, **about: Any) -> Judgment:
+        return self.record(prompt_id, "note", [Item(message_id)], {"text": text}, **about)
+
+    def duel(self, prompt_id: str, winner_id: str, loser_id: str, tie: bool = False, **about: Any) -> Judgment:
+        """Which of two adapters' answers was better; the answers' generations say whose they were."""
+        items = [Item(winner_id, rank=0), Item(loser_id, rank=0 if tie else 1)]
+        return self.record(prompt_id, "duel", items, **about)
+
+    # taking back
+
+    def retract(self, id: str) -> bool:
+        """Take one back; what it superseded counts again. False if it was retracted already."""
+        with self._store.write() as db:
+            changed = db.execute(
+                "UPDATE judgments SET retracted_at = ? WHERE id = ? AND retracted_at IS NULL", [now(), id]
+            ).rowcount
+            if not changed:
+                self.get(id)
+        return bool(changed)
+
+    def undo_last(self, prompt_id: str, source: str = "chat") -> Judgment | None:
+        """Retract the newest live judgment of a turn and return it, or None if there is none."""
+        with self._store.write():
+            id = self._store.value(
+                f"SELECT j.id FROM judgments j WHERE j.prompt_message_id = ? AND j.source = ? AND {_LIVE} "
+                "ORDER BY j.seq DESC LIMIT 1",
+                [prompt_id, source],
+            )
+            if id is None:
+                return None
+            judgment = self.get(str(id))
+            self.retract(judgment.id)
+        return judgment
+
+    # reading
+
+    def get(self, id: str) -> Judgment:
+        found = self._select("WHERE j.id = ?", [id])
+        if not found:
+            raise NotFound(f"there is no judgment {id}")
+        return found[0]
+
+    def for_prompt(self, prompt_id: str, live_only: bool = True) -> list[Judgment]:
+        """The judgments of one turn, oldest first."""
+        return self._select(f"WHERE j.prompt_message_id = ? AND {_LIVE if live_only else '1'}", [prompt_id])
+
+    def live(self, include: Sequence[str] = ()) -> list[Judgment]:
+        """Judgments to learn from: one's own; include adds "imports", "import:NAME", "ai" or "ai:MODEL"."""
+        where, parameters = _sources(include)
+        return self._select(f"WHERE {_USABLE} AND ({where})", parameters)
+
+    def derived(self, include: Sequence[str] = ()) -> Derived:
+        """The training examples that `live` gives."""
+        return derive(self.live(include))
+
+    def waiting(self, model_hash: str) -> int:
+        """How many of one's own judgments no finished run of this model has seen."""
+        where, parameters = _sources(())
+        kinds = ",".join(f"'{kind}'" for kind in LEARNABLE)
+        sql = (
+            f"SELECT count(*) FROM judgments j WHERE {_USABLE} AND ({where}) AND j.kind IN ({kinds}) "
+            "AND NOT EXISTS (SELECT 1 FROM run_judgments rj JOIN runs r ON r.id = rj.run_id "
+            "WHERE rj.judgment_id = j.id AND r.model_hash = ? AND r.state IN ('done', 'rejected'))"
+        )
+        return int(self._store.value(sql, [*parameters, model_hash]))
+
+    def describe(self, judgment: Judgment | str, labels: Mapping[str, str] | None = None) -> str:
+        """What was recorded, in one line: "B > A, C: 2 pairs". labels name answers; by default their letters."""
+        if isinstance(judgment, str):
+            judgment = self.get(judgment)
+        names = {**self.labels(judgment.prompt_id), **(labels or {})}
+        return describe(judgment, names)
+
+    def labels(self, prompt_id: str) -> dict[str, str]:
+        """A letter for each answer of a turn in the order shown; corrections are "correction"."""
+        answers = self._store.threads.children(prompt_id, role="assistant")
+        corrections = {
+            row["message_id"]
+            for row in self._store.rows(
+                "SELECT i.message_id FROM judgment_items i JOIN judgments j ON j.id = i.judgment_id "
+                "WHERE j.prompt_message_id = ? AND j.kind = 'correction' AND i.rank = 0",
+                [prompt_id],
+            )
+        }
+        made = self._store.threads.generations([a.id for a in answers])
+        shown: dict[str, list[str]] = {}
+        for answer in answers:  # each regeneration starts again at A
+            if answer.id not in corrections:
+                batch = made[answer.id].batch_id if answer.id in made else ""
+                shown.setdefault(batch, []).append(answer.id)
+        names = dict.fromkeys(corrections, "correction")
+        for ids in shown.values():
+            ids.sort(key=lambda id: made[id].position if id in made else 0)
+            names.update({id: letter(index) for index, id in enumerate(ids)})
+        return names
+
+    def _select(self, where: str, parameters: Sequence[Any]) -> list[Judgment]:
+        rows = self._store.rows(
+            "SELECT j.id, j.prompt_message_id, j.kind, j.payload, j.source, j.supersedes, j.created_at, "
+            "j.retracted_at, i.message_id, i.rank, i.score, i.value "
+            f"FROM judgments j LEFT JOIN judgment_items i ON i.judgment_id = j.id {where} "
+            "ORDER BY j.seq, i.rank, i.message_id",
+            parameters,
+        )
+        heads: dict[str, dict[str, Any]] = {}
+        items: dict[str, list[Item]] = {}
+        for row in rows:
+            heads.setdefault(row["id"], row)
+            mine = items.setdefault(row["id"], [])
+            if row["message_id"] is not None:
+                mine.append(Item(row["message_id"], row["rank"], row["score"], row["value"]))
+        return [
+            Judgment(
+                id,
+                row["prompt_message_id"],
+                row["kind"],
+                row["created_at"],
+                tuple(items[id]),
+                json.loads(row["payload"]),
+                row["source"],
+                row["supersedes"],
+                row["retracted_at"],
+            )
+            for id, row in heads.items()
+        ]
+
+
+def _sources(include: Sequence[str]) -> tuple[str, list[Any]]:
+    where, parameters = ["j.source IN ('chat', 'judge')"], []
+    for name in include:
+        if name == "imports":
+            where.append("j.source LIKE 'import:%'")
+        elif name == "ai":
+            where.append("j.source LIKE 'ai:%'")
+        elif name.startswith(("import:", "ai:")):
+            where.append("j.source = ?")
+            parameters.append(name)
+        else:
+            raise InvalidJudgment(f"cannot include {name!r}; use imports, import:NAME, ai or ai:MODEL")
+    return " OR ".join(where), parameters
+
+
+def letter(index: int) -> str:
+    """A, B, ... Z, A2, B2, ..."""
+    return chr(ord("A") + index % 26) + (str(index // 26 + 1) if index >= 26 else "")
+
+
+def describe(judgment: Judgment, names: Mapping[str, str]) -> str:
+    """What a judgment says and what can be learned from it, in one line."""
+
+    def name(item: Item) -> str:
+        return names.get(item.message_id, "?")
+
+    items, kind = sorted(judgment.items, key=lambda i: (i.rank if i.rank is not None else 99, name(i))), judgment.kind
+    if kind in ("ranking", "pick", "correction", "duel"):
+        groups: dict[int, list[str]] = {}
+        for item in items:
+            groups.setdefault(item.rank or 0, []).append(name(item))
+        tie = ", " if kind in ("pick", "correction") else " = "
+        said = " > ".join(tie.join(groups[rank]) for rank in sorted(groups))
+    elif kind == "all_bad":
+        said = "all bad"
+    elif kind == "thumb":
+        said = ", ".join(f"{name(i)} {'good' if (i.value or 0) > 0 else 'bad'}" for i in items)
+    elif kind == "rating":
+        said = ", ".join(f"{name(i)} {i.score}/7" for i in sorted(items, key=name))
+    elif kind == "flag":
+        said = ", ".join(f"{name(i)} {'breaks' if i.value else 'keeps'} the rule" for i in items)
+    else:
+        said = f"note on {', '.join(name(i) for i in items)}"
+    derived = derive([judgment])
+    gives = [
+        f"{count} {word}{'s' if count != 1 else ''}"
+        for count, word in (
+            (len(derived.pairs), "pair"),
+            (len([u for u in derived.unpaired if u.good]), "good example"),
+            (len([u for u in derived.unpaired if not u.good]), "bad example"),
+            (len(derived.rule_labels), "rule label"),
+        )
+        if count
+    ]
+    return said + (": " + ", ".join(gives) if gives else "")

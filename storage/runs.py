@@ -1,0 +1,208 @@
+"""Training runs: queued by whoever wants one, worked off by the trainer, watched by the chat."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from storage.errors import NotFound, StorageError
+from storage.ids import new_id, now
+
+if TYPE_CHECKING:
+    from storage.store import Store
+
+FINISHED = ("done", "rejected", "failed", "cancelled")
+#: a running row whose heart has not beaten for this long belongs to a dead worker, even if its pid was given to another
+STALE_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    id: str
+    number: int
+    kind: str
+    model_hash: str | None
+    state: str
+    config: dict[str, Any]
+    pid: int | None
+    heartbeat_at: str | None
+    cancel_requested_at: str | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    result: dict[str, Any]
+    error: str | None
+
+    @property
+    def finished(self) -> bool:
+        return self.state in FINISHED
+
+
+def _run(row: Mapping[str, Any]) -> Run:
+    return Run(**{**row, "config": json.loads(row["config"]), "result": json.loads(row["result"])})
+
+
+class Runs:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def queue(self, kind: str = "dpo", config: Mapping[str, Any] | None = None, model_hash: str | None = None) -> Run:
+        id = new_id()
+        with self._store.write() as db:
+            db.execute(
+                "INSERT INTO runs(id, number, kind, model_hash, state, config, created_at) "
+                "VALUES (?, (SELECT coalesce(max(number), 0) + 1 FROM runs), ?, ?, 'queued', ?, ?)",
+                [id, kind, model_hash, json.dumps(dict(config or {}), sort_keys=True), now()],
+            )
+        return self.get(id)
+
+    def claim(self, id: str, pid: int | None = None) -> bool:
+        """Queued -> running, by compare-and-set: of two workers one gets it."""
+        time = now()
+        with self._store.write() as db:
+            return bool(
+                db.execute(
+                    "UPDATE runs SET state = 'running', pid = ?, started_at = ?, heartbeat_at = ? "
+                    "WHERE id = ? AND state = 'queued'",
+                    [pid or os.getpid(), time, time, id],
+                ).rowcount
+            )
+
+    def heartbeat(self, id: str) -> None:
+        with self._store.write() as db:
+            db.execute("UPDATE runs SET heartbeat_at = ? WHERE id = ? AND state = 'running'", [now(), id])
+
+    def metrics(self, id: str, step: int, values: Mapping[str, float]) -> None:
+        """Record numbers of one step; this beats the heart too."""
+        with self._store.write() as db:
+            db.conn.executemany(
+                "INSERT OR REPLACE INTO run_metrics(run_id, step, name, value) VALUES (?, ?, ?, ?)",
+                [(id, step, name, float(value)) for name, value in values.items()],
+            )
+            db.execute("UPDATE runs SET heartbeat_at = ? WHERE id = ? AND state = 'running'", [now(), id])
+
+    def metric(self, id: str, step: int, name: str, value: float) -> None:
+        self.metrics(id, step, {name: value})
+
+    def read_metrics(self, id: str, name: str | None = None) -> builtins.list[tuple[int, str, float]]:
+        rows = self._store.rows(
+            "SELECT step, name, value FROM run_metrics WHERE run_id = ? AND (? IS NULL OR name = ?) "
+            "ORDER BY step, name",
+            [id, name, name],
+        )
+        return [(row["step"], row["name"], row["value"]) for row in rows]
+
+    def progress(self, id: str) -> tuple[int, int] | None:
+        """(steps done, steps in all) as the worker last said, or None before it said anything."""
+        values = {}
+        for name in ("progress.step", "progress.total"):
+            values[name] = self._store.value(
+                "SELECT value FROM run_metrics WHERE run_id = ? AND name = ? ORDER BY step DESC LIMIT 1", [id, name]
+            )
+        if values["progress.total"] is None:
+            return None
+        return int(values["progress.step"] or 0), int(values["progress.total"])
+
+    def record_judgments(self, id: str, judgments: Iterable[tuple[str, str]]) -> None:
+        """Which judgments this run learned from ("train") and was tested on ("held_out")."""
+        with self._store.write() as db:
+            db.conn.executemany(
+                "INSERT OR REPLACE INTO run_judgments(run_id, judgment_id, split) VALUES (?, ?, ?)",
+                [(id, judgment, split) for judgment, split in judgments],
+            )
+
+    def finish(self, id: str, state: str, result: Mapping[str, Any] | None = None, error: str | None = None) -> Run:
+        if state not in FINISHED:
+            raise StorageError(f"a run cannot finish as {state!r}; it must be one of {', '.join(FINISHED)}")
+        with self._store.write() as db:
+            db.execute(
+                "UPDATE runs SET state = ?, result = ?, error = ?, finished_at = ? "
+                "WHERE id = ? AND state IN ('queued', 'running')",
+                [state, json.dumps(dict(result or {}), sort_keys=True), error, now(), id],
+            )
+        return self.get(id)
+
+    def get(self, id: str) -> Run:
+        """By id, unique beginning of an id, or number."""
+        rows = self._store.rows("SELECT * FROM runs WHERE id = ? OR CAST(number AS TEXT) = ?", [id, id])
+        if not rows and len(id) >= 4:
+            rows = self._store.rows("SELECT * FROM runs WHERE substr(id, 1, ?) = ?", [len(id), id])
+        if len(rows) != 1:
+            raise NotFound(f"there is no run {id}" if not rows else f"{id} fits {len(rows)} runs: write more of the id")
+        return _run(rows[0])
+
+    def list(self, limit: int | None = None) -> builtins.list[Run]:
+        """The newest first."""
+        sql = "SELECT * FROM runs ORDER BY number DESC" + (f" LIMIT {int(limit)}" if limit is not None else "")
+        return [_run(row) for row in self._store.rows(sql)]
+
+    def latest(self, states: Sequence[str] | None = None) -> Run | None:
+        where = f"WHERE state IN ({','.join('?' * len(states))})" if states else ""
+        row = self._store.row(f"SELECT * FROM runs {where} ORDER BY number DESC LIMIT 1", list(states or ()))
+        return _run(row) if row else None
+
+    def active(self) -> Run | None:
+        """The run under way, else the one next in the queue."""
+        return self.latest(["running"]) or self.next_queued()
+
+    def next_queued(self) -> Run | None:
+        row = self._store.row("SELECT * FROM runs WHERE state = 'queued' ORDER BY number LIMIT 1")
+        return _run(row) if row else None
+
+    def request_cancel(self, id: str) -> None:
+        """A queued run is cancelled at once, a running one when its worker looks next."""
+        with self._store.write() as db:
+            db.execute("UPDATE runs SET cancel_requested_at = ? WHERE id = ?", [now(), id])
+            db.execute(
+                "UPDATE runs SET state = 'cancelled', finished_at = ? WHERE id = ? AND state = 'queued'", [now(), id]
+            )
+
+    def cancel_requested(self, id: str) -> bool:
+        return bool(self._store.value("SELECT cancel_requested_at FROM runs WHERE id = ?", [id]))
+
+    def recover(self) -> builtins.list[Run]:
+        """Mark the runs of dead workers as failed and return them, so that the caller can say so."""
+        found = []
+        for row in self._store.rows("SELECT * FROM runs WHERE state = 'running'"):
+            run = _run(row)
+            if _alive(run.pid) and _age(run.heartbeat_at) < STALE_SECONDS:
+                continue
+            with self._store.write() as db:
+                changed = db.execute(
+                    "UPDATE runs SET state = 'failed', finished_at = ?, error = ? WHERE id = ? AND state = 'running' "
+                    "AND heartbeat_at IS ?",
+                    [
+                        now(),
+                        "the trainer ended before it was done; nothing was changed and the judgments are still waiting",
+                        run.id,
+                        run.heartbeat_at,
+                    ],
+                ).rowcount
+            if changed:
+                found.append(self.get(run.id))
+        return found
+
+
+def _alive(pid: int | None) -> bool:
+    if not pid:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:  # a zombie answers to signals but will never beat again
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return True
+
+
+def _age(time: str | None) -> float:
+    return (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds() if time else float("inf")
