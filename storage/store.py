@@ -187,7 +187,8 @@ class Store:
         with self.write() as db:
             db.execute(
                 "INSERT INTO models(hash, name, architecture, template_hash, path, created_at) "
-                "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT(hash) DO UPDATE SET path = excluded.path",
+                "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT(hash) DO UPDATE SET path = excluded.path "
+                "WHERE path <> excluded.path",
                 [hash, name, architecture, template_hash, path, now()],
             )
 

@@ -1,0 +1,126 @@
+"""What several subcommands need: the model of these settings, its live adapter, lines of JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from chatapp.cli import UserError
+from chatapp.config import Settings
+from chatapp.engine.base import EngineConfig, Message
+from chatapp.engine.model_files import ModelFile, file_hash, read_metadata, resolve
+from storage import paths
+from storage.adapters import Adapter
+from storage.errors import StorageError
+from storage.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The model file of these settings and the hash that adapters and generations refer to."""
+
+    file: ModelFile
+    hash: str
+
+
+def find_model(settings: Settings) -> Model:
+    file = resolve(settings.model, settings.cache_dir)
+    return Model(file, file_hash(file.path, settings.cache_dir))
+
+
+def register_model(store: Store, model: Model) -> None:
+    """The row that generations and adapters refer to."""
+    metadata = read_metadata(model.file.path)
+    template = str(metadata.get("tokenizer.chat_template", ""))
+    store.add_model(
+        model.hash,
+        str(metadata.get("general.name") or model.file.name),
+        str(metadata.get("general.architecture", "")),
+        hashlib.sha256(template.encode()).hexdigest(),
+        str(model.file.path),
+    )
+
+
+def choose_adapter(store: Store, model: Model, name: str | None) -> Adapter | None:
+    """A version by name; "live" or None is the one in use; "base" is none. Raises if it belongs to another model."""
+    if name in (None, "live"):
+        return store.adapters.live(model.hash)
+    if name == "base":
+        return None
+    adapter = store.adapters.get(str(name), model.hash)
+    if adapter.model_hash != model.hash:
+        raise StorageError(
+            f"{adapter.name} was trained for another model than {model.file.name}; choose it with --model"
+        )
+    return adapter
+
+
+def engine_config(settings: Settings, model: Model, store: Store, adapter: Adapter | None) -> EngineConfig:
+    return EngineConfig(
+        model_path=model.file.path,
+        context_size=settings.context_size,
+        threads=settings.threads,
+        gpu_layers=settings.gpu_layers,
+        adapter_path=store.adapters.gguf(adapter) if adapter else None,
+        lock_path=paths.generation_lock(store.home),
+        log_path=paths.logs_dir(store.home) / "engine.log",
+    )
+
+
+def read_lines(file: str | None, what: str) -> Iterator[tuple[int, Any]]:
+    """(line number, parsed JSON) of a JSON Lines file, or of stdin. Raises UserError with the line's number."""
+    name = file or "stdin"
+    try:
+        if file is None:
+            if sys.stdin.isatty():
+                raise UserError(f"no {what} given: name a file with --file, or pipe lines of JSON in")
+            yield from _parse(sys.stdin, name)
+        else:
+            with open(Path(file).expanduser(), encoding="utf-8") as lines:
+                yield from _parse(lines, name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {name}: {error}") from error
+
+
+def _parse(lines: IO[str], name: str) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            yield number, json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{name}, line {number}: not JSON: {error}") from error
+
+
+def as_messages(prompt: Any, where: str) -> list[Message]:
+    """A prompt given as a text or as a list of messages that ends with the user's. Raises UserError."""
+    if isinstance(prompt, str):
+        prompt = [{"role": "user", "content": prompt}]
+    if not isinstance(prompt, list) or not prompt:
+        raise UserError(f'{where}: "prompt" must be a text or a list of messages')
+    messages: list[Message] = []
+    for message in prompt:
+        if not isinstance(message, dict) or not isinstance(message.get("content"), str):
+            raise UserError(f'{where}: {str(message)[:60]!r} is no message; it needs "role" and a text "content"')
+        if message.get("role") not in ("system", "user", "assistant"):
+            raise UserError(f"{where}: the role {message.get('role')!r} must be system, user or assistant")
+        messages.append({"role": message["role"], "content": message["content"]})
+    if messages[-1]["role"] != "user" or not messages[-1]["content"].strip():
+        raise UserError(f"{where}: the prompt must end with a message of the user that is not empty")
+    return messages
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
+def printable(text: str) -> str:
+    """Text that was written by others, safe to print on a terminal: no control characters but newline and tab."""
+    from chatapp.clean import clean
+
+    return clean(text) if sys.stdout.isatty() else text

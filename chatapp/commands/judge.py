@@ -1,0 +1,213 @@
+"""`hone judge`: everything that can be judged in the chat, from the shell.
+
+A line is {"prompt": text or messages, "responses": [text, ...]} and one of "ranking", "pick", "all_bad", "thumbs",
+"ratings", "correction". Instead of "responses", the "candidates" of `hone ask --json` may stand, so that their token
+ids are learned from as they were drawn. A file with a bad line is refused whole: nothing is recorded.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+from typing import Any
+
+from chatapp.cli import UserError
+from chatapp.commands.common import as_messages, find_model, print_json, read_lines, register_model
+from chatapp.config import Settings
+from chatapp.engine.base import Message
+from storage.preferences import Judgment, derive
+from storage.store import Store
+from storage.threads import NewAnswer
+
+KINDS = ("ranking", "pick", "all_bad", "thumbs", "ratings", "correction")
+SOURCE = "judge"
+
+
+@dataclass(slots=True)
+class Line:
+    """One checked line."""
+
+    where: str
+    prompt: list[Message]
+    responses: list[str]
+    kind: str
+    value: Any
+    generated: list[dict[str, Any]] | None = None  #: the candidates of `hone ask`, with token ids
+    model: str | None = None
+    adapter: str | None = None
+    ids: list[str] = field(default_factory=list)
+
+
+def run(settings: Settings, arguments: argparse.Namespace) -> int:
+    name = arguments.file or "stdin"
+    lines = [parse(row, f"{name}, line {number}") for number, row in read_lines(arguments.file, "judgments")]
+    judgments: list[Judgment] = []
+    with Store.open(settings.home) as store, store.write():
+        if any(line.generated for line in lines):
+            model = find_model(settings)
+            register_model(store, model)
+            for line in lines:
+                if line.model not in (None, model.hash):
+                    line.generated = None  # another model's token ids mean nothing to this one
+                line.model = model.hash
+        for line in lines:
+            judgments += record(store, line)
+    derived = derive(judgments)
+    report = {
+        "judgments": len(judgments),
+        "pairs": len(derived.pairs),
+        "unpaired": len(derived.unpaired),
+        "demonstrations": len(derived.demonstrations),
+    }
+    if arguments.json:
+        print_json(report)
+    else:
+        print(
+            f"{report['judgments']} judgments recorded: {report['pairs']} pairs, {report['unpaired']} single examples"
+        )
+    return 0
+
+
+def parse(row: Any, where: str) -> Line:
+    """Check one line. Raises UserError that names the field and the value."""
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: expected an object, found {type(row).__name__}")
+    if "prompt" not in row:
+        raise UserError(f'{where}: "prompt" is missing')
+    prompt = as_messages(row["prompt"], where)
+    generated = None
+    if "responses" in row:
+        responses = row["responses"]
+    elif isinstance(row.get("candidates"), list) and all(isinstance(c, dict) for c in row["candidates"]):
+        responses = [c.get("text") for c in row["candidates"]]
+        if all(_is_generation(c) for c in row["candidates"]):
+            generated = row["candidates"]
+    else:
+        raise UserError(f'{where}: "responses" is missing: a list of texts')
+    if not isinstance(responses, list) or not responses or not all(isinstance(r, str) for r in responses):
+        raise UserError(f'{where}: "responses" must be a list of at least one text')
+    kinds = [kind for kind in KINDS if kind in row]
+    if len(kinds) != 1:
+        raise UserError(
+            f"{where}: found {' and '.join(kinds) or 'no judgment'}; give exactly one of {', '.join(KINDS)}"
+        )
+    kind = kinds[0]
+    value = _check(kind, row[kind], len(responses), where)
+    adapter = row.get("adapter")
+    return Line(
+        where,
+        prompt,
+        responses,
+        kind,
+        value,
+        generated,
+        row.get("model"),
+        adapter if isinstance(adapter, str) else None,
+    )
+
+
+def _is_generation(candidate: dict[str, Any]) -> bool:
+    ids = candidate.get("token_ids")
+    return (
+        isinstance(ids, list)
+        and all(isinstance(i, int) and i >= 0 for i in ids)
+        and candidate.get("finish_reason") in ("stop", "length", "cancelled")
+    )
+
+
+def _check(kind: str, value: Any, count: int, where: str) -> Any:
+    def index(i: Any) -> int:
+        if isinstance(i, bool) or not isinstance(i, int) or not 0 <= i < count:
+            raise UserError(f"{where}: {kind} has the index {i!r}; there are the responses 0 to {count - 1}")
+        return i
+
+    if kind == "pick":
+        return index(value)
+    if kind == "all_bad":
+        if value is not True:
+            raise UserError(f"{where}: all_bad is {value!r}; it must be true")
+        return True
+    if kind == "ranking":
+        if not isinstance(value, list) or not value:
+            raise UserError(f"{where}: ranking must be a list of groups of indexes, the best group first")
+        groups = [[index(i) for i in (group if isinstance(group, list) else [group])] for group in value]
+        flat = [i for group in groups for i in group]
+        if len(set(flat)) != len(flat):
+            raise UserError(f"{where}: ranking {value!r} names a response twice")
+        return groups
+    if kind == "correction":
+        if not isinstance(value, dict) or not isinstance(value.get("text"), str) or not value["text"].strip():
+            raise UserError(f'{where}: correction must be {{"of": index, "text": the better answer}}')
+        return {"of": index(value.get("of")), "text": value["text"]}
+    allowed = (1, -1, None) if kind == "thumbs" else (1, 2, 3, 4, 5, 6, 7, None)
+    if not isinstance(value, list) or len(value) != count:
+        raise UserError(f"{where}: {kind} must be a list with one entry for each of the {count} responses")
+    for entry in value:
+        if isinstance(entry, bool | float) or entry not in allowed:
+            words = "1, -1 or null" if kind == "thumbs" else "1 to 7 or null"
+            raise UserError(f"{where}: {kind} has {entry!r}; each entry must be {words}")
+    if all(entry is None for entry in value):
+        raise UserError(f"{where}: {kind} judges no response: all entries are null")
+    return value
+
+
+def record(store: Store, line: Line) -> list[Judgment]:
+    """Store the turn, where it is not there yet, and its judgment."""
+    from storage.formats.trl_preference import add_prompt
+
+    prompt_id = add_prompt(store, [dict(message) for message in line.prompt], SOURCE)  # type: ignore[arg-type]
+    ids = _answers(store, prompt_id, line)
+    judgments, value = store.judgments, line.value
+    if line.kind == "ranking":
+        return [judgments.rank(prompt_id, [[ids[i] for i in group] for group in value], source=SOURCE)]
+    if line.kind == "pick":
+        return [judgments.pick(prompt_id, ids[value], ids, source=SOURCE)]
+    if line.kind == "all_bad":
+        return [judgments.all_bad(prompt_id, ids, source=SOURCE)]
+    if line.kind == "ratings":
+        scores = {id: score for id, score in zip(ids, value, strict=True) if score is not None}
+        return [judgments.rate(prompt_id, scores, source=SOURCE)]
+    if line.kind == "thumbs":
+        thumbs = [(id, thumb) for id, thumb in zip(ids, value, strict=True) if thumb is not None]
+        return [judgments.thumb(prompt_id, id, thumb, source=SOURCE) for id, thumb in thumbs]
+    return [judgments.correct(prompt_id, ids[value["of"]], value["text"], ids, source=SOURCE)[0]]
+
+
+def _answers(store: Store, prompt_id: str, line: Line) -> list[str]:
+    """The ids of the responses below the prompt; those that are there already are used again.
+
+    Two equal texts in one line stay two answers, since the judgment tells them apart.
+    """
+    free: dict[str, list[str]] = {}
+    for child in store.threads.children(prompt_id, role="assistant"):
+        free.setdefault(child.text, []).append(child.id)
+    ids: list[str | None] = []
+    for text in line.responses:
+        ids.append(free[text].pop(0) if free.get(text) else None)
+    thread_id = store.threads.message(prompt_id).thread_id
+    new = [i for i, id in enumerate(ids) if id is None]
+    if line.generated and line.model and new:
+        made = store.threads.add_answers(
+            thread_id,
+            prompt_id,
+            [
+                NewAnswer(
+                    line.responses[i],
+                    i,
+                    line.model,
+                    line.adapter,
+                    {},
+                    int(line.generated[i].get("seed") or 0),
+                    line.generated[i]["token_ids"],
+                    0,
+                    line.generated[i]["finish_reason"],
+                )
+                for i in new
+            ],
+        )
+        for i, message in zip(new, made, strict=True):
+            ids[i] = message.id
+    else:
+        for i in new:
+            ids[i] = store.threads.add_message(thread_id, prompt_id, "assistant", line.responses[i]).id
+    return [str(id) for id in ids]

@@ -1,0 +1,182 @@
+"""`hone train`, `hone eval` and `hone runs`: thin calls of `python -m trainer`, which alone loads torch."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from chatapp.cli import FAILED, OK, REJECTED, UserError
+from chatapp.commands.common import find_model, print_json
+from chatapp.config import Settings
+from storage import paths
+from storage.runs import Run
+from storage.store import Store
+
+
+def trainer_command(settings: Settings, *arguments: str) -> list[str]:
+    """How to start the trainer with these settings; the same Python, so that it finds the same packages."""
+    command = [sys.executable, "-m", "trainer", *arguments, "--home", str(settings.home)]
+    if settings.model:
+        command += ["--model", settings.model]
+    return command
+
+
+def start_worker(settings: Settings, run_id: str) -> subprocess.Popen[bytes]:
+    """Start a worker for a queued run, in a session of its own: it outlives this command and its terminal."""
+    log = paths.logs_dir(settings.home) / "trainer.log"
+    with open(log, "ab") as output:
+        return subprocess.Popen(
+            trainer_command(settings, "run", "--run", run_id),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            cwd=settings.home,
+            env={**os.environ, "PYTHONPATH": _pythonpath()},
+        )
+
+
+def _pythonpath() -> str:
+    """Keeps our packages importable from another working folder, however they were installed."""
+    here = str(Path(__file__).resolve().parents[2])
+    return os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+def run(settings: Settings, arguments: argparse.Namespace) -> int:
+    model = find_model(settings)
+    config: dict[str, Any] = {"include": arguments.include}
+    if arguments.weight is not None:
+        if arguments.weight <= 0:
+            raise UserError(f"--weight is {arguments.weight}; it must be above 0")
+        config["include_weight"] = arguments.weight
+    with Store.open(settings.home) as store:
+        for dead in store.runs.recover():
+            print(f"run {dead.number}: {dead.error}", file=sys.stderr)
+        store.judgments.live(arguments.include)  # an unknown source is named before anything starts
+        if arguments.watch:
+            return _watch(store, settings, model.hash, config, arguments.json)
+        queued = store.runs.queue(arguments.method, config, model.hash)
+        worker = start_worker(settings, queued.id)
+        if not arguments.wait:
+            if arguments.json:
+                print_json({"run": queued.id, "number": queued.number, "state": "queued"})
+            else:
+                print(f"run {queued.number} is under way; `hone runs` shows how it goes")
+            return OK
+        finished = _wait(store, queued.id, worker, quiet=arguments.json)
+        return _report(finished, arguments.json)
+
+
+def _wait(store: Store, run_id: str, worker: subprocess.Popen[bytes], quiet: bool) -> Run:
+    shown = ""
+    try:
+        while True:
+            run = store.runs.get(run_id)
+            if run.finished:
+                break
+            if worker.poll() is not None and not store.runs.get(run_id).finished:
+                # ended without a verdict: killed, or another worker holds the lock and will take the run
+                store.runs.recover()
+                active = store.runs.latest(["running"])
+                run = store.runs.get(run_id)
+                if not run.finished and (active is None or worker.returncode not in (0, None)):
+                    error = (
+                        f"the trainer ended with code {worker.returncode}; see {paths.logs_dir(store.home)}/trainer.log"
+                    )
+                    run = store.runs.finish(run_id, "failed", error=error)
+                    break
+            if not quiet and (progress := store.runs.progress(run_id)):
+                text = f"\rtraining {progress[0]}/{progress[1]}"
+                if text != shown and sys.stderr.isatty():
+                    print(text, end="", file=sys.stderr, flush=True)
+                    shown = text
+            time.sleep(0.2)
+    except KeyboardInterrupt:
+        store.runs.request_cancel(run_id)
+        print("\ncancelled; nothing was changed", file=sys.stderr)
+        raise
+    if shown:
+        print(file=sys.stderr)
+    return run
+
+
+def _report(run: Run, as_json: bool) -> int:
+    result = run.result
+    if as_json:
+        print_json(
+            {
+                "run": run.id,
+                "state": run.state,
+                "adapter": result.get("adapter"),
+                "verdict": result.get("verdict") or run.error,
+                "metrics": result.get("metrics", {}),
+                "seconds": result.get("seconds", {}),
+            }
+        )
+    elif run.state in ("done", "rejected"):
+        print(result.get("verdict", run.state))
+    if run.state not in ("done", "rejected"):
+        if not as_json:
+            print(f"hone: run {run.number} {run.state}: {run.error or 'no reason given'}", file=sys.stderr)
+        return FAILED
+    return OK if run.state == "done" else REJECTED
+
+
+def _watch(store: Store, settings: Settings, model_hash: str, config: dict[str, Any], as_json: bool) -> int:
+    print(f"waiting for {settings.train_after} new judgments; Ctrl+C ends it", file=sys.stderr)
+    tried = -1  # how many were waiting when the last run failed: it is not tried again on the same ones
+    while True:
+        waiting = store.judgments.waiting(model_hash)
+        if waiting >= settings.train_after and waiting != tried and store.runs.active() is None:
+            queued = store.runs.queue("dpo", config, model_hash)
+            finished = _wait(store, queued.id, start_worker(settings, queued.id), quiet=as_json)
+            _report(finished, as_json)
+            tried = waiting if finished.state == "failed" else -1
+        time.sleep(1)
+
+
+def evaluate(settings: Settings, arguments: argparse.Namespace) -> int:
+    file = Path(arguments.file).expanduser().absolute()
+    if not file.is_file():
+        raise UserError(f"there is no file {arguments.file}")
+    command = trainer_command(settings, "eval", str(file), "--adapter", arguments.adapter)
+    command += ["--per-pair"] * arguments.per_pair + ["--json"] * arguments.json
+    return subprocess.run(command, stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": _pythonpath()}).returncode
+
+
+def runs(settings: Settings, arguments: argparse.Namespace) -> int:
+    with Store.open(settings.home) as store:
+        store.runs.recover()
+        if arguments.cancel:
+            if arguments.id is None:
+                raise UserError("name the run to cancel: hone runs NUMBER --cancel")
+            store.runs.request_cancel(store.runs.get(arguments.id).id)
+        found = [store.runs.get(arguments.id)] if arguments.id else store.runs.list()
+        for run in found:
+            row: dict[str, Any] = {
+                "run": run.id,
+                "number": run.number,
+                "kind": run.kind,
+                "state": run.state,
+                "created_at": run.created_at,
+                "finished_at": run.finished_at,
+                "progress": store.runs.progress(run.id),
+                "error": run.error,
+                **{k: v for k, v in run.result.items() if k in ("adapter", "verdict", "metrics", "seconds")},
+            }
+            if arguments.json:
+                print_json(row)
+            else:
+                said = run.result.get("verdict") or run.error or ""
+                print(f"{run.number:>4}  {run.state:<9}  {run.created_at[:16].replace('T', ' ')}  {said}")
+                if arguments.id and run.result.get("metrics"):
+                    print(json.dumps(run.result["metrics"], indent=2))
+        if not found and not arguments.json:
+            print("no runs yet; `hone train` starts one")
+    return OK
