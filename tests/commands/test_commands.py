@@ -1,0 +1,217 @@
+"""The commands as scripts use them: called with arguments, their JSON and exit codes read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatapp.cli import main
+from storage import paths
+from storage.store import Store
+
+
+class Shell:
+    """Runs `hone ARGUMENTS` in this process and returns what it printed."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def __call__(self, *arguments: object, code: int = 0) -> str:
+        result = main([str(a) for a in arguments])
+        self.out, self.err = self._capsys.readouterr()
+        assert result == code, self.err
+        return self.out if code == 0 else self.err
+
+    def json(self, *arguments: object, code: int = 0) -> Any:
+        self(*arguments, "--json", code=code)
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def hone(home: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(capsys)
+
+
+def lines(path: Path, *rows: object) -> Path:
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return path
+
+
+TURN: dict[str, Any] = {"prompt": "why?", "responses": ["one", "two", "three"]}
+
+
+def test_help_and_paths_load_nothing_heavy() -> None:
+    """What the chat needs to paint must not pay for torch, llama.cpp or even textual."""
+    code = (
+        "import sys, chatapp.cli\nchatapp.cli.parser().format_help()\n"
+        "heavy = {'torch', 'transformers', 'peft', 'llama_cpp', 'textual', 'sqlite_utils', 'numpy'}\n"
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("judgment", "pairs", "unpaired"),
+    [
+        ({"ranking": [[2], [0], [1]]}, {("three", "one"), ("three", "two"), ("one", "two")}, 0),
+        ({"ranking": [[2], [0, 1]]}, {("three", "one"), ("three", "two")}, 0),
+        ({"pick": 1}, {("two", "one"), ("two", "three")}, 0),
+        ({"all_bad": True}, set(), 3),
+        ({"thumbs": [1, -1, None]}, {("one", "two")}, 2),
+        ({"ratings": [7, None, 1]}, {("one", "three")}, 0),
+        ({"correction": {"of": 0, "text": "fixed"}}, {("fixed", "one"), ("fixed", "two"), ("fixed", "three")}, 0),
+    ],
+)
+def test_judge_records_every_kind(hone: Shell, tmp_path: Path, judgment: dict, pairs: set, unpaired: int) -> None:
+    said = hone.json("judge", "--file", lines(tmp_path / "j.jsonl", {**TURN, **judgment}))
+    assert (said["pairs"], said["unpaired"]) == (len(pairs), unpaired)
+    rows = [json.loads(line) for line in hone("export", "trl-preference").splitlines()]
+    assert {(r["chosen"][0]["content"], r["rejected"][0]["content"]) for r in rows} == pairs
+    assert all(r["prompt"] == [{"role": "user", "content": "why?"}] for r in rows)
+
+
+def test_judging_the_same_answers_twice_is_one_turn(hone: Shell, home: Path, tmp_path: Path) -> None:
+    hone("judge", "--file", lines(tmp_path / "a.jsonl", {**TURN, "pick": 1}))
+    hone("judge", "--file", lines(tmp_path / "b.jsonl", {**TURN, "pick": 0}))
+    rows = [json.loads(line) for line in hone("export", "trl-preference").splitlines()]
+    assert {(r["chosen"][0]["content"], r["rejected"][0]["content"]) for r in rows} == {
+        ("one", "two"),
+        ("one", "three"),
+        ("two", "three"),
+    }
+    with Store.open(home) as store:
+        assert store.value("SELECT count(*) FROM messages") == 4
+
+
+def test_equal_answers_stay_apart(hone: Shell, tmp_path: Path) -> None:
+    row = {"prompt": "q", "responses": ["same", "same", "other"], "ranking": [[2], [0], [1]]}
+    assert hone.json("judge", "--file", lines(tmp_path / "j.jsonl", row))["pairs"] == 3
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ("{", "line 2: not JSON"),
+        ([1], "line 2: expected an object"),
+        ({"responses": ["a"], "pick": 0}, '"prompt" is missing'),
+        ({**TURN, "prompt": ""}, "not empty"),
+        ({**TURN, "prompt": [{"role": "assistant", "content": "x"}], "pick": 0}, "end with a message of the user"),
+        ({"prompt": "q", "pick": 0}, '"responses" is missing'),
+        ({**TURN, "responses": [], "pick": 0}, "at least one text"),
+        (TURN, "no judgment"),
+        ({**TURN, "pick": 1, "all_bad": True}, "pick and all_bad"),
+        ({**TURN, "pick": 3}, "index 3"),
+        ({**TURN, "pick": True}, "index True"),
+        ({**TURN, "ranking": [[0], [0]]}, "twice"),
+        ({**TURN, "thumbs": [1, 2, None]}, "thumbs has 2"),
+        ({**TURN, "ratings": [1, 8, None]}, "ratings has 8"),
+        ({**TURN, "ratings": [1]}, "each of the 3 responses"),
+        ({**TURN, "correction": {"of": 0, "text": " "}}, "the better answer"),
+    ],
+)
+def test_a_bad_line_is_named_and_nothing_is_recorded(
+    hone: Shell, home: Path, tmp_path: Path, row: Any, why: str
+) -> None:
+    said = hone("judge", "--file", lines(tmp_path / "j.jsonl", {**TURN, "pick": 0}, row), code=1)
+    assert why in said
+    assert len(said.splitlines()) == 1
+    if paths.database(home).exists():
+        with Store.open(home) as store:
+            assert store.judgments.live() == []
+
+
+def test_import_marks_its_source_and_export_asks_for_it(hone: Shell, tmp_path: Path) -> None:
+    file = lines(tmp_path / "pairs.jsonl", {"prompt": "q", "chosen": "a", "rejected": "b"}, "oops")
+    said = hone.json("import", "trl-preference", file)
+    assert (said["name"], said["added"], said["skipped"][0]["line"]) == ("import:pairs", 1, 2)
+    assert hone.json("import", "trl-preference", file)["added"] == 0
+    assert hone("export", "trl-preference") == ""
+    out = tmp_path / "out.jsonl.gz"
+    assert hone.json("export", "trl-preference", "-o", out, "--include", "import:pairs")["rows"] == 1
+    assert list(tmp_path.glob(".out*")) == []
+    assert "line 2" in hone("import", "trl-preference", file, "--strict", "--name", "again", code=1)
+    assert "cannot include" in hone("export", "trl-preference", "--include", "friends", code=1)
+    assert "cannot name an import" in hone("import", "trl-preference", file, "--name", "../x", code=1)
+
+
+def test_adapters_without_any(hone: Shell) -> None:
+    assert hone.json("adapters", "list") == []
+    assert "nothing to roll back" in hone("adapters", "rollback", code=1)
+    assert "v3" in hone("adapters", "use", "v3", code=1)
+    assert "answers" in hone("adapters", "show", "base")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--model", "nowhere.gguf"], "nowhere.gguf"),
+        (["-n", "99"], "-n is 99"),
+        (["--temperature", "-1"], "temperature is -1.0"),
+        (["--adapter", "v7"], "v7"),
+        (["--file", "x.jsonl"], "not both"),
+    ],
+)
+def test_bad_arguments_of_ask(hone: Shell, arguments: list[str], why: str) -> None:
+    said = hone("ask", "hello", *arguments, code=1)
+    assert why in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_bad_setting_is_named_with_its_place(hone: Shell, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.mkdir()
+    (home / "config.toml").write_text("alternatives = 'many'\n")
+    said = hone("paths", code=1)
+    assert "config.toml" in said
+    assert "'many'" in said
+    (home / "config.toml").write_text("colour = 1\n")
+    assert "no setting 'colour'" in hone("paths", code=1)
+    (home / "config.toml").write_text("alternatives = 5\n")
+    monkeypatch.setenv("HONE_ALTERNATIVES", "77")
+    assert "alternatives is 77" in hone("paths", code=1)
+    monkeypatch.setenv("HONE_ALTERNATIVES", "4")
+    assert hone.json("paths")["config"] == str(home / "config.toml")
+
+
+def test_an_unwritable_home_and_a_newer_database_say_so(hone: Shell, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "--home" in hone("runs", "--home", tmp_path / "file" / "x", code=1)
+    with Store.open(home) as store:
+        store.db.execute(
+            "INSERT INTO _sqlite_migrations(migration_set, name, applied_at) VALUES ('hone', 'm999_later', 'x')"
+        )
+    assert "newer Hone" in hone("runs", code=1)
+
+
+@pytest.mark.real
+def test_ask_judge_and_export_on_the_real_model(hone: Shell, home: Path, tmp_path: Path) -> None:
+    """What `ask` prints, `judge` takes with a judgment added, and keeps the token ids as they were drawn."""
+    file = lines(tmp_path / "p.jsonl", {"prompt": "Say hi."}, {"prompt": [{"role": "user", "content": "Say bye."}]})
+    hone("ask", "--file", file, "-n", 3, "--max-tokens", 12, "--seed", 5, "--json")
+    answers = [json.loads(line) for line in hone.out.splitlines()]
+    assert [len(a["candidates"]) for a in answers] == [3, 3]
+    assert answers[0]["prompt"] == "Say hi."
+    first = answers[0]["candidates"][0]
+    assert first["tokens"] == len(first["token_ids"]) <= 12
+    assert first["finish_reason"] in ("stop", "length")
+    hone("ask", "--file", file, "-n", 3, "--max-tokens", 12, "--seed", 5, "--json")
+    assert [json.loads(line) for line in hone.out.splitlines()] == answers
+
+    judged = lines(tmp_path / "j.jsonl", *({**a, "ranking": [[2], [1], [0]]} for a in answers))
+    assert hone.json("judge", "--file", judged)["pairs"] == 6
+    with Store.open(home) as store:
+        pair = next(p for p in store.judgments.derived().pairs)
+        made = store.threads.generation(pair.chosen_id)
+        assert made is not None
+        assert made.token_ids in [c["token_ids"] for a in answers for c in a["candidates"]]
+
+
+@pytest.mark.real
+def test_doctor_finds_this_machine_healthy(hone: Shell) -> None:
+    report = hone.json("doctor")
+    assert report["ok"] is True
+    assert {c["check"] for c in report["checks"]} == {"python", "memory", "data", "disk", "model", "engine"}
