@@ -1,0 +1,63 @@
+"""The Textual app: one screen, the themes, the palette. It paints before anything is opened or loaded."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from textual.app import App, SystemCommand
+from textual.screen import Screen
+
+from chatapp.config import Settings
+from chatapp.opening import AlreadyRunning, MakeEngine, lock_home
+from chatapp.screens.chat import ChatScreen
+
+
+class HoneApp(App[int]):
+    """The chat. `make_engine` and the other seams are for tests."""
+
+    TITLE = "Hone"
+
+    def __init__(self, settings: Settings, make_engine: MakeEngine | None = None, **seams: Any) -> None:
+        super().__init__()
+        self.settings = settings
+        self.return_code_on_exit = 0
+        self._chat = ChatScreen(settings, make_engine, **seams)
+
+    def get_default_screen(self) -> Screen[None]:
+        return self._chat
+
+    def on_mount(self) -> None:
+        if self.settings.theme in self.available_themes:
+            self.theme = self.settings.theme
+        else:
+            known = ", ".join(sorted(self.available_themes))
+            self.notify(
+                f"There is no theme {self.settings.theme!r}. There are: {known}", severity="warning", markup=False
+            )
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        if screen is self._chat:
+            yield from self._chat.commands()
+        yield from super().get_system_commands(screen)
+
+    async def action_quit(self) -> None:
+        await self._chat.leave()
+        self.exit(self.return_code_on_exit)
+
+
+def run_chat(settings: Settings) -> int:
+    """The full-screen chat. Returns the exit code; 1 when this home cannot be opened."""
+    try:
+        lock = lock_home(settings)
+    except (AlreadyRunning, OSError) as error:
+        print(f"hone: {error}", file=sys.stderr)
+        return 1
+    with lock:
+        code = HoneApp(settings).run()
+    return 1 if code is None else code
+
+
+if __name__ == "__main__":
+    sys.exit(run_chat(Settings.load()))

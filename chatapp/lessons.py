@@ -1,0 +1,202 @@
+"""Learning, as the chat sees it: when a training run starts, how far it is, what came of it.
+
+The trainer is another process. This side queues a row, starts `python -m trainer run` at the lowest priority, and
+reads rows; it never waits for the trainer, and the trainer outlives the chat.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chatapp.config import Settings
+from chatapp.session import Note
+
+if TYPE_CHECKING:
+    from storage.runs import Run
+    from storage.store import Store
+
+#: starts a command; tests put their own in its place
+Spawn = Callable[[Sequence[str], Mapping[str, str], Path], "subprocess.Popen[bytes]"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What the status line shows."""
+
+    waiting: int
+    needed: int  #: judgments that start a lesson
+    running: bool = False
+    step: int = 0
+    total: int = 0
+    paused: bool = False  #: lessons do not start by themselves
+
+    @property
+    def text(self) -> str:
+        if self.running:
+            if not self.total:
+                return "learning: starting"
+            filled = round(8 * self.step / self.total)
+            return f"learning {'━' * filled}{'╌' * (8 - filled)} {100 * self.step // self.total}%"
+        if self.paused:
+            return f"{self.waiting} waiting, learning paused"
+        return f"{self.waiting}/{self.needed} to next lesson"
+
+
+class Lessons:
+    """Watches the runs of one model and starts them. Every method is quick; call them from one thread."""
+
+    def __init__(self, store: Store, settings: Settings, model_hash: str, spawn: Spawn | None = None) -> None:
+        self.store = store
+        self.settings = settings
+        self.model_hash = model_hash
+        self.paused = not settings.auto_train  #: by the user
+        self._spawn: Spawn = spawn or _spawn
+        self._child: subprocess.Popen[bytes] | None = None
+        self._child_run: str | None = None
+        self._count: int | None = None  # waiting judgments; None: count again
+        self._version: int | None = None  # of the database, when it was counted
+        self._not_before = 0  # judgments that must wait before the next try, after one that failed
+        latest = store.runs.latest()
+        self._told: set[str] = {run.id for run in store.runs.list() if run.finished}
+        if latest is not None and latest.state in ("failed", "cancelled") and latest.model_hash == model_hash:
+            self._not_before = self._waiting() + 1
+
+    def recover(self) -> tuple[Note, ...]:
+        """Say which lessons ended with their process."""
+        found = self.store.runs.recover()
+        self._told |= {run.id for run in found}
+        return tuple(Note(f"Lesson {run.number} did not finish: {run.error}.", error=True) for run in found)
+
+    def recount(self) -> None:
+        """A judgment was recorded or taken back."""
+        self._count = None
+
+    def _waiting(self) -> int:
+        # counting looks at every judgment: only when something was written
+        version = self.store.data_version()
+        if self._count is None or version != self._version:
+            self._version = version
+            self._count = self.store.judgments.waiting(self.model_hash)
+        return self._count
+
+    def progress(self) -> Progress:
+        run = self.store.runs.active()
+        step, total = (self.store.runs.progress(run.id) or (0, 0)) if run else (0, 0)
+        return Progress(self._waiting(), self.settings.train_after, run is not None, step, total, self._resting())
+
+    def _resting(self) -> bool:
+        return self.paused or self.store.adapters.promotion_paused(self.model_hash)
+
+    def tick(self, idle: bool) -> tuple[Note, ...]:
+        """Look at the runs, say what is new, and start one if it is time. idle: nobody types, nothing is generated."""
+        notes = [*self.recover(), *self._watch_child(), *self._verdicts()]
+        if (
+            idle
+            and not self._resting()
+            and self.store.runs.active() is None
+            and self._waiting() >= max(self.settings.train_after, self._not_before)
+        ):
+            notes.append(self.start())
+        return tuple(notes)
+
+    def start(self) -> Note:
+        """Start a lesson now. The line says what became of it."""
+        if not self.model_hash:
+            return Note("There is no model to teach.", error=True)
+        active = self.store.runs.active()
+        if active is not None and active.state == "running":
+            return Note(f"Lesson {active.number} is under way already.")
+        if active is not None and self._child is not None and self._child.poll() is None:
+            return Note(f"Lesson {active.number} is about to begin.")
+        waiting = self._waiting()
+        if active is None and waiting == 0:
+            return Note("There is nothing new to learn from yet: judge some answers first.")
+        run = active or self.store.runs.queue(kind="dpo", model_hash=self.model_hash)
+        command = [sys.executable, "-m", "trainer", "run", "--run", run.id, "--home", str(self.store.home)]
+        if self.settings.model is not None:
+            command += ["--model", self.settings.model]
+        if nice := shutil.which("nice"):
+            command = [nice, "-n", "19", *command]
+        # a thread that waits must sleep, not spin, or the chat loses its cores
+        environment = {"OMP_WAIT_POLICY": "PASSIVE", "HONE_CACHE": str(self.settings.cache_dir)}
+        try:
+            self._child = self._spawn(command, environment, self._log())
+        except OSError as error:
+            self.store.runs.finish(run.id, "failed", error=f"the trainer could not be started: {error}")
+            return self._tell(run.id)
+        self._child_run = run.id
+        many = f"{waiting} judgment{'s' if waiting != 1 else ''}"
+        return Note(f"Lesson {run.number} begins, with {many} more than the last one. You can go on.")
+
+    def cancel(self) -> Note:
+        """End the lesson under way at its next step."""
+        run = self.store.runs.active()
+        if run is None:
+            return Note("No lesson is under way.")
+        self.store.runs.request_cancel(run.id)
+        return Note(f"Lesson {run.number} will stop at its next step.")
+
+    def toggle(self) -> Note:
+        """Let lessons start by themselves, or no longer."""
+        self.paused = not self.paused
+        if self.paused:
+            return Note("Lessons no longer start by themselves. Judgments go on being recorded.")
+        return Note(f"Lessons start by themselves again, at {self.settings.train_after} new judgments.")
+
+    def _log(self) -> Path:
+        from storage import paths
+
+        return paths.logs_dir(self.store.home) / "trainer.log"
+
+    def _watch_child(self) -> list[Note]:
+        """A worker that died before it claimed its run, or in it."""
+        if self._child is None or self._child_run is None or self._child.poll() is None:
+            return []
+        code, id = self._child.returncode, self._child_run
+        self._child = self._child_run = None
+        if not self.store.runs.get(id).finished:
+            self.store.runs.finish(
+                id, "failed", error=f"the trainer ended (exit code {code}); its log is {self._log()}"
+            )
+        return []  # _verdicts tells it
+
+    def _verdicts(self) -> list[Note]:
+        """What finished runs found, said once each."""
+        fresh = [run for run in self.store.runs.list(limit=20) if run.finished and run.id not in self._told]
+        return [self._tell(run.id) for run in reversed(fresh)]
+
+    def _tell(self, run_id: str) -> Note:
+        run = self.store.runs.get(run_id)
+        self._told.add(run.id)
+        if run.state in ("failed", "cancelled"):
+            self._not_before = self._waiting() + self.settings.train_after
+        return _verdict(run)
+
+
+def _verdict(run: Run) -> Note:
+    said = str(run.result.get("verdict") or "").strip()
+    if run.state == "failed":
+        return Note(f"Lesson {run.number} failed: {run.error or said}", error=True)
+    if run.state == "cancelled":
+        return Note(f"Lesson {run.number} was cancelled. Its judgments are still waiting.")
+    head = "is done" if run.state == "done" else "was not adopted"
+    return Note(f"Lesson {run.number} {head}: {said or 'no verdict was given'}")
+
+
+def _spawn(command: Sequence[str], environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    with open(log, "ab") as out:
+        return subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=out,
+            env={**os.environ, **environment},
+            start_new_session=True,  # the lesson goes on when the terminal closes
+        )

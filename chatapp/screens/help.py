@@ -1,0 +1,99 @@
+"""All keys, read from the bindings themselves, so that this page is never wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+INTRO = """Hone answers in several ways. Say which you like; it learns from that, on this machine.
+When the answers are complete they have the focus, and bare keys judge them. In the prompt, letters are letters.
+A ranking (J, K, =) is recorded by Enter, or when you go on; Esc drops it.
+Going on without a choice follows the first answer and records nothing."""
+
+_NAMES = {
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "slash": "/",
+    "question_mark": "?",
+    "escape": "Esc",
+    "enter": "Enter",
+    "shift+enter": "Shift+Enter",
+    "alt+enter": "Alt+Enter",
+    "alt+up": "Alt+Up",
+    "alt+down": "Alt+Down",
+    "left": "←",
+    "right": "→",
+    "f1": "F1",
+    "f2": "F2",
+}
+
+
+def key_name(key: str) -> str:
+    """A key as people write it."""
+    if key in _NAMES:
+        return _NAMES[key]
+    return key.replace("ctrl+", "Ctrl+") if len(key) > 1 else key
+
+
+def key_rows(bindings: Sequence[BindingType]) -> list[tuple[str, str, str]]:
+    """(keys, action, what it does) of a widget's bindings; the nine digits are one row."""
+    rows = []
+    for binding in bindings:
+        assert isinstance(binding, Binding)
+        if binding.id and binding.id.startswith("answers.pick.") and binding.id != "answers.pick.1":
+            continue
+        keys = " ".join(key_name(key.strip()) for key in binding.key.split(","))
+        if binding.id == "answers.pick.1":
+            rows.append(("1 to 9", "Pick", "The answer with that number is the best one"))
+        else:
+            rows.append((keys, binding.description, binding.tooltip))
+    return rows
+
+
+class Help(ModalScreen[None]):
+    """Closes by Esc, F1, ? or q."""
+
+    DEFAULT_CSS = """
+    Help {
+        align: center middle;
+        & > VerticalScroll {
+            width: 92; max-width: 96%; height: auto; max-height: 92%; padding: 1 2;
+            border: round $accent; background: $surface; border-title-color: $text-accent;
+            border-subtitle-color: $text-muted;
+        }
+        & Static { height: auto; width: 1fr; }
+        & .heading { text-style: bold; margin: 1 0 0 0; color: $text-accent; }
+        & Horizontal { height: auto; }
+    }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,f1,question_mark,q", "app.pop_screen", "Close", id="help.close", tooltip="Back to the chat"),
+    ]
+
+    def __init__(self, sections: Sequence[tuple[str, Sequence[BindingType]]]) -> None:
+        super().__init__()
+        self.sections = sections
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll() as panel:
+            panel.border_title = "Keys"
+            panel.border_subtitle = "Esc closes · ↑↓ scroll"
+            yield Static(Content(INTRO))
+            for title, bindings in self.sections:
+                yield Static(Content(title), classes="heading")
+                lines = [
+                    Content.assemble((f"{keys:<18}", "bold"), f"{name}: {what}" if what else name)
+                    for keys, name, what in key_rows(bindings)
+                ]
+                yield Static(Content("\n").join(lines))
+
+    def on_mount(self) -> None:
+        self.query_one(VerticalScroll).focus()

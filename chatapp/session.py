@@ -1,0 +1,585 @@
+"""What one chat does: its thread, its current turn, the answers of the engine and the judgments of the reader.
+
+No widgets and no event loop here: methods block (quickly, but for `answer`) and raise StorageError or EngineError;
+the screens call them from worker threads, the plain chat directly. Training is `chatapp.lessons`.
+
+Left out on purpose: judgments across tries. One spans the answers that were shown together; those of an earlier try
+are another branch.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from chatapp.clean import one_line
+from chatapp.config import Settings
+from chatapp.engine.base import Candidate, Engine, EngineError, Message, Sampling
+from chatapp.turn import Answer, Groups, PastTurn, Turn, label
+
+if TYPE_CHECKING:
+    from storage.adapters import Adapter
+    from storage.preferences import Judgment
+    from storage.store import Store
+    from storage.threads import Message as StoredMessage
+    from storage.threads import NewAnswer, Thread
+
+#: earlier turns that are shown; the others stay in the database
+SHOWN_TURNS = 24
+#: what is said of the answers as a whole: the newest replaces the one before
+OVERALL = ("pick", "ranking", "all_bad")
+NO_ANSWER = "This question has no answer yet. Press r to ask again."
+INTERRUPTED = "The last session ended before an answer was complete. Press r to ask again."
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A line that the chat says by itself."""
+
+    text: str
+    error: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The file that answers."""
+
+    hash: str
+    name: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything that is needed to show a thread."""
+
+    thread_id: str | None
+    title: str
+    past: tuple[PastTurn, ...] = ()
+    hidden: int = 0  #: earlier turns that are not in past
+    turn: Turn | None = None  #: without answers: asked and not answered
+    draft: str = ""  #: typed and not sent
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of asking the engine."""
+
+    turn: Turn
+    notes: tuple[Note, ...]
+    tokens_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A judgment, as one line, and the turn as it is now."""
+
+    line: str
+    turn: Turn
+
+
+class SessionError(RuntimeError):
+    """Something that cannot be done now; the text says why."""
+
+
+class NotSaved(SessionError, OSError):
+    """The answers came and could not be stored. They are kept in memory; asking again tries to store them."""
+
+    def __init__(self, reason: str, texts: Sequence[str]) -> None:
+        super().__init__(f"{reason} The answers are kept here; press r to try to save them again.")
+        self.texts = list(texts)
+
+
+class ChatSession:
+    """One chat on one store and one engine."""
+
+    def __init__(self, store: Store, engine: Engine | None, settings: Settings, model: Model) -> None:
+        self.store = store
+        self.engine = engine
+        self.settings = settings
+        self.model = model
+        self.engine_error: str | None = None  #: why there is no engine
+        self.adapter: Adapter | None = None  #: what answers now
+        self.thread: Thread | None = None
+        self.turn: Turn | None = None
+        self._busy = threading.Lock()  # held while the engine answers or swaps
+        self._loaded = False
+        self._refused: str | None = None  # an adapter that the engine could not load
+        self._unsaved: tuple[str, list[NewAnswer]] | None = None
+
+    # -- threads ---------------------------------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        return self._busy.locked()
+
+    def load(self) -> None:
+        """Wait until the model is loaded, and register it. Raises EngineError."""
+        if self.engine is None or self._loaded:
+            return
+        info = self.engine.info
+        self.model = replace(self.model, name=info.name or self.model.name)
+        model = self.model
+        self.store.add_model(model.hash, model.name, info.architecture, info.chat_template_hash, model.path)
+        self._loaded = True
+
+    def _not_busy(self) -> None:
+        if self.busy:
+            raise SessionError("Still answering. Esc stops it.")
+
+    def resume(self) -> tuple[View, tuple[Note, ...]]:
+        """Open the thread of the last session, and say what became of it."""
+        notes: list[Note] = []
+        id = self.store.meta_get("chat.thread")
+        view = self.view()
+        if id:
+            try:
+                if self.store.threads.get(id).deleted_at is None:
+                    view = self.open(id)
+            except KeyError:
+                pass
+        if view.turn is not None and not view.turn.answers:
+            notes.append(Note(INTERRUPTED))
+        return view, tuple(notes)
+
+    def new(self) -> View:
+        """An empty chat. Its thread is stored with the first question."""
+        self._not_busy()
+        self.thread = self.turn = None
+        self.store.meta_set("chat.thread", None)
+        return self.view()
+
+    def open(self, thread_id: str) -> View:
+        self._not_busy()
+        self.thread = self.store.threads.get(thread_id)
+        self.store.meta_set("chat.thread", thread_id)
+        return self._go_to_tip()
+
+    def _go_to_tip(self) -> View:
+        assert self.thread is not None
+        self.thread = self.store.threads.get(self.thread.id)
+        tip = self.thread.tip_message_id
+        self.turn = None
+        if tip is not None:
+            message = self.store.threads.message(tip)
+            if message.role == "assistant" and message.parent_id:
+                self.turn = self._load(self.store.threads.message(message.parent_id), tip)
+            elif message.role == "user":
+                self.turn = self._load(message, None)
+        return self.view()
+
+    def view(self) -> View:
+        draft = self.store.meta_get(self._draft_key()) or ""
+        if self.thread is None:
+            return View(None, "", draft=draft)
+        past: list[PastTurn] = []
+        hidden = 0
+        if self.turn is not None:
+            path = self.store.threads.path(self.turn.prompt_id)[:-1]
+            pairs = [(q, a) for q, a in pairwise(path) if q.role == "user" and a.role == "assistant"]
+            hidden = max(0, len(pairs) - SHOWN_TURNS)
+            past = [PastTurn(q.id, q.text, a.text, self._mark(q, a)) for q, a in pairs[hidden:]]
+        return View(self.thread.id, self.thread.title, tuple(past), hidden, self.turn, draft)
+
+    def _mark(self, question: StoredMessage, answer: StoredMessage) -> str:
+        turn = self._read(question, answer.id)
+        if turn.chosen is None:
+            return f"A, the first of {len(turn.answers)}" if len(turn.answers) > 1 else ""
+        if turn.chosen in turn.corrections and turn.continues_id == answer.id:
+            return f"{label(turn.chosen)}, corrected"
+        how = "picked" if turn.picked == turn.chosen else "ranked first"
+        return f"{label(turn.chosen)}, {how} of {len(turn.answers)}"
+
+    def questions(self) -> list[tuple[str, str]]:
+        """(id, text) of the questions on the way to the current one, the newest first."""
+        if self.turn is None:
+            return []
+        path = self.store.threads.path(self.turn.prompt_id)
+        return [(message.id, message.text) for message in reversed(path) if message.role == "user"]
+
+    def save_draft(self, text: str) -> None:
+        """Keep what is typed and not sent."""
+        key = self._draft_key()
+        if (self.store.meta_get(key) or "") != text:
+            self.store.meta_set(key, text or None)
+
+    def _draft_key(self) -> str:
+        return f"draft:{self.thread.id if self.thread else 'new'}"
+
+    # -- turns -----------------------------------------------------------------------------------------------------
+
+    def ask(self, text: str) -> Turn:
+        """Store a question below the answer that the chat goes on from. `answer` answers it."""
+        self._ready_to_ask()
+        text = text.strip()
+        threads = self.store.threads
+        with self.store.write():
+            thread = self.thread or threads.new(title=one_line(text, 48), system_prompt=self.settings.system_prompt)
+            parent = thread.tip_message_id
+            if self.turn is not None:
+                # a question without an answer is replaced: it has no text to go on from
+                parent = self.turn.continues_id or threads.message(self.turn.prompt_id).parent_id
+            message = threads.add_message(thread.id, parent, "user", text, tip=True)
+            self.store.meta_set(self._draft_key(), None)
+            self.store.meta_set("chat.thread", thread.id)
+        return self._asked(thread.id, message)
+
+    def edit(self, question_id: str, text: str) -> View:
+        """Ask another question in the place of an earlier one: a branch of its own."""
+        self._ready_to_ask()
+        threads = self.store.threads
+        old = threads.message(question_id)
+        with self.store.write():
+            message = threads.add_message(old.thread_id, old.parent_id, "user", text.strip(), tip=True)
+            self.store.meta_set(self._draft_key(), None)
+        self._asked(old.thread_id, message)
+        return self.view()
+
+    def _ready_to_ask(self) -> None:
+        self._not_busy()
+        if self.engine is None:
+            raise SessionError(self.engine_error or "The model is still being opened.")
+
+    def _asked(self, thread_id: str, message: StoredMessage) -> Turn:
+        self.thread = self.store.threads.get(thread_id)
+        self.turn = Turn(message.id, message.text)
+        return self.turn
+
+    def answer(self, on_token: Callable[[int, str], None] | None = None) -> Outcome:
+        """Have the current question answered (again): blocks, streams, stores. Raises EngineError, NotSaved."""
+        turn, thread = self.turn, self.thread
+        if turn is None or thread is None:
+            raise SessionError("There is no question to answer.")
+        if not self._busy.acquire(blocking=False):
+            raise SessionError("Still answering. Esc stops it.")
+        try:
+            if self.engine is None:
+                raise SessionError(self.engine_error or "The model is still being opened.")
+            self.load()
+            notes = [] if (line := self._swap_if_changed()) is None else [line]
+            speed = 0.0
+            if self._unsaved is None or self._unsaved[0] != turn.prompt_id:
+                messages: list[Message] = [
+                    {"role": m["role"], "content": m["content"]}
+                    for m in self.store.threads.conversation(turn.prompt_id)
+                ]
+                sampling = self.settings.sampling
+                found = self.engine.generate(messages, self.settings.alternatives, sampling, on_token)
+                kept = [candidate for candidate in found if candidate.text.strip()]
+                if not kept:
+                    raise EngineError(
+                        "Stopped before there was any text. Press r to ask again."
+                        if any(candidate.finish_reason == "cancelled" for candidate in found)
+                        else "The model answered with nothing. Press r to ask again."
+                    )
+                speed = _speed(found)
+                notes += _remarks(found)
+                self._unsaved = (turn.prompt_id, self._provenance(kept, sampling))
+            stored = self._store(thread.id, turn.prompt_id, self._unsaved[1])
+            self._unsaved = None
+            self.turn = self._load(self.store.threads.message(turn.prompt_id), stored[0].id)
+            return Outcome(self.turn, tuple(notes), speed)
+        finally:
+            self._busy.release()
+
+    def _provenance(self, candidates: Sequence[Candidate], sampling: Sampling) -> list[NewAnswer]:
+        from storage.threads import NewAnswer
+
+        return [
+            NewAnswer(
+                content=candidate.text,
+                position=position,
+                model_hash=self.model.hash,
+                adapter_id=self.adapter.id if self.adapter else None,
+                sampling=asdict(sampling),
+                seed=candidate.seed,
+                token_ids=candidate.token_ids,
+                prompt_tokens=candidate.prompt_tokens,
+                finish_reason=candidate.finish_reason,
+                timings=asdict(candidate.timings),
+            )
+            for position, candidate in enumerate(candidates)
+        ]
+
+    def _store(self, thread_id: str, prompt_id: str, answers: Sequence[NewAnswer]) -> list[StoredMessage]:
+        from storage.errors import StorageError
+
+        try:
+            with self.store.write():
+                messages = self.store.threads.add_answers(thread_id, prompt_id, answers)
+                self.store.threads.set_tip(thread_id, messages[0].id)
+            return messages
+        except StorageError as error:
+            raise NotSaved(str(error), [answer.content for answer in answers]) from error
+
+    def stop(self) -> None:
+        """End the answer under way; its text so far is kept."""
+        if self.engine is not None and self.busy:
+            self.engine.stop()
+
+    def step_version(self, step: int) -> View:
+        """Go to the branch before (-1) or after (+1) the current one."""
+        self._not_busy()
+        if self.thread is None or self.turn is None:
+            return self.view()
+        ends = self._ends()
+        at = self.turn.version - 1 + step
+        if not 0 <= at < len(ends):
+            raise SessionError(
+                "There is no other branch on that side." if len(ends) > 1 else "There is one branch only."
+            )
+        prompt_id, batch = ends[at]
+        turn = self._load(self.store.threads.message(prompt_id), batch[0] if batch else None)
+        self.store.threads.set_tip(self.thread.id, turn.continues_id or prompt_id)
+        return self._go_to_tip()
+
+    def _ends(self) -> list[tuple[str, tuple[str, ...]]]:
+        """The last turns of all branches, oldest first: (question, answers shown together)."""
+        assert self.thread is not None
+        rows = self.store.rows(
+            "SELECT m.id, m.parent_id, m.role, g.batch_id FROM messages m "
+            "LEFT JOIN generations g ON g.message_id = m.id WHERE m.thread_id = ? ORDER BY m.seq",
+            [self.thread.id],
+        )
+        continued = {row["parent_id"] for row in rows if row["role"] == "user"}
+        batches: dict[str, dict[str, list[str]]] = {row["id"]: {} for row in rows if row["role"] == "user"}
+        gone_on: set[tuple[str, str]] = set()
+        for row in rows:
+            if row["role"] == "assistant" and row["parent_id"] in batches:
+                known = batches[row["parent_id"]]
+                # a correction belongs to the answers that it corrects: those shown last before it
+                batch = row["batch_id"] or next(reversed(known), "")
+                if row["batch_id"]:
+                    known.setdefault(batch, []).append(row["id"])
+                if row["id"] in continued:
+                    gone_on.add((row["parent_id"], batch))
+        return [
+            (prompt_id, tuple(ids))
+            for prompt_id, known in batches.items()
+            for batch, ids in (known.items() if known else [("", [])])
+            if (prompt_id, batch) not in gone_on
+        ]
+
+    def _load(self, prompt: StoredMessage, answer_id: str | None) -> Turn:
+        """`_read`, with the number of its branch."""
+        turn = self._read(prompt, answer_id)
+        ends = self._ends()
+        end = (prompt.id, tuple(answer.message_id for answer in turn.answers))
+        return replace(turn, version=ends.index(end) + 1, versions=len(ends)) if end in ends else turn
+
+    def _read(self, prompt: StoredMessage, answer_id: str | None) -> Turn:
+        """The turn of a question, with the answers that were shown together with answer_id (None: the newest)."""
+        children = self.store.threads.children(prompt.id, role="assistant")
+        made = self.store.threads.generations([child.id for child in children])
+        judgments = self.store.judgments.for_prompt(prompt.id)
+        if answer_id is not None and answer_id not in made:
+            # a correction is shown in the place of the answer that it corrects
+            of = [
+                j.payload.get("of") for j in judgments if j.kind == "correction" and j.items[0].message_id == answer_id
+            ]
+            answer_id = of[0] if of else None
+        batch = (
+            made[answer_id].batch_id if answer_id in made else next((g.batch_id for g in reversed(made.values())), "")
+        )
+        shown = sorted(
+            (c for c in children if c.id in made and made[c.id].batch_id == batch), key=lambda c: made[c.id].position
+        )
+        answers = tuple(Answer(c.id, c.text, made[c.id].finish_reason, made[c.id].answer_tokens) for c in shown)
+        return _judged(Turn(prompt.id, prompt.text, answers), judgments, {c.id: c.text for c in children})
+
+    # -- judgments -------------------------------------------------------------------------------------------------
+
+    def _current(self) -> Turn:
+        if self.turn is None or not self.turn.answers:
+            raise SessionError("There are no answers to judge yet.")
+        return self.turn
+
+    def _live(self, kinds: Sequence[str]) -> list[Judgment]:
+        turn = self._current()
+        ids = {answer.message_id for answer in turn.answers}
+        return [
+            judgment
+            for judgment in self.store.judgments.for_prompt(turn.prompt_id)
+            if judgment.kind in kinds and judgment.source == "chat" and any(i.message_id in ids for i in judgment.items)
+        ]
+
+    def _record(self, make: Callable[[dict[str, Any]], Judgment], replaces: Sequence[Judgment]) -> Said:
+        """Record a judgment and move the tip with it, in one transaction."""
+        turn = self._current()
+        about = {"supersedes": replaces[-1].id} if replaces else {}
+        with self.store.write():
+            judgment = make(about)
+            self._settle()
+        assert self.turn is not None
+        return Said(self._describe(judgment), self.turn if self.turn.prompt_id == turn.prompt_id else turn)
+
+    def _settle(self) -> None:
+        """Read the turn again and let the thread go on from what is chosen now."""
+        turn = self._current()
+        self.turn = self._load(self.store.threads.message(turn.prompt_id), turn.answers[0].message_id)
+        assert self.thread is not None
+        self.store.threads.set_tip(self.thread.id, self.turn.continues_id)
+
+    def _describe(self, judgment: Judgment) -> str:
+        return self.store.judgments.describe(judgment)
+
+    def pick(self, index: int) -> Said:
+        turn = self._current()
+        ids = [answer.message_id for answer in turn.answers]
+        if turn.picked == index:
+            return Said(self._describe(self._live(OVERALL)[-1]), turn)
+        return self._record(
+            lambda about: self.store.judgments.pick(turn.prompt_id, ids[index], ids, **about), self._live(OVERALL)
+        )
+
+    def rank(self, groups: Groups) -> Said:
+        turn = self._current()
+        ids = [[turn.answers[index].message_id for index in group] for group in groups]
+        if turn.groups == groups:
+            return Said(self._describe(self._live(OVERALL)[-1]), turn)
+        return self._record(lambda about: self.store.judgments.rank(turn.prompt_id, ids, **about), self._live(OVERALL))
+
+    def all_bad(self) -> Said:
+        turn = self._current()
+        if turn.all_bad:
+            return Said(self._describe(self._live(OVERALL)[-1]), turn)
+        ids = [answer.message_id for answer in turn.answers]
+        return self._record(
+            lambda about: self.store.judgments.all_bad(turn.prompt_id, ids, **about), self._live(OVERALL)
+        )
+
+    def thumb(self, index: int, value: int) -> Said:
+        """+1 or -1; the same one again takes it back."""
+        turn = self._current()
+        id = turn.answers[index].message_id
+        before = [j for j in self._live(("thumb",)) if j.items[0].message_id == id]
+        if turn.thumbs.get(index) == value:
+            return self._take_back(before[-1])
+        return self._record(lambda about: self.store.judgments.thumb(turn.prompt_id, id, value, **about), before)
+
+    def rate(self, index: int, score: int) -> Said:
+        """1 to 7. The scores of one turn are one judgment, so that they can be compared."""
+        turn = self._current()
+        scores = {turn.answers[at].message_id: given for at, given in {**turn.ratings, index: score}.items()}
+        return self._record(
+            lambda about: self.store.judgments.rate(turn.prompt_id, scores, **about), self._live(("rating",))
+        )
+
+    def correct(self, index: int, text: str) -> Said:
+        turn = self._current()
+        ids = [answer.message_id for answer in turn.answers]
+        before = [j for j in self._live(("correction",)) if j.payload.get("of") == ids[index]]
+        return self._record(
+            lambda about: self.store.judgments.correct(turn.prompt_id, ids[index], text, ids, **about)[0], before
+        )
+
+    def undo(self) -> Said:
+        """Take the newest judgment of this turn back."""
+        kinds = (*OVERALL, "thumb", "rating", "correction")
+        live = self._live(kinds)
+        if not live:
+            return Said("Nothing to undo in this turn.", self._current())
+        return self._take_back(live[-1])
+
+    def _take_back(self, judgment: Judgment) -> Said:
+        line = self._describe(judgment)
+        with self.store.write():
+            self.store.judgments.retract(judgment.id)
+            self._settle()
+        return Said(f"Taken back: {line}", self._current())
+
+    def waiting(self) -> int:
+        """Judgments that no lesson has seen."""
+        return self.store.judgments.waiting(self.model.hash)
+
+    # -- the adapter -----------------------------------------------------------------------------------------------
+
+    def sync_adapter(self) -> Note | None:
+        """Use the adapter that is live now, unless an answer is under way. Says so when it changed."""
+        if not self._busy.acquire(blocking=False):
+            return None
+        try:
+            return self._swap_if_changed()
+        finally:
+            self._busy.release()
+
+    def _swap_if_changed(self) -> Note | None:
+        live = self.store.adapters.live(self.model.hash)
+        live_id, current = (live.id if live else None), (self.adapter.id if self.adapter else None)
+        if self.engine is None or live_id == current or (live_id is not None and live_id == self._refused):
+            return None
+        try:
+            self.engine.swap(self.store.adapters.gguf(live) if live else None)
+        except EngineError as error:
+            if live is None:
+                raise
+            self._refused = live.id
+            now = f"v{self.adapter.number}" if self.adapter else "the base model"
+            return Note(f"v{live.number} could not be used: {error} Still answering with {now}.", error=True)
+        self.adapter, self._refused = live, None
+        if live is None:
+            return Note("Now answering with the base model.")
+        return Note(f"Now answering with v{live.number}. {live.verdict}".strip())
+
+    def close(self) -> None:
+        """Stop what is under way (its text is stored), end the engine, close the store."""
+        self.stop()
+        if self._busy.acquire(timeout=3):
+            self._busy.release()
+        if self.engine is not None:
+            self.engine.close()
+        self.store.close()
+
+
+def _speed(candidates: Sequence[Candidate]) -> float:
+    milliseconds = max(candidate.timings.total_ms - candidate.timings.prompt_ms for candidate in candidates)
+    return sum(len(candidate.token_ids) for candidate in candidates) / milliseconds * 1000 if milliseconds > 0 else 0.0
+
+
+def _remarks(candidates: Sequence[Candidate]) -> list[Note]:
+    dropped = candidates[0].dropped_messages
+    if not dropped:
+        return []
+    what = "message was" if dropped == 1 else f"{dropped} messages were"
+    return [Note(f"The conversation no longer fits the context: the oldest {what} left out for this answer.")]
+
+
+def _judged(turn: Turn, judgments: Sequence[Judgment], texts: dict[str, str]) -> Turn:
+    """turn with the judgments in force, oldest first; the newest choice says where the chat goes on from."""
+    at = {answer.message_id: index for index, answer in enumerate(turn.answers)}
+    changes: dict[str, Any] = {
+        "thumbs": {},
+        "ratings": {},
+        "corrections": {},
+        "continues_id": turn.answers[0].message_id if turn.answers else None,
+    }
+    for judgment in judgments:
+        items = [item for item in judgment.items if item.message_id in at]
+        if not items or judgment.source != "chat":
+            continue
+        if judgment.kind == "pick":
+            best = next((at[item.message_id] for item in items if item.rank == 0), None)
+            if best is not None:
+                changes |= {"picked": best, "chosen": best, "continues_id": turn.answers[best].message_id}
+        elif judgment.kind == "ranking":
+            ranks = sorted({item.rank or 0 for item in items})
+            groups = tuple(tuple(sorted(at[i.message_id] for i in items if (i.rank or 0) == rank)) for rank in ranks)
+            changes["groups"] = groups
+            if len(groups) > 1:
+                changes |= {"chosen": groups[0][0], "continues_id": turn.answers[groups[0][0]].message_id}
+        elif judgment.kind == "all_bad":
+            changes["all_bad"] = True
+        elif judgment.kind == "thumb":
+            changes["thumbs"][at[items[0].message_id]] = items[0].value
+        elif judgment.kind == "rating":
+            changes["ratings"] |= {at[item.message_id]: item.score for item in items}
+        elif judgment.kind == "correction":
+            index = at.get(str(judgment.payload.get("of")))
+            better = next((item.message_id for item in judgment.items if item.rank == 0), None)
+            if index is not None and better is not None:
+                changes["corrections"][index] = texts.get(better, "")
+                changes |= {"chosen": index, "continues_id": better}
+    return replace(turn, **changes)

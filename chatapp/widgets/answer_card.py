@@ -1,0 +1,89 @@
+"""One alternative: its letter, what was said about it, its text."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.events import Click
+from textual.message import Message
+
+from chatapp.turn import label
+from chatapp.widgets.prose import Prose
+
+WAITING = "…"
+
+
+class AnswerCard(Vertical):
+    """A card in a row of columns, or (class -stacked) a section of a list whose unfocused ones are folded."""
+
+    DEFAULT_CSS = """
+    AnswerCard {
+        height: auto;
+        width: 1fr;
+        min-height: 3;
+        padding: 0 1;
+        border: round $foreground 25%;
+        border-title-color: $foreground;
+        border-title-style: bold;
+        border-subtitle-color: $text-muted;
+        &.-focused { border: heavy $accent; border-title-color: $text-accent; }
+        &.-chosen { background: $success 8%; }
+        &.-stacked {
+            min-height: 2;
+            border: none;
+            border-top: solid $foreground 25%;
+            &.-focused { border-top: heavy $accent; }
+            &.-folded { max-height: 4; overflow: hidden; }
+            &.-folded.-short { max-height: 3; }
+        }
+        &.-waiting Prose { color: $text-muted; }
+    }
+    """
+
+    class Chosen(Message):
+        """The card was clicked."""
+
+        def __init__(self, index: int) -> None:
+            super().__init__()
+            self.index = index
+
+    def __init__(self, index: int) -> None:
+        super().__init__(classes="-waiting")
+        self.index = index
+        self.prose = Prose(WAITING, markdown=True)
+        self._streamed = ""
+        self._shown: str | None = None
+        self.set_title([])
+
+    def compose(self) -> ComposeResult:
+        yield self.prose
+
+    def append(self, text: str) -> None:
+        """More of the answer came."""
+        self.remove_class("-waiting")
+        self._streamed += text
+        self.prose.stream(self._streamed)
+
+    def finish(self, text: str) -> None:
+        """The answer as it will stay."""
+        if text == self._shown:
+            return
+        self._shown = text
+        self.set_class(not text, "-waiting")
+        self.prose.finish(text or "(no text)")
+
+    def set_title(self, marks: list[str], note: str = "") -> None:
+        """marks stand behind the letter ("picked", "2nd", "+"), note below the text."""
+        pointer = "▸ " if self.has_class("-focused") else ""
+        self.border_title = Content(" · ".join([pointer + label(self.index), *marks]))
+        self.border_subtitle = Content(note)
+
+    @property
+    def hidden_lines(self) -> int:
+        """How many lines a folded card does not show."""
+        return max(0, self.prose.outer_size.height - self.size.height)
+
+    def on_click(self, event: Click) -> None:
+        event.stop()
+        self.post_message(self.Chosen(self.index))

@@ -1,0 +1,439 @@
+"""The alternatives of the current turn, and the keys that judge them.
+
+Side by side where every column gets 34 cells; otherwise one below the other, the focused one in full and the others
+folded to their first lines (unless all of them fit). A ranking by J, K and = is a draft until Enter, or until the chat
+goes on; Esc drops it. Judging keys are ignored for half a second after the answers appear, so that a key meant for the
+prompt judges nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, ClassVar, Literal
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.content import Content
+from textual.events import Resize
+from textual.message import Message
+from textual.widgets import Static
+
+from chatapp.turn import Groups, Turn, label, move, places, start_order, tie
+from chatapp.widgets.answer_card import AnswerCard
+
+RANK = Binding.Group("Rank", compact=True)
+THUMB = Binding.Group("Thumb", compact=True)
+JUDGING = {"pick", "rank", "tie", "all_bad", "correct", "thumb", "rate"}
+
+Wish = Literal["undo", "copy", "again", "edit_question", "to_prompt", "earlier_version", "later_version"]
+
+
+class Answers(Container, can_focus=True):
+    """Shows a Turn; posts what the reader thinks of it."""
+
+    DEFAULT_CSS = """
+    Answers {
+        height: auto;
+        width: 1fr;
+        layout: horizontal;
+        &.-stacked { layout: vertical; }
+        &.-empty { display: none; }
+        & > #unanswered { display: none; width: 1fr; height: 1; padding: 0 1; color: $text-warning; }
+        &.-unanswered > #unanswered { display: block; }
+        &.-unanswered:focus > #unanswered { text-style: bold; }
+    }
+    """
+
+    MIN_COLUMN: ClassVar[int] = 34  #: cells
+    GUARD: ClassVar[float] = 0.5  #: seconds in which judging keys are ignored
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(
+            Binding(
+                str(number),
+                f"pick({number})",
+                "Pick",
+                show=number == 1,
+                key_display="1-9",
+                id=f"answers.pick.{number}",
+                tooltip=f"Answer {label(number - 1)} is the best one",
+            )
+            for number in range(1, 10)
+        ),
+        Binding(
+            "left,h",
+            "focus_card(-1)",
+            "Previous answer",
+            show=False,
+            id="answers.left",
+            tooltip="Look at the one before",
+        ),
+        Binding(
+            "right,l", "focus_card(1)", "Next answer", show=False, id="answers.right", tooltip="Look at the next one"
+        ),
+        Binding(
+            "J,alt+down",
+            "rank(1)",
+            "Rank lower",
+            key_display="J",
+            group=RANK,
+            id="answers.lower",
+            tooltip="Move the focused answer one place down in the ranking",
+        ),
+        Binding(
+            "K,alt+up",
+            "rank(-1)",
+            "Rank higher",
+            key_display="K",
+            group=RANK,
+            id="answers.higher",
+            tooltip="Move the focused answer one place up in the ranking",
+        ),
+        Binding(
+            "=", "tie", "Tie", key_display="=", id="answers.tie", tooltip="As good as the one above it; again: untie"
+        ),
+        Binding("x", "all_bad", "All bad", id="answers.all_bad", tooltip="None of these answers is good"),
+        Binding(
+            "e", "correct", "Correct", id="answers.correct", tooltip="Write what the focused answer should have said"
+        ),
+        Binding(
+            "+",
+            "thumb(1)",
+            "Good",
+            key_display="+",
+            group=THUMB,
+            id="answers.good",
+            tooltip="The focused answer is good",
+        ),
+        Binding(
+            "-", "thumb(-1)", "Bad", key_display="-", group=THUMB, id="answers.bad", tooltip="The focused answer is bad"
+        ),
+        Binding(
+            "s", "rate", "Score 1 to 7", show=False, id="answers.rate", tooltip="Give the focused answer 1 to 7 points"
+        ),
+        Binding("u", "wish('undo')", "Undo", id="answers.undo", tooltip="Take the newest judgment of this turn back"),
+        Binding(
+            "r",
+            "wish('again')",
+            "Ask again",
+            show=False,
+            id="answers.again",
+            tooltip="New answers to the same question",
+        ),
+        Binding("y", "wish('copy')", "Copy", show=False, id="answers.copy", tooltip="Copy the focused answer"),
+        Binding(
+            "E",
+            "wish('edit_question')",
+            "Edit a question",
+            show=False,
+            id="answers.edit",
+            tooltip="Change a question and go on from there, in a branch of its own",
+        ),
+        Binding(
+            "left_square_bracket",
+            "wish('earlier_version')",
+            "Earlier branch",
+            key_display="[",
+            show=False,
+            id="answers.earlier",
+            tooltip="The branch before: other answers, or another question",
+        ),
+        Binding(
+            "right_square_bracket",
+            "wish('later_version')",
+            "Later branch",
+            key_display="]",
+            show=False,
+            id="answers.later",
+            tooltip="The branch after this one",
+        ),
+        Binding(
+            "enter",
+            "confirm",
+            "Write",
+            key_display="⏎",
+            id="answers.enter",
+            tooltip="Record the ranking, if there is a new one, and write on",
+        ),
+        Binding(
+            "i",
+            "wish('to_prompt')",
+            "To the prompt",
+            show=False,
+            id="answers.prompt",
+            tooltip="Write the next question",
+        ),
+        Binding(
+            "escape", "drop", "Drop ranking", show=False, id="answers.drop", tooltip="Forget a ranking not yet recorded"
+        ),
+    ]
+
+    @dataclass
+    class Judged(Message):
+        """A judgment of answer index: pick, thumb (value +1/-1), correct, rate; all_bad is of all of them."""
+
+        kind: Literal["pick", "thumb", "correct", "rate", "all_bad"]
+        index: int
+        value: int = 0
+
+    @dataclass
+    class Ranked(Message):
+        """A ranking was confirmed."""
+
+        groups: Groups
+
+    @dataclass
+    class Drafted(Message):
+        """A ranking is being made (None: it was dropped)."""
+
+        groups: Groups | None
+
+    @dataclass
+    class Wished(Message):
+        """Something that is no judgment."""
+
+        wish: Wish
+        index: int
+
+    @dataclass
+    class Stop(Message):
+        """Esc, with no ranking to drop."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.turn: Turn | None = None
+        self.draft: Groups | None = None
+        self.cards: list[AnswerCard] = []
+        self.focused_index = 0
+        self._ready_at: float | None = None
+        self._fed: deque[tuple[int, str]] = deque()
+        self._none = Static(Content("No answer yet. r asks again."), id="unanswered")
+        self.add_class("-empty")
+
+    def compose(self) -> ComposeResult:
+        yield self._none
+
+    # -- what is shown ---------------------------------------------------------------------------------------------
+
+    def begin(self, count: int) -> None:
+        """Empty cards for answers that are on their way."""
+        self.turn = None
+        self.draft = None
+        self._ready_at = None
+        self._fed.clear()
+        self._deal(count)
+        self.remove_class("-empty", "-unanswered")
+        self.refresh_bindings()
+
+    def _deal(self, count: int) -> None:
+        with self.app.batch_update():
+            for card in self.cards:
+                card.remove()
+            self.cards = [AnswerCard(index) for index in range(count)]
+            self.focused_index = 0
+            self.mount_all(self.cards)
+            self._arrange()
+
+    def feed(self, index: int, text: str) -> None:
+        """More text of answer index; shown at the next `flush`. May be called from any thread."""
+        self._fed.append((index, text))
+
+    def flush(self) -> bool:
+        """Show what was fed. True when something was."""
+        fresh: dict[int, str] = {}
+        while self._fed:
+            index, text = self._fed.popleft()
+            fresh[index] = fresh.get(index, "") + text
+        for index, text in fresh.items():
+            if index < len(self.cards):
+                self.cards[index].append(text)
+        return bool(fresh)
+
+    def show(self, turn: Turn | None, *, fresh: bool = False) -> None:
+        """Show a complete turn. fresh: its answers just appeared, so the guard runs."""
+        self._fed.clear()
+        if (
+            turn is None
+            or self.turn is None
+            or turn.prompt_id != self.turn.prompt_id
+            or turn.version != self.turn.version
+        ):
+            self.draft = None
+        self.turn = turn
+        count = len(turn.answers) if turn else 0
+        self.set_class(turn is None, "-empty")
+        self.set_class(turn is not None and not count, "-unanswered")
+        if len(self.cards) != count:
+            self._deal(count)
+        if fresh:
+            self._ready_at = monotonic() + self.GUARD
+        if turn is not None:
+            for index, card in enumerate(self.cards):
+                card.finish(turn.text_of(index))
+        self._arrange()
+        self.refresh_bindings()
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to judge."""
+        return self.turn is not None and bool(self.cards)
+
+    def take_draft(self) -> Groups | None:
+        """The ranking that was made and not yet recorded; it is a draft no more."""
+        draft, self.draft = self.draft, None
+        return draft
+
+    def on_resize(self, event: Resize) -> None:
+        self._arrange()
+
+    def _arrange(self) -> None:
+        stacked = bool(self.cards) and self.size.width // len(self.cards) < self.MIN_COLUMN
+        self.set_class(stacked, "-stacked")
+        for card in self.cards:
+            card.set_class(stacked, "-stacked")
+            card.set_class(self.has_focus and card.index == self.focused_index, "-focused")
+        self._fold()
+        for card in self.cards:
+            card.set_title(*self._marks(card.index))
+        if stacked:
+            self.call_after_refresh(self._refold)
+
+    def _fold(self) -> None:
+        """Stacked cards are folded unless all of them fit the chat's height."""
+        stacked = self.has_class("-stacked")
+        room = self.screen.size.height - 6  # what is left of it by status, said, prompt and footer
+        fits = sum(card.prose.virtual_size.height + 1 for card in self.cards) <= room
+        for card in self.cards:
+            folded = stacked and not fits and card.index != self.focused_index
+            card.set_class(folded, "-folded")
+            card.set_class(room < 24, "-short")
+
+    def _refold(self) -> None:
+        """Once the heights are known."""
+        self._fold()
+        for card in self.cards:
+            card.set_title(*self._marks(card.index))
+
+    def _marks(self, index: int) -> tuple[list[str], str]:
+        turn = self.turn
+        if turn is None:
+            return [], ""
+        marks: list[str] = []
+        card = self.cards[index]
+        card.set_class(turn.chosen == index and not self.draft, "-chosen")
+        if self.draft:
+            marks.append(places(self.draft)[index] + "?")
+        elif turn.groups:
+            marks.append(places(turn.groups)[index])
+        elif turn.picked == index:
+            marks.append("✓ picked")
+        elif turn.all_bad:
+            marks.append("✗ bad")
+        if index in turn.corrections:
+            marks.append("✎ corrected")
+        if index in turn.thumbs:
+            marks.append("+ good" if turn.thumbs[index] > 0 else "− bad")
+        if index in turn.ratings:
+            marks.append(f"{turn.ratings[index]}/7")
+        answer = turn.answers[index]
+        end = {"length": "cut at the limit", "cancelled": "stopped"}.get(answer.finish_reason, "")
+        if end:
+            marks.append(end)
+        if card.has_class("-folded") and (more := card.hidden_lines):
+            marks.append(f"{more} more line{'s' if more != 1 else ''}")
+        return marks, f"{answer.tokens} tokens" if answer.tokens else ""
+
+    def on_focus(self) -> None:
+        self._arrange()
+
+    def on_blur(self) -> None:
+        self._arrange()
+
+    # -- keys ------------------------------------------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in JUDGING and not self.ready:
+            return False
+        if action == "pick":
+            return bool(parameters) and isinstance(parameters[0], int) and parameters[0] <= max(1, len(self.cards))
+        return True
+
+    def _may_judge(self) -> bool:
+        return self.ready and (self._ready_at is None or monotonic() >= self._ready_at)
+
+    def action_pick(self, number: int) -> None:
+        if self._may_judge() and number <= len(self.cards):
+            self.draft = None
+            self._look_at(number - 1)
+            self.post_message(self.Judged("pick", number - 1))
+
+    def action_focus_card(self, step: int) -> None:
+        if self.cards:
+            self._look_at((self.focused_index + step) % len(self.cards))
+
+    @on(AnswerCard.Chosen)
+    def card_clicked(self, event: AnswerCard.Chosen) -> None:
+        event.stop()
+        self.focus(scroll_visible=False)
+        self._look_at(event.index)
+
+    def _look_at(self, index: int) -> None:
+        self.focused_index = index
+        self._arrange()
+        if self.has_class("-stacked"):
+            self.call_after_refresh(self.cards[index].scroll_visible, animate=False)
+
+    def action_rank(self, step: int) -> None:
+        if self._may_judge() and self.turn is not None and len(self.cards) > 1:
+            before = self.draft or start_order(self.turn)
+            self._drafted(move(before, self.focused_index, step))
+
+    def action_tie(self) -> None:
+        if self._may_judge() and self.turn is not None and len(self.cards) > 1:
+            self._drafted(tie(self.draft or start_order(self.turn), self.focused_index))
+
+    def _drafted(self, groups: Groups | None) -> None:
+        self.draft = groups
+        self._arrange()
+        self.post_message(self.Drafted(groups))
+
+    def action_all_bad(self) -> None:
+        if self._may_judge():
+            self.draft = None
+            self.post_message(self.Judged("all_bad", self.focused_index))
+
+    def action_correct(self) -> None:
+        if self._may_judge():
+            self.post_message(self.Judged("correct", self.focused_index))
+
+    def action_thumb(self, value: int) -> None:
+        if self._may_judge():
+            self.post_message(self.Judged("thumb", self.focused_index, value))
+
+    def action_rate(self) -> None:
+        if self._may_judge():
+            self.post_message(self.Judged("rate", self.focused_index))
+
+    def action_wish(self, wish: Wish) -> None:
+        if wish == "undo" and self.draft is not None:
+            self._drafted(None)
+        elif wish != "undo" or self._may_judge():
+            self.post_message(self.Wished(wish, self.focused_index))
+
+    def action_confirm(self) -> None:
+        if self.turn is not None and not self._may_judge():
+            return
+        draft = self.take_draft()
+        if draft is not None:
+            self.post_message(self.Ranked(draft))
+        self.post_message(self.Wished("to_prompt", self.focused_index))
+
+    def action_drop(self) -> None:
+        if self.draft is not None:
+            self._drafted(None)
+        else:
+            self.post_message(self.Stop())

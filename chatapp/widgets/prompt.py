@@ -1,0 +1,105 @@
+"""Where the next question is written. Enter sends; Shift+Enter and Ctrl+J begin a new line; it grows with its text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.widgets import TextArea
+
+HINT = "Ask something.  Enter sends, Ctrl+J begins a new line."
+
+
+class Prompt(TextArea):
+    """A text area that sends."""
+
+    DEFAULT_CSS = """
+    Prompt {
+        height: auto;
+        min-height: 3;
+        max-height: 12;
+        padding: 0 1;
+        background: $background;
+        border: round $foreground 25%;
+        border-title-color: $text-accent;
+        &:focus { border: round $accent; }
+        & .text-area--cursor-line { background: transparent; }
+        & .text-area--placeholder { color: $text-muted; }
+        &.-short { border: none; min-height: 1; max-height: 4; background: $surface; }
+    }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "send", "Send", priority=True, id="prompt.send", tooltip="Send the question"),
+        Binding(
+            "ctrl+j,shift+enter,alt+enter",
+            "new_line",
+            "New line",
+            key_display="^j",
+            priority=True,
+            id="prompt.new_line",
+            tooltip="Begin a new line",
+        ),
+        Binding("escape", "leave", "Answers", id="prompt.leave", tooltip="Stop the answers, or go back to them"),
+    ]
+
+    @dataclass
+    class Sent(Message):
+        """Enter was pressed on a text that is more than blank."""
+
+        text: str
+
+    @dataclass
+    class Left(Message):
+        """Esc was pressed."""
+
+    @dataclass
+    class Recall(Message):
+        """Up was pressed in an empty prompt."""
+
+    @dataclass
+    class Scrolled(Message):
+        """Page up or down in a prompt too short to need it: the chat is meant."""
+
+        pages: int
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(placeholder=HINT, highlight_cursor_line=False, **kwargs)
+
+    def action_send(self) -> None:
+        if self.text.strip():
+            self.post_message(self.Sent(self.text))
+
+    def action_new_line(self) -> None:
+        start, end = self.selection
+        self._replace_via_keyboard("\n", start, end)
+
+    def action_leave(self) -> None:
+        self.post_message(self.Left())
+
+    def action_cursor_up(self, select: bool = False) -> None:
+        if not self.text and not select:
+            self.post_message(self.Recall())
+        else:
+            super().action_cursor_up(select)
+
+    def action_cursor_page_up(self) -> None:
+        self._page(-1)
+
+    def action_cursor_page_down(self) -> None:
+        self._page(1)
+
+    def _page(self, pages: int) -> None:
+        if self.wrapped_document.height <= self.size.height:
+            self.post_message(self.Scrolled(pages))
+        elif pages < 0:
+            super().action_cursor_page_up()
+        else:
+            super().action_cursor_page_down()
+
+    def put(self, text: str) -> None:
+        """Replace the text and stand at its end."""
+        self.load_text(text)
+        self.move_cursor(self.document.end)
