@@ -23,10 +23,10 @@ class HoneApp(App[int]):
         super().__init__()
         self.settings = settings
         self.return_code_on_exit = 0
-        self._chat = ChatScreen(settings, make_engine, **seams)
+        self.chat = ChatScreen(settings, make_engine, **seams)
 
     def get_default_screen(self) -> Screen[None]:
-        return self._chat
+        return self.chat
 
     def on_mount(self) -> None:
         if self.settings.theme in self.available_themes:
@@ -38,12 +38,12 @@ class HoneApp(App[int]):
             )
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        if screen is self._chat:
-            yield from self._chat.commands()
+        if screen is self.chat:
+            yield from self.chat.commands()
         yield from super().get_system_commands(screen)
 
     async def action_quit(self) -> None:
-        await self._chat.leave()
+        await self.chat.leave()
         self.exit(self.return_code_on_exit)
 
 

@@ -134,7 +134,7 @@ class ChatScreen(Screen[None]):
         self.answers = self.query_one(Answers)
         self.prompt = self.query_one(Prompt)
         self.threads = self.query_one(ThreadList)
-        self.prompt.focus()
+        self.set_focus(self.prompt)
         self._frames = self.set_interval(1 / FRAMES, self._frame, pause=True)
         # the first paint comes before the imports that opening needs
         self.call_after_refresh(self._work, self._open(), "open")
@@ -211,9 +211,9 @@ class ChatScreen(Screen[None]):
         await self.transcript.show(view)
         self._hint_branch(view.turn)
         if view.turn is not None and not self.prompt.text:
-            self.answers.focus(scroll_visible=False)
+            self.set_focus(self.answers, scroll_visible=False)
         else:
-            self.prompt.focus()
+            self.set_focus(self.prompt)
 
     def _hint_branch(self, turn: Turn | None) -> None:
         if turn is not None and turn.versions > 1:
@@ -292,7 +292,7 @@ class ChatScreen(Screen[None]):
         self.generating = True
         self.answers.begin(self.settings.alternatives)
         self.transcript.follow(start=True)
-        self.prompt.focus()
+        self.set_focus(self.prompt)
         self.say("Answering. Esc stops it.", quiet=True)
         self._frames.resume()
         self.run_worker(self._answer, thread=True, group="engine", name="answer", exit_on_error=False)
@@ -336,7 +336,7 @@ class ChatScreen(Screen[None]):
             for index, answer in enumerate(error.texts):
                 self.answers.cards[index].finish(answer)
             self.note(Note(text, error=True))
-            self.answers.focus(scroll_visible=False)
+            self.set_focus(self.answers, scroll_visible=False)
             return
         self.note(Note(text, error=True))
         if was_answering and self.opened is not None:
@@ -351,7 +351,7 @@ class ChatScreen(Screen[None]):
         if self.app.screen is not self or (focused is self.prompt and self.prompt.text):
             return
         if focused is None or focused is self.prompt:
-            self.answers.focus(scroll_visible=False)
+            self.set_focus(self.answers, scroll_visible=False)
 
     def action_stop(self) -> None:
         if self.generating and self.opened is not None:
@@ -369,7 +369,7 @@ class ChatScreen(Screen[None]):
         elif self.editing is not None:
             self._leave_editing()
         elif self.answers.turn is not None:
-            self.answers.focus(scroll_visible=False)
+            self.set_focus(self.answers, scroll_visible=False)
 
     @on(Prompt.Recall)
     def recall(self) -> None:
@@ -422,7 +422,7 @@ class ChatScreen(Screen[None]):
         text = await self.app.push_screen_wait(Correct(label(index), turn.text_of(index)))
         if text is not None:
             await self._judge(self.session.correct, index, text)
-        self.answers.focus(scroll_visible=False)
+        self.set_focus(self.answers, scroll_visible=False)
 
     async def _rate(self, index: int) -> None:
         score = await self.app.push_screen_wait(Score(f"How good is {label(index)}?"))
@@ -443,7 +443,7 @@ class ChatScreen(Screen[None]):
     @on(Answers.Wished)
     def wished(self, event: Answers.Wished) -> None:
         if event.wish == "to_prompt":
-            self.prompt.focus()
+            self.set_focus(self.prompt)
             return
         if self.opened is None:
             return
@@ -484,13 +484,13 @@ class ChatScreen(Screen[None]):
         self.editing = id
         self.prompt.border_title = "Editing an earlier question · Enter asks it in a branch of its own · Esc leaves"
         self.prompt.put(dict(questions)[id])
-        self.prompt.focus()
+        self.set_focus(self.prompt)
 
     def _leave_editing(self) -> None:
         self.editing = None
         self.prompt.border_title = ""
         self.prompt.put(self._saved_draft)
-        self.answers.focus(scroll_visible=False)
+        self.set_focus(self.answers, scroll_visible=False)
 
     # -- threads ---------------------------------------------------------------------------------------------------
 
@@ -533,7 +533,7 @@ class ChatScreen(Screen[None]):
         if self.threads.has_class("-over"):
             self._sidebar = None
             self._lay_out()
-        self.prompt.focus()
+        self.set_focus(self.prompt)
 
     @on(ThreadList.Wished)
     def thread_wished(self, event: ThreadList.Wished) -> None:
@@ -620,10 +620,10 @@ class ChatScreen(Screen[None]):
         self._sidebar = not shown
         self._lay_out()
         if shown:
-            self.prompt.focus()
+            self.set_focus(self.prompt)
         else:
             self.threads.refresh_rows()
-            self.query_one(Threads).focus()
+            self.set_focus(self.query_one(Threads))
 
     # -- learning --------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,296 @@
+"""Asking and judging in the full-screen chat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from chatapp.screens.correct import Correct
+from chatapp.screens.dialogs import Confirm
+from chatapp.widgets.answers import Answers
+from tests.chat.conftest import SMALL, WIDE
+from tests.chat.fakes import TEXTS, FakeEngine
+
+Open = Callable[..., Any]
+SIZES = pytest.mark.parametrize("size", [WIDE, SMALL], ids=["wide", "small"])
+
+
+@SIZES
+async def test_alternatives_stream_and_take_the_focus(open_chat: Open, size: tuple[int, int]) -> None:
+    engine = FakeEngine()
+    engine.hold = True
+    async with open_chat(size, engine) as chat:
+        await chat.ask("Why?")
+        engine.feed(0, "Be")
+        engine.feed(1, "I do")
+        await chat.until(lambda: [card.prose.text for card in chat.answers.cards][:2] == ["Be", "I do"])
+        engine.feed(0, "cause.")
+        engine.feed(2, "Who knows.")
+        await chat.until(lambda: chat.answers.cards[0].prose.text == "Because.")
+        assert chat.app.focused is chat.screen.prompt
+        engine.release()
+        await chat.until(lambda: chat.app.focused is chat.answers)
+        assert [a.text for a in chat.answers.turn.answers] == ["Because.", "I do", "Who knows."]
+        made = chat.store.threads.generation(chat.answers.turn.answers[1].message_id)
+        assert (made.position, made.seed, made.finish_reason, made.adapter_id) == (1, 8, "stop", None)
+        assert made.token_ids == [0, 1]
+        assert chat.answers.has_class("-stacked") == (size == SMALL)
+
+
+@SIZES
+async def test_a_digit_picks_and_u_takes_it_back(open_chat: Open, size: tuple[int, int]) -> None:
+    async with open_chat(size) as chat:
+        await chat.ask()
+        await chat.press("2")
+        await chat.says("B > A, C: 2 pairs")
+        assert [j.kind for j in chat.judgments()] == ["pick"]
+        thread = chat.store.threads.get(chat.screen.session.thread.id)
+        assert thread.tip_message_id == chat.answers.turn.answers[1].message_id
+        await chat.until(lambda: chat.screen.status.lesson.startswith("1 "))
+        await chat.press("u")
+        await chat.says("Taken back: B > A, C: 2 pairs")
+        assert chat.judgments() == []
+        thread = chat.store.threads.get(thread.id)
+        assert thread.tip_message_id == chat.answers.turn.answers[0].message_id
+        await chat.press("u")
+        await chat.says("Nothing to undo")
+
+
+async def test_a_new_pick_replaces_the_one_before_and_undo_brings_it_back(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        await chat.press("2", "3")
+        await chat.says("C > A, B: 2 pairs")
+        assert len(chat.judgments()) == 1
+        assert len(chat.judgments(live=False)) == 2
+        await chat.press("u")
+        await chat.until(lambda: chat.answers.turn.picked == 1)
+        await chat.press("x")
+        await chat.says("all bad: 3 bad examples")
+        assert [j.kind for j in chat.judgments()] == ["all_bad"]
+
+
+async def test_ranking_is_a_draft_until_enter(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        await chat.press("right", "right", "K", "K")
+        await chat.says("C > A > B · Enter records this ranking")
+        assert "1st?" in str(chat.answers.cards[2].border_title)
+        assert chat.judgments() == []
+        await chat.press("left", "equals_sign")
+        await chat.says("C > A = B")
+        await chat.press("enter")
+        await chat.says("C > A = B: 2 pairs")
+        assert chat.app.focused is chat.screen.prompt
+        assert chat.answers.turn.groups == ((2,), (0, 1))
+        assert "tied 2nd" in str(chat.answers.cards[0].border_title)
+
+
+async def test_esc_drops_a_ranking_and_going_on_records_it(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        await chat.press("J", "escape")
+        await chat.says("dropped")
+        assert chat.judgments() == []
+        await chat.press("alt+down", "i")
+        assert chat.judgments() == []
+        first = chat.answers.turn
+        await chat.ask("And then?")
+        live = chat.store.judgments.for_prompt(first.prompt_id)
+        assert [j.kind for j in live] == ["ranking"]
+        # the chat went on from the one that was ranked first
+        assert chat.engine.asked[-1][-2]["content"] == TEXTS[1]
+
+
+async def test_going_on_without_a_choice_follows_the_first_and_records_nothing(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask("One?")
+        first = chat.answers.turn
+        await chat.ask("Two?")
+        assert [m["content"] for m in chat.engine.asked[-1]] == ["One?", TEXTS[0], "Two?"]
+        assert chat.store.judgments.for_prompt(first.prompt_id) == []
+        past = chat.screen.query("Past")
+        assert [block.past_turn.mark for block in past] == ["A, the first of 3"]
+
+
+async def test_a_correction_gives_three_pairs_and_is_gone_on_from(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        await chat.press("2", "e")
+        await chat.until(lambda: isinstance(chat.app.screen, Correct))
+        editor = chat.app.screen.query_one("TextArea")
+        assert editor.text == TEXTS[1]
+        await chat.press("ctrl+s")
+        assert isinstance(chat.app.screen, Correct), "nothing was changed, so there is nothing to save"
+        editor.load_text("My own words.")
+        await chat.press("ctrl+s")
+        await chat.says("correction > A, B, C: 3 pairs")
+        assert chat.answers.cards[1].prose.text == "My own words."
+        assert "corrected" in str(chat.answers.cards[1].border_title)
+        assert chat.app.focused is chat.answers
+        await chat.press("u")
+        await chat.says("Taken back: correction")
+        assert chat.answers.cards[1].prose.text == TEXTS[1]
+        assert [j.kind for j in chat.judgments()] == ["pick"]
+        await chat.press("e")
+        await chat.until(lambda: isinstance(chat.app.screen, Correct))
+        chat.app.screen.query_one("TextArea").load_text("Again.")
+        await chat.press("ctrl+s")
+        await chat.says("correction > A, B, C: 3 pairs")
+        await chat.ask("Next?")
+        assert chat.engine.asked[-1][-2]["content"] == "Again."
+        assert chat.screen.query("Past").first().past_turn.mark == "B, corrected"
+
+
+async def test_a_changed_correction_is_not_thrown_away_without_asking(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        await chat.press("e")
+        await chat.until(lambda: isinstance(chat.app.screen, Correct))
+        chat.app.screen.query_one("TextArea").load_text("Half a thought")
+        await chat.press("escape")
+        await chat.until(lambda: isinstance(chat.app.screen, Confirm))
+        await chat.press("n")
+        await chat.until(lambda: isinstance(chat.app.screen, Correct))
+        await chat.press("escape", "y")
+        await chat.until(lambda: chat.app.screen is chat.screen)
+        assert chat.judgments() == []
+
+
+async def test_thumbs_and_scores(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        await chat.press("plus")
+        await chat.says("A good: 1 good example")
+        await chat.press("right", "minus")
+        await chat.says("B bad: 1 bad example")
+        assert dict(chat.answers.turn.thumbs) == {0: 1, 1: -1}
+        await chat.press("minus")
+        await chat.says("Taken back: B bad")
+        await chat.press("s", "6")
+        await chat.says("B 6/7")
+        await chat.press("left", "s", "2")
+        await chat.says("A 2/7, B 6/7: 1 pair")
+        assert chat.answers.turn.ratings == {0: 2, 1: 6}
+        assert [j.kind for j in chat.judgments()] == ["thumb", "rating"]
+
+
+async def test_early_keys_are_ignored(open_chat: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Answers, "GUARD", 3600.0)
+    async with open_chat() as chat:
+        await chat.ask()
+        assert chat.app.focused is chat.answers
+        await chat.press("2", "x", "J", "plus", "e", "enter", "u")
+        assert chat.app.screen is chat.screen
+        assert chat.app.focused is chat.answers
+        assert chat.answers.draft is None
+        assert chat.judgments() == []
+
+
+async def test_focus_is_never_taken_from_someone_who_types(open_chat: Open) -> None:
+    engine = FakeEngine()
+    engine.hold = True
+    async with open_chat(engine=engine) as chat:
+        await chat.ask()
+        await chat.press("x", "2")
+        engine.feed(0, "Yes.")
+        engine.release()
+        await chat.until(lambda: not chat.screen.generating)
+        assert chat.app.focused is chat.screen.prompt
+        assert chat.screen.prompt.text == "x2"
+        assert chat.judgments() == []
+        await chat.press("escape")
+        assert chat.app.focused is chat.answers
+        for key in ("enter", "i", "tab"):
+            await chat.press(key)
+            assert chat.app.focused is chat.screen.prompt, key
+            await chat.press("escape")
+            assert chat.app.focused is chat.answers
+
+
+@pytest.mark.parametrize("where", ["prompt", "answers"])
+async def test_esc_stops_and_keeps_the_text(open_chat: Open, where: str) -> None:
+    engine = FakeEngine()
+    engine.hold = True
+    async with open_chat(engine=engine) as chat:
+        await chat.ask()
+        engine.feed(0, "Half an ans")
+        engine.feed(1, "Another")
+        await chat.until(lambda: chat.answers.cards[1].prose.text == "Another")
+        if where == "answers":
+            chat.answers.focus()
+            await chat.pilot.pause()
+        await chat.press("enter")
+        await chat.press("escape")
+        await chat.until(lambda: not chat.screen.generating)
+        # the third had no text and is not kept
+        assert [a.text for a in chat.answers.turn.answers] == ["Half an ans", "Another"]
+        assert [a.finish_reason for a in chat.answers.turn.answers] == ["cancelled", "cancelled"]
+
+
+async def test_stopping_before_any_text_leaves_the_question(open_chat: Open) -> None:
+    engine = FakeEngine()
+    engine.hold = True
+    async with open_chat(engine=engine) as chat:
+        await chat.ask("Why?")
+        await chat.press("escape")
+        await chat.says("Press r to ask again")
+        assert chat.app.focused is chat.answers
+        engine.hold = False
+        await chat.press("r")
+        await chat.until(lambda: chat.answers.ready)
+        assert len(chat.engine.asked) == 2
+
+
+async def test_asking_again_makes_siblings_and_branches_can_be_walked(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask("Why?")
+        await chat.press("2")
+        await chat.says("B >")
+        old = chat.answers.turn
+        chat.engine.texts = ("Other.", "Others.", "More.")
+        await chat.press("r")
+        await chat.until(lambda: chat.answers.turn and chat.answers.turn.versions == 2)
+        turn = chat.answers.turn
+        assert turn.prompt_id == old.prompt_id
+        assert [a.text for a in turn.answers] == ["Other.", "Others.", "More."]
+        assert not turn.judged
+        await chat.press("left_square_bracket")
+        await chat.until(lambda: chat.answers.turn.version == 1)
+        assert chat.answers.turn.picked == 1
+        await chat.press("left_square_bracket")
+        await chat.says("no other branch")
+        await chat.press("right_square_bracket")
+        await chat.until(lambda: chat.answers.turn.version == 2)
+        await chat.press("3")
+        await chat.says("C > A, B: 2 pairs")
+
+
+async def test_editing_an_earlier_question_makes_a_branch(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask("One?")
+        await chat.ask("Two?")
+        await chat.press("E")
+        await chat.until(lambda: chat.app.screen is not chat.screen)
+        await chat.press("down", "enter")
+        await chat.until(lambda: chat.screen.editing is not None)
+        assert chat.screen.prompt.text == "One?"
+        chat.screen.prompt.put("Uno?")
+        await chat.press("enter")
+        await chat.until(lambda: len(chat.engine.asked) == 3 and not chat.screen.generating)
+        assert [m["content"] for m in chat.engine.asked[-1]] == ["Uno?"]
+        assert len(chat.screen.query("Past")) == 0
+        await chat.until(lambda: chat.answers.turn.versions == 2)
+        await chat.press("left_square_bracket")
+        await chat.until(lambda: chat.answers.turn.prompt == "Two?")
+        assert len(chat.screen.query("Past")) == 1
+
+
+async def test_copying_goes_through_the_terminal(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        await chat.press("right", "y")
+        await chat.says("B was copied")
+        assert chat.app.clipboard == TEXTS[1]
