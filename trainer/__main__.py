@@ -1,0 +1,154 @@
+"""`python -m trainer run|eval|bench`: what the chat, the commands and `accelerate launch -m trainer` start.
+
+With --json, JSON alone goes to stdout. Errors are one sentence on stderr. Exit code 0: promoted (run), done (others);
+1: failed; 3: the run was refused by its gate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+_STARTED = time.perf_counter()
+FAILED, REFUSED = 1, 3
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    from chatapp.config import ConfigError, Settings
+    from chatapp.engine.base import EngineError
+    from storage.errors import StorageError
+    from trainer.errors import TrainerError
+
+    try:
+        flags = {"home": arguments.home, "model": arguments.model}
+        settings = Settings.load(flags)
+        result: int = arguments.function(settings, arguments)
+        return result
+    except (ConfigError, EngineError, StorageError, TrainerError) as error:
+        print(f"trainer: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("trainer: interrupted; nothing was changed", file=sys.stderr)
+    return FAILED
+
+
+def _run(settings: Any, arguments: argparse.Namespace) -> int:
+    from trainer.config import TrainConfig
+    from trainer.errors import TrainerError
+    from trainer.worker import work
+
+    overrides = dict(_override(text) for text in arguments.set)
+    try:
+        TrainConfig.read(overrides)
+    except (ValueError, TypeError) as error:
+        raise TrainerError(f"--set: {error}") from error
+    outcome = work(
+        settings.home,
+        settings.cache_dir,
+        settings.model,
+        run_id=arguments.run,
+        overrides=overrides,
+        train_base=arguments.train_base,
+        started=_STARTED,
+    )
+    if arguments.json:
+        print(json.dumps(outcome.as_dict()))
+    elif outcome.verdict:
+        print(outcome.verdict)
+    if outcome.error:
+        print(f"trainer: {outcome.error}", file=sys.stderr)
+    return {"done": 0, "rejected": REFUSED}.get(outcome.state, FAILED)
+
+
+def _eval(settings: Any, arguments: argparse.Namespace) -> int:
+    from chatapp.engine.model_files import resolve
+    from storage.store import Store
+    from trainer.evaluate import evaluate
+
+    with Store.open(settings.home) as store:
+        results = evaluate(
+            store,
+            resolve(settings.model, settings.cache_dir).path,
+            settings.cache_dir,
+            arguments.file,
+            adapter=arguments.adapter,
+            per_pair=arguments.per_pair,
+            beta=arguments.beta,
+            train_base=arguments.train_base,
+            fp32=arguments.fp32,
+        )
+    for result in results:
+        if arguments.json:
+            print(json.dumps(result))
+            continue
+        print(
+            f"{result['adapter']:>6}: orders {result['accuracy']:.1%} of {result['n']} pairs as in the file "
+            f"(longer wins {result['longer_wins']:.1%}), log-loss {result['log_loss']:.3f}, "
+            f"margin {result['margin']:+.3f}"
+        )
+        for pair in result.get("pairs", ()):
+            print(
+                "        " + "  ".join(f"{k} {v:.2f}" if isinstance(v, float) else f"{k} {v}" for k, v in pair.items())
+            )
+        for row in result["skipped"]:
+            print(f"        line {row['line']} was skipped: {row['why']}", file=sys.stderr)
+    return 0
+
+
+def _bench(settings: Any, arguments: argparse.Namespace) -> int:
+    from importlib import import_module
+
+    module = import_module(
+        {"loop": "loop", "parity": "parity", "yield": "yield_speed"}[arguments.name].join(["trainer.bench.", ""])
+    )
+    result = module.measure(settings, quick=arguments.quick)
+    print(json.dumps(result, indent=None if arguments.json else 2))
+    return 0 if result.get("ok", True) else FAILED
+
+
+def _override(text: str) -> tuple[str, Any]:
+    """name=value; the value is read as JSON where it is JSON."""
+    name, _, value = text.partition("=")
+    try:
+        return name.strip(), json.loads(value)
+    except ValueError:
+        return name.strip(), value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m trainer", description="Learns from the judgments in a Hone home.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, function: Any, help: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help, description=help)
+        sub.add_argument("--home", help="the home folder (default: the user's)")
+        sub.add_argument("--model", help="GGUF path, ollama:NAME or hf:owner/repo/file.gguf (default: the bundled one)")
+        sub.add_argument("--json", action="store_true", help="report as JSON")
+        sub.set_defaults(function=function)
+        return sub
+
+    run = command("run", _run, "train once: a queued run, or a new one")
+    run.add_argument("--run", metavar="ID", help="the queued run to do")
+    run.add_argument(
+        "--train-base", type=Path, metavar="DIR", help="the same model unquantised, as a Hugging Face folder"
+    )
+    run.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of this run")
+    evaluation = command("eval", _eval, "how well the implicit reward orders the pairs of a TRL preference file")
+    evaluation.add_argument("file", type=Path)
+    evaluation.add_argument("--adapter", default="live", help="ID, v3, base, live or all (default: live)")
+    evaluation.add_argument("--per-pair", action="store_true", help="the log-probabilities of each pair too")
+    evaluation.add_argument("--beta", type=float, default=0.1, help="scale of the implicit reward (default: 0.1)")
+    evaluation.add_argument("--fp32", action="store_true", help="exact rather than quick")
+    evaluation.add_argument("--train-base", type=Path, metavar="DIR")
+    bench = command("bench", _bench, "a measurement on this machine, in a temporary home")
+    bench.add_argument("name", choices=["loop", "parity", "yield"])
+    bench.add_argument("--quick", action="store_true", help="a small version, to see that it works")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

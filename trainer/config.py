@@ -1,0 +1,78 @@
+"""How a run learns. Stored with the run, so that a version can say how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from trainer.losses import PAIR_LOSSES, PairLoss
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """Checked when made; the error names the field and the value. docs/experiments.md says why these values."""
+
+    rank: int = 16  #: of the LoRA; fixed for one base model, so that versions can be compared and continued
+    alpha: float = 16.0  #: LoRA scale is alpha / rank
+    learning_rate: float = 4e-4  #: of AdamW, at its peak
+    epochs: int = 3  #: passes over the training turns
+    turns_per_step: int = 4  #: turns (prompts with all their answers) an optimiser step
+    warmup: float = 0.1  #: share of the steps over which the rate rises; it falls linearly to 0 after
+    weight_decay: float = 0.0  #: of AdamW
+    max_grad_norm: float = 1.0  #: gradients are scaled down to this norm
+    seed: int = 0  #: of the adapter's first values and the order of turns
+    loss: PairLoss = "sigmoid"  #: "sigmoid" (DPO) or "ipo"
+    beta: float = 0.1  #: strength of the pull to the base, of DPO and KTO
+    label_smoothing: float = 0.0  #: share of preferences taken for mistakes (cDPO), below 0.5
+    length_normalised: bool = False  #: log-ratios per token
+    dpop: float = 0.0  #: lambda of DPO-positive: penalty on a chosen answer that became less likely
+    margin_scale: float = 0.0  #: reward gap asked for between ratings 1 and 7
+    nll_weight: float = 0.2  #: of demonstrations (corrections), per token, beside the pairs' loss
+    kto_weight: float = 1.0  #: of unpaired judgments, beside the pairs' loss
+    micro_tokens: int = 1024  #: tokens computed at one time
+    max_prompt: int = 1024  #: tokens; a longer prompt loses its oldest turns
+    max_response: int = 1024  #: tokens; a longer answer is cut
+    include: tuple[str, ...] = ()  #: judgments of others too: "imports", "import:NAME", "ai"
+    include_weight: float | None = None  #: of others' judgments; None: in sum at most as much as the user's own
+
+    def __post_init__(self) -> None:
+        checks: list[tuple[str, bool, str]] = [
+            ("rank", 1 <= self.rank <= 512, "between 1 and 512"),
+            ("alpha", self.alpha > 0, "above 0"),
+            ("learning_rate", 0 < self.learning_rate <= 0.1, "above 0 and at most 0.1"),
+            ("epochs", 1 <= self.epochs <= 100, "between 1 and 100"),
+            ("turns_per_step", self.turns_per_step >= 1, "at least 1"),
+            ("warmup", 0 <= self.warmup < 1, "at least 0 and below 1"),
+            ("weight_decay", 0 <= self.weight_decay < 1, "at least 0 and below 1"),
+            ("max_grad_norm", self.max_grad_norm > 0, "above 0"),
+            ("seed", 0 <= self.seed < 2**63, "at least 0"),
+            ("loss", self.loss in PAIR_LOSSES, f"one of {', '.join(PAIR_LOSSES)}"),
+            ("beta", 0 < self.beta <= 10, "above 0 and at most 10"),
+            ("label_smoothing", 0 <= self.label_smoothing < 0.5, "at least 0 and below 0.5"),
+            ("dpop", self.dpop >= 0, "at least 0"),
+            ("margin_scale", self.margin_scale >= 0, "at least 0"),
+            ("nll_weight", self.nll_weight >= 0, "at least 0"),
+            ("kto_weight", self.kto_weight >= 0, "at least 0"),
+            ("micro_tokens", self.micro_tokens >= 64, "at least 64"),
+            ("max_prompt", self.max_prompt >= 16, "at least 16"),
+            ("max_response", self.max_response >= 1, "at least 1"),
+            ("include_weight", self.include_weight is None or self.include_weight > 0, "above 0"),
+        ]
+        for name, ok, wanted in checks:
+            if not ok:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be {wanted}")
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> TrainConfig:
+        """From a run's stored config. ValueError for a name that is no field."""
+        known = {f.name for f in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ValueError(f"{unknown[0]!r} is no setting of a run; there are {', '.join(sorted(known))}")
+        given = dict(values)
+        if "include" in given:
+            given["include"] = tuple(given["include"])
+        return cls(**given)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "include": list(self.include)}

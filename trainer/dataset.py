@@ -1,0 +1,238 @@
+"""From judgments to token ids, grouped by turn: a prompt once, each distinct answer once, preferences as indexes.
+
+An answer's stored token ids are used as they are: tokenising its text again could give others, and whether it ended
+by itself (and so carries its end-of-turn token) is known only there. Texts that this model did not generate
+(corrections, imports, what was judged from the shell) are tokenised as whole answers. Answers to the same
+conversation, asked twice, are one turn: the split and the bootstrap count prompts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from chatapp.engine.base import Message
+from chatapp.engine.vocab import Vocab
+from storage.preferences import Derived
+from trainer.logprobs import TokenTurn
+
+if TYPE_CHECKING:
+    from storage.store import Store
+    from storage.threads import Generation
+
+OWN = ("chat", "judge")
+
+
+@dataclass(frozen=True, slots=True)
+class PairRef:
+    """A preference between two responses of one turn, by their indexes."""
+
+    chosen: int
+    rejected: int
+    weight: float
+    margin: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SingleRef:
+    """A response that is good or bad by itself."""
+
+    response: int
+    good: bool
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class DemoRef:
+    """A response to imitate."""
+
+    response: int
+    weight: float
+
+
+@dataclass(slots=True)
+class Turn:
+    """Everything learned from the answers to one conversation."""
+
+    key: str  #: of the conversation: the same text has the same key
+    split: str  #: "train" or "held_out"
+    messages: list[Message]
+    prompt: list[int]
+    responses: list[list[int]] = field(default_factory=list)
+    pairs: list[PairRef] = field(default_factory=list)
+    demos: list[DemoRef] = field(default_factory=list)
+    singles: list[SingleRef] = field(default_factory=list)
+    judgments: set[str] = field(default_factory=set)
+    from_base: list[int] = field(default_factory=list)  #: indexes of the responses that the base itself gave
+
+    @property
+    def tokens(self) -> TokenTurn:
+        return TokenTurn(self.prompt, self.responses)
+
+    @property
+    def weight(self) -> float:
+        return sum(x.weight for group in (self.pairs, self.demos, self.singles) for x in group)
+
+    def index(self, response: Sequence[int]) -> int:
+        """The place of a response, adding it if it is new."""
+        ids = list(response)
+        if ids not in self.responses:
+            self.responses.append(ids)
+        return self.responses.index(ids)
+
+
+@dataclass(slots=True)
+class Dataset:
+    turns: list[Turn]
+    judgments: list[tuple[str, str]]  #: (judgment, split) of all that the turns come from
+    dropped: dict[str, int]  #: what could not be used and why: "forgotten", "too_long", "empty", "identical"
+
+    @property
+    def train(self) -> list[Turn]:
+        return [t for t in self.turns if t.split == "train"]
+
+    @property
+    def held_out(self) -> list[Turn]:
+        return [t for t in self.turns if t.split == "held_out"]
+
+    def counts(self) -> dict[str, float]:
+        """For the run's metrics."""
+        return {
+            "data.prompts": len(self.turns),
+            "data.held_out_prompts": len(self.held_out),
+            "data.pairs": sum(len(t.pairs) for t in self.turns),
+            "data.demonstrations": sum(len(t.demos) for t in self.turns),
+            "data.unpaired": sum(len(t.singles) for t in self.turns),
+            "data.responses": sum(len(t.responses) for t in self.turns),
+            "data.tokens": sum(t.tokens.tokens for t in self.turns),
+            **{f"dropped.{why}": count for why, count in self.dropped.items()},
+        }
+
+
+def build(
+    store: Store,
+    derived: Derived,
+    vocab: Vocab,
+    model_hash: str,
+    *,
+    max_prompt: int = 1024,
+    max_response: int = 1024,
+    weight_of_others: float | None = None,
+) -> Dataset:
+    """Token ids of all examples, split by prompt.
+
+    max_prompt, max_response: tokens. A longer prompt loses its oldest turns (the system prompt stays); a longer
+    answer is cut and then carries no end-of-turn token. weight_of_others: of an imported or AI judgment; None caps
+    their sum at that of the user's own, or leaves it where there are none of his own.
+    """
+    examples: list[Any] = [*derived.pairs, *derived.unpaired, *derived.demonstrations]
+    prompts: dict[str, list[Message]] = {
+        id: [Message(role=m["role"], content=m["content"]) for m in messages]
+        for id, messages in store.threads.conversations({e.prompt_id for e in examples}).items()
+    }
+    sides = store.splits.assign(prompts)
+    wanted = {id for p in derived.pairs for id in (p.chosen_id, p.rejected_id)}
+    wanted |= {u.message_id for u in derived.unpaired} | {d.message_id for d in derived.demonstrations}
+    texts = {id: m.content for id, m in store.threads.messages(wanted).items() if m.content is not None}
+    generations = store.threads.generations(texts)
+    scale = _scale(examples, weight_of_others)
+    dropped = {"forgotten": 0, "too_long": 0, "cut": 0, "empty": 0, "identical": 0}
+    responses: dict[str, list[int]] = {}
+    for id, text in texts.items():
+        ids = answer_ids(vocab, text, generations.get(id), model_hash)
+        dropped["cut"] += len(ids) > max_response
+        responses[id] = ids[:max_response]
+
+    turns: dict[str, Turn | None] = {}
+
+    def turn_of(prompt_id: str, *answers: str) -> Turn | None:
+        if prompt_id not in prompts or any(a not in responses for a in answers):
+            dropped["forgotten"] += 1
+            return None
+        if not all(responses[a] for a in answers):
+            dropped["empty"] += 1
+            return None
+        key = conversation_key(prompts[prompt_id])
+        if key not in turns:
+            ids = fit_prompt(vocab, prompts[prompt_id], max_prompt)
+            turns[key] = Turn(key, sides[prompt_id], prompts[prompt_id], ids) if ids else None
+        turn = turns[key]
+        if turn is None:
+            dropped["too_long"] += 1
+            return None
+        for answer in answers:
+            made = generations.get(answer)
+            known = len(turn.responses)
+            if turn.index(responses[answer]) == known and made and made.adapter_id is None:
+                turn.from_base.append(known)
+        return turn
+
+    for pair in derived.pairs:
+        turn = turn_of(pair.prompt_id, pair.chosen_id, pair.rejected_id)
+        if turn is None:
+            continue
+        chosen, rejected = turn.index(responses[pair.chosen_id]), turn.index(responses[pair.rejected_id])
+        turn.judgments.add(pair.judgment_id)
+        if chosen == rejected:
+            dropped["identical"] += 1
+        else:
+            turn.pairs.append(PairRef(chosen, rejected, pair.weight * scale[pair.source], pair.margin))
+    for single in derived.unpaired:
+        if turn := turn_of(single.prompt_id, single.message_id):
+            turn.judgments.add(single.judgment_id)
+            place = turn.index(responses[single.message_id])
+            turn.singles.append(SingleRef(place, single.good, single.weight * scale[single.source]))
+    for demo in derived.demonstrations:
+        if turn := turn_of(demo.prompt_id, demo.message_id):
+            turn.judgments.add(demo.judgment_id)
+            place = turn.index(responses[demo.message_id])
+            turn.demos.append(DemoRef(place, demo.weight * scale[demo.source]))
+    kept = [t for t in turns.values() if t is not None and (t.pairs or t.singles or t.demos)]
+    judgments = [(j, t.split) for t in kept for j in sorted(t.judgments)]
+    return Dataset(kept, judgments, {why: n for why, n in dropped.items() if n})
+
+
+def conversation_key(messages: Sequence[Message]) -> str:
+    """The same for the same roles and texts."""
+    return hashlib.sha256(json.dumps([[m["role"], m["content"]] for m in messages]).encode()).hexdigest()
+
+
+def answer_ids(vocab: Vocab, text: str, generation: Generation | None, model_hash: str) -> list[int]:
+    """An answer's tokens: the stored ones if this model drew them, else its text's."""
+    if generation is None:
+        return vocab.response_ids(text)
+    if generation.token_ids is not None and generation.model_hash == model_hash:
+        return list(generation.token_ids)
+    return vocab.response_ids(text) if generation.finish_reason == "stop" else vocab.tokenize(text)
+
+
+def fit_prompt(vocab: Vocab, messages: Sequence[Message], limit: int) -> list[int] | None:
+    """The prompt's tokens, without its oldest turns if it is longer than limit; None if its last message is."""
+    system = [m for m in messages[:1] if m["role"] == "system"]
+    rest = list(messages[len(system) :])
+    while rest:
+        ids = vocab.prompt_ids([*system, *rest])
+        if len(ids) <= limit:
+            return ids
+        # a conversation begins with a user's message: go on to the next one
+        rest = rest[1:]
+        while rest and rest[0]["role"] != "user":
+            rest = rest[1:]
+    return None
+
+
+def _scale(examples: Iterable[Any], weight_of_others: float | None) -> dict[str, float]:
+    """A factor for each source, so that a million imported pairs do not drown forty of one's own."""
+    total: dict[str, float] = {}
+    for example in examples:
+        total[example.source] = total.get(example.source, 0.0) + example.weight
+    own = sum(w for source, w in total.items() if source in OWN)
+    others = sum(w for source, w in total.items() if source not in OWN)
+    if weight_of_others is not None:
+        factor = weight_of_others
+    else:
+        factor = min(1.0, own / others) if own and others else 1.0
+    return {source: 1.0 if source in OWN else factor for source in total}

@@ -1,0 +1,19 @@
+"""What can go wrong in the trainer, each with a sentence for the person who asked for the run."""
+
+from __future__ import annotations
+
+
+class TrainerError(RuntimeError):
+    """A run that cannot go on; the text says what happened, with which value, and the next step."""
+
+
+class NotTrainable(TrainerError, ValueError):
+    """torch does not compute the same model as llama.cpp from this file."""
+
+
+class NotEnoughJudgments(TrainerError, ValueError):
+    """Too few judged prompts for a fit that could be checked."""
+
+
+class Cancelled(TrainerError):
+    """Somebody asked for the run to stop."""

@@ -1,0 +1,262 @@
+"""The training loop: DPO on pairs + NLL on corrections + KTO on unpaired, one weighted sum; the reference is the base.
+
+The step reads top to bottom in `fit`. What it leaves out: choosing data (dataset.py), judging the result (gate.py),
+files and rows (worker.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+import time
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainer import losses
+from trainer.config import TrainConfig
+from trainer.dataset import Turn
+from trainer.errors import Cancelled, TrainerError
+from trainer.logprobs import TokenTurn, micro_batches, pack, response_logps, score
+from trainer.lora import Lora
+from trainer.team import Team
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """What the loop tells and asks its owner. Each may be called thousands of times."""
+
+    progress: Callable[[int, int, Metrics], None] = lambda step, total, metrics: None
+    cancelled: Callable[[], bool] = lambda: False
+    wait: Callable[[], None] = lambda: None  #: before each micro-batch: lets the chat go first
+
+
+@dataclass(slots=True)
+class Work:
+    """A turn with the base's log-probabilities, and a strange answer that estimates KTO's baseline."""
+
+    turn: Turn
+    reference: list[float]  #: of turn.responses, then of probe
+    probe: list[int] | None = None  #: an answer to another prompt
+
+    @property
+    def tokens(self) -> TokenTurn:
+        extra = [self.probe] if self.probe is not None else []
+        return TokenTurn(self.turn.prompt, [*self.turn.responses, *extra])
+
+
+def prepare(turns: Sequence[Turn], lora: Lora, config: TrainConfig, cache: Path | None, calls: Callbacks) -> list[Work]:
+    """Turns with their reference log-probabilities, from the cache or computed with the adapter off."""
+    single = [t for t in turns if t.singles]
+    probes: dict[str, list[int]] = {}
+    for turn, other in zip(single, [*single[1:], *single[:1]], strict=True):
+        if other is not turn:
+            probes[turn.key] = other.responses[other.singles[0].response]
+    work = [Work(turn, [], probes.get(turn.key)) for turn in turns]
+    known = ReferenceCache(cache)
+    missing = [w for w in work if not known.covers(w.tokens)]
+    with lora.disabled():
+        # longest first: were there too little memory, this fails at once and not after minutes
+        missing.sort(key=lambda w: -w.tokens.tokens)
+
+        def before() -> None:
+            calls.wait()
+            if calls.cancelled():
+                raise Cancelled("the run was cancelled while the base's log-probabilities were computed")
+
+        found = score(lora.model, [w.tokens for w in missing], budget=config.micro_tokens, before=before)
+    for w, sums in zip(missing, found, strict=True):
+        known.add(w.tokens, sums)
+    known.save()
+    for w in work:
+        w.reference = known.get(w.tokens)
+    return work
+
+
+def turn_loss(
+    work: Work,
+    logps: Tensor,  # (R,) of work.tokens.responses
+    config: TrainConfig,
+) -> tuple[Tensor, Metrics]:
+    """The weighted sum of a turn's losses: the same total weight counts the same, whatever the turn's kind."""
+    turn = work.turn
+    reference = torch.tensor(work.reference, device=logps.device)
+    lengths = torch.tensor([len(r) for r in work.tokens.responses], device=logps.device, dtype=torch.float32)
+    total = logps.new_zeros(())
+    metrics: Metrics = {}
+
+    def column(values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, device=logps.device, dtype=torch.float32)
+
+    if turn.pairs:
+        w, lose = [p.chosen for p in turn.pairs], [p.rejected for p in turn.pairs]
+        loss, metrics = losses.dpo(
+            logps[w],
+            logps[lose],
+            reference[w],
+            reference[lose],
+            beta=config.beta,
+            kind=config.loss,
+            label_smoothing=config.label_smoothing,
+            margin=column([p.margin for p in turn.pairs]),
+            margin_scale=config.margin_scale,
+            lengths=(lengths[w], lengths[lose]) if config.length_normalised else None,
+            dpop=config.dpop,
+        )
+        total = total + (loss * column([p.weight for p in turn.pairs])).sum()
+    if turn.demos and config.nll_weight:
+        d = [x.response for x in turn.demos]
+        loss = losses.nll(logps[d], lengths[d])
+        total = total + config.nll_weight * (loss * column([x.weight for x in turn.demos])).sum()
+        metrics["nll"] = float(loss.detach().mean())
+    if turn.singles and config.kto_weight:
+        s = [x.response for x in turn.singles]
+        baseline = (logps[-1] - reference[-1]).detach() if work.probe is not None else logps.new_zeros(())
+        good = torch.tensor([x.good for x in turn.singles], device=logps.device)
+        loss, kto_metrics = losses.kto(logps[s], reference[s], good, baseline, beta=config.beta)
+        total = total + config.kto_weight * (loss * column([x.weight for x in turn.singles])).sum()
+        metrics |= kto_metrics
+    metrics["loss"] = float(total.detach())
+    return total, metrics
+
+
+def fit(lora: Lora, work: Sequence[Work], config: TrainConfig, team: Team, calls: Callbacks) -> Metrics:
+    """Train a fresh adapter on work; lora holds the result. Returns the last epoch's mean metrics.
+
+    Raises Cancelled between micro-batches, TrainerError when the loss is no longer a number.
+    """
+    if not work:
+        raise TrainerError("there is nothing to train on")
+    lora.reset(config.seed)
+    draw = random.Random(config.seed)
+    steps = math.ceil(len(work) / config.turns_per_step) * config.epochs
+    weight_a_step = sum(w.turn.weight for w in work) * config.epochs / steps
+    optimiser = torch.optim.AdamW(lora.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: learning_rate_share(step, steps, config.warmup)
+    )
+    step = 0
+    history: list[Metrics] = []
+    for _ in range(config.epochs):
+        order = list(work)
+        draw.shuffle(order)
+        history.clear()
+        for at in range(0, len(order), config.turns_per_step):
+            started = time.perf_counter()
+            batch = order[at : at + config.turns_per_step][team.rank :: team.size]
+            seen: list[Metrics] = []
+            for group in micro_batches([w.tokens.tokens for w in batch], config.micro_tokens):
+                calls.wait()
+                if team.size == 1 and calls.cancelled():
+                    raise Cancelled("the run was cancelled")
+                packed = pack([batch[i].tokens for i in group], lora.device)
+                logps = response_logps(lora.model, packed)  # (R,)
+                loss = logps.new_zeros(())
+                for i, mine in zip(group, logps.split([len(batch[i].tokens.responses) for i in group]), strict=True):
+                    part, metrics = turn_loss(batch[i], mine, config)
+                    loss = loss + part
+                    seen.append(metrics)
+                (loss / weight_a_step).backward()
+                lora.collect_gradients()
+            if team.size > 1 and team.any(calls.cancelled()):
+                raise Cancelled("the run was cancelled")
+            team.add_gradients(lora.parameters())
+            norm = float(torch.nn.utils.clip_grad_norm_(lora.parameters(), config.max_grad_norm))
+            if not math.isfinite(norm):
+                raise TrainerError(
+                    f"the gradient is no longer a number at step {step + 1}: lower the learning rate "
+                    f"(it is {config.learning_rate:g}) and train again"
+                )
+            optimiser.step()
+            schedule.step()
+            optimiser.zero_grad(set_to_none=True)
+            lora.publish()
+            step += 1
+            line = mean_metrics(seen) | {"grad_norm": norm, "step_seconds": time.perf_counter() - started}
+            history.append(line)
+            calls.progress(step, steps, line)
+    return mean_metrics(history)
+
+
+def learning_rate_share(step: int, steps: int, warmup: float) -> float:
+    """Up over the warm-up, then linearly down to nearly 0."""
+    rise = max(1, round(steps * warmup))
+    if step < rise:
+        return (step + 1) / rise
+    return max(0.0, (steps - step) / max(1, steps - rise))
+
+
+def mean_metrics(rows: Sequence[Mapping[str, float]]) -> Metrics:
+    """The mean of each name over the rows that have it."""
+    names = sorted({name for row in rows for name in row})
+    found = {name: [row[name] for row in rows if name in row] for name in names}
+    return {name: sum(values) / len(values) for name, values in found.items()}
+
+
+@dataclass(slots=True)
+class ReferenceCache:
+    """Summed base log-probabilities on disk, keyed by a hash of (prompt ids, response ids); one file a model.
+
+    It lies in the personal cache, holds hashes and numbers only, and is erased on forget. A broken file counts as none.
+    """
+
+    path: Path | None
+    values: dict[bytes, float] = field(default_factory=dict)
+    dirty: bool = False
+
+    def __post_init__(self) -> None:
+        if self.path is None or not self.path.exists():
+            return
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            stored = load_file(str(self.path))
+            keys = stored["keys"].numpy().tobytes()
+            self.values = {keys[i * 16 : i * 16 + 16]: v for i, v in enumerate(stored["values"].tolist())}
+        except (OSError, SafetensorError, KeyError):
+            self.values = {}
+
+    @staticmethod
+    def key(prompt: Sequence[int], response: Sequence[int]) -> bytes:
+        return hashlib.blake2b(
+            array("i", prompt).tobytes() + b"|" + array("i", response).tobytes(), digest_size=16
+        ).digest()
+
+    def covers(self, turn: TokenTurn) -> bool:
+        return all(self.key(turn.prompt, r) in self.values for r in turn.responses)
+
+    def get(self, turn: TokenTurn) -> list[float]:
+        return [self.values[self.key(turn.prompt, r)] for r in turn.responses]
+
+    def add(self, turn: TokenTurn, sums: Sequence[float]) -> None:
+        for response, value in zip(turn.responses, sums, strict=True):
+            self.values[self.key(turn.prompt, response)] = value
+        self.dirty = True
+
+    def save(self) -> None:
+        if self.path is None or not self.dirty:
+            return
+        from safetensors.torch import save_file
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        keys = torch.frombuffer(bytearray(b"".join(self.values)), dtype=torch.uint8).reshape(-1, 16)
+        unfinished = self.path.with_suffix(".tmp")
+        save_file({"keys": keys, "values": torch.tensor(list(self.values.values()))}, str(unfinished))
+        unfinished.replace(self.path)
+        self.dirty = False
+
+
+def reference_path(home: Path, model_hash: str, base: Any) -> Path:
+    """The cache of this model's log-probabilities; another precision is another file."""
+    from storage import paths
+
+    return paths.cache_dir(home) / f"reference-{model_hash[:16]}-{str(base.dtype).removeprefix('torch.')}.safetensors"

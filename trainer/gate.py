@@ -1,0 +1,192 @@
+"""Is the new adapter better, and did it break anything?
+
+Better: its log-loss on judgments that it did not see is below the live adapter's, by a bootstrap over PROMPTS (the
+pairs of one prompt are not independent). At 32 or more prompts the 95 % bound counts; below, the 80 % bound, and the
+version is provisional. With fewer than MIN_HELD_OUT held-out prompts, the losses are those of a pooled K-fold: K fits,
+each tested on the prompts that it left out. At such sizes a fit is cheap, and three prompts would decide nothing.
+
+Broken: neutral text became less likely, the model drifted from the base, answers left the range of lengths that the
+chosen and the base's answers span, or they repeat themselves. Refusals of harmless requests are not tested here yet.
+Everything in this file is a pure function; what to measure is measured by worker.py and guards.py.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from trainer.dataset import Turn
+
+CERTAIN_PROMPTS = 32  #: from here on the 95 % bound
+MIN_HELD_OUT = 4  #: below, pooled K-fold predictions on all prompts
+MIN_PROMPTS = 8  #: judged prompts that a run needs at all
+FOLDS = 3
+RESAMPLES = 2000
+MAX_NEUTRAL_RISE = 0.02  #: of the neutral text's NLL, as a share
+MAX_KL = 0.1  #: mean KL(new || base) on neutral text, nats a token
+LENGTH_SLACK = 1.5  #: mean answer length may leave the span by this factor
+MAX_REPETITION_RISE = 0.2  #: of the share of 4-grams that occurred before in the same answer
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Gain of the new adapter over the live one in log-loss, nats a judgment; positive is better."""
+
+    mean: float
+    low: float  #: the bound that decides
+    level: float  #: 0.95 or 0.8, one-sided
+    prompts: int
+
+    @property
+    def provisional(self) -> bool:
+        return self.level < 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What sampled answers look like."""
+
+    length: float  #: mean tokens
+    repetition: float  #: mean share of repeated 4-grams
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything that the decision rests on."""
+
+    gain: Bound
+    new_loss: float  #: mean held-out log-loss
+    live_loss: float
+    live_name: str  #: "v3", or "the base"
+    pooled: bool  #: the losses are K-fold predictions
+    neutral_rise: float  #: share by which the neutral text's NLL rose over the base's
+    kl: float  #: mean KL(new || base), nats a token
+    answers: Answers | None = None  #: of the new adapter
+    chosen_length: float = 0.0  #: mean tokens of the answers that the user preferred
+    base_length: float = 0.0  #: mean tokens of the base's answers
+    base_repetition: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    promote: bool
+    provisional: bool
+    sentence: str
+    reasons: list[str] = field(default_factory=list)  #: machine-readable names of what refused
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def prompt_loss(turn: Turn, ratios: Sequence[float], beta: float) -> float | None:
+    """The weighted mean log-loss of a turn's judgments; ratios are log pi - log base of its responses.
+
+    A pair: -log sigmoid(beta * (r_chosen - r_rejected)). A single answer: -log sigmoid(+-beta * r), so the base scores
+    log 2 on either. None where a turn holds nothing but demonstrations of which no pair came.
+    """
+    total = weight = 0.0
+    for pair in turn.pairs:
+        total += pair.weight * _log_loss(beta * (ratios[pair.chosen] - ratios[pair.rejected]))
+        weight += pair.weight
+    for single in turn.singles:
+        sign = 1 if single.good else -1
+        total += single.weight * _log_loss(sign * beta * ratios[single.response])
+        weight += single.weight
+    return total / weight if weight else None
+
+
+def pair_accuracy(turns: Sequence[Turn], ratios: Sequence[Sequence[float]]) -> tuple[float, float, int]:
+    """(share of pairs ordered as judged, share in which the longer one won, number of pairs). Ties count half."""
+    right = longer = 0.0
+    count = 0
+    for turn, values in zip(turns, ratios, strict=True):
+        for pair in turn.pairs:
+            right += half(values[pair.chosen] - values[pair.rejected])
+            longer += half(len(turn.responses[pair.chosen]) - len(turn.responses[pair.rejected]))
+            count += 1
+    return (right / count, longer / count, count) if count else (math.nan, math.nan, 0)
+
+
+def half(difference: float) -> float:
+    """1 if positive, 0 if negative, 0.5 for a tie."""
+    return 1.0 if difference > 0 else 0.5 if difference == 0 else 0.0
+
+
+def bootstrap(new: Sequence[float], live: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES) -> Bound:
+    """The one-sided lower bound of the mean of live - new over prompts, by resampling prompts (percentile method)."""
+    if not new or len(new) != len(live):
+        raise ValueError(f"a loss of each prompt is needed from both adapters, got {len(new)} and {len(live)}")
+    gains = [b - a for a, b in zip(new, live, strict=True)]
+    draw = random.Random(seed)
+    count = len(gains)
+    means = sorted(sum(draw.choices(gains, k=count)) / count for _ in range(resamples))
+    level = 0.95 if count >= CERTAIN_PROMPTS else 0.8
+    return Bound(sum(gains) / count, means[int((1 - level) * resamples)], level, count)
+
+
+def folds(count: int, parts: int = FOLDS, seed: int = 0) -> list[list[int]]:
+    """Indexes 0..count-1, shuffled and dealt into parts."""
+    order = list(range(count))
+    random.Random(seed).shuffle(order)
+    return [sorted(order[part::parts]) for part in range(min(parts, count))]
+
+
+def repetition(tokens: Sequence[int], n: int = 4) -> float:
+    """Share of n-grams that occurred before in the same answer; 0 for a short one."""
+    grams = [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def describe_answers(answers: Sequence[Sequence[int]]) -> Answers:
+    count = max(1, len(answers))
+    return Answers(sum(map(len, answers)) / count, sum(map(repetition, answers)) / count, len(answers))
+
+
+def decide(e: Evidence) -> Verdict:
+    """Promote or refuse, in one sentence with the figures."""
+    prompts = f"{e.gain.prompts} {'judged prompts (each left out in turn)' if e.pooled else 'held-out prompts'}"
+    losses = f"log-loss {e.new_loss:.3f} against {e.live_loss:.3f} of {e.live_name}"
+    bound = f"{percent(e.gain.level)} bound {e.gain.low:+.3f}"
+    problems: dict[str, str] = {}
+    if not e.gain.low > 0:  # not: a NaN is refused too
+        problems["gain"] = f"it is not surely better on {prompts}: {losses}, gain {e.gain.mean:+.3f}, {bound}"
+    if not e.neutral_rise <= MAX_NEUTRAL_RISE:
+        limit = percent(MAX_NEUTRAL_RISE)
+        problems["neutral"] = f"ordinary text became {percent(e.neutral_rise, 1)} harder for it (at most {limit})"
+    if not e.kl <= MAX_KL:
+        problems["kl"] = f"it drifted {e.kl:.3f} nats a token from the base (at most {MAX_KL})"
+    about = f"neutral text {e.neutral_rise * 100:+.1f} %, drift {e.kl:.3f} nats a token"
+    if e.answers is not None and e.answers.count:
+        problems |= _answer_problems(e, e.answers)
+        about += f", answers {e.answers.length:.0f} tokens long"
+    if problems:
+        return Verdict(False, e.gain.provisional, f"Refused: {'; '.join(problems.values())}.", list(problems))
+    provisional = f", provisional until there are {CERTAIN_PROMPTS}" if e.gain.provisional else ""
+    sentence = f"Better on {prompts}: {losses} (gain {e.gain.mean:+.3f}, {bound}{provisional}); {about}."
+    return Verdict(True, e.gain.provisional, sentence)
+
+
+def _answer_problems(e: Evidence, answers: Answers) -> dict[str, str]:
+    problems = {}
+    lengths = [n for n in (e.chosen_length, e.base_length) if n]
+    if lengths:
+        low, high = min(lengths) / LENGTH_SLACK, max(lengths) * LENGTH_SLACK
+        if not low <= answers.length <= high:
+            problems["length"] = f"its answers are {answers.length:.0f} tokens long ({low:.0f} to {high:.0f} expected)"
+    if answers.repetition > e.base_repetition + MAX_REPETITION_RISE:
+        mine, base = percent(answers.repetition), percent(e.base_repetition)
+        problems["repetition"] = f"its answers repeat themselves ({mine} of their word groups, the base's {base})"
+    return problems
+
+
+def percent(share: float, digits: int = 0) -> str:
+    return f"{share * 100:.{digits}f} %"
+
+
+def _log_loss(x: float) -> float:
+    """-log sigmoid(x), without overflow."""
+    return math.log1p(math.exp(-abs(x))) + max(-x, 0.0)

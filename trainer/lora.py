@@ -1,0 +1,157 @@
+"""The trainable part: a PEFT LoRA on a frozen base, made quick on a CPU.
+
+Two things differ from PEFT as it comes. The adapter's product is added in one fused operation (PEFT: cast, product,
+product, scale, add, cast), and where the base is bf16 the model holds bf16 copies of A and B, so nothing is cast at
+all; their fp32 masters live here and are what the optimiser changes and what is saved.
+"""
+
+from __future__ import annotations
+
+import types
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainer.errors import TrainerError
+
+
+def _forward(self: Any, x: Tensor, *_: Any, **__: Any) -> Tensor:  # (..., in) -> (..., out)
+    """peft.tuners.lora.Linear.forward for one unmerged adapter without dropout."""
+    out = self.base_layer(x)
+    if self.disable_adapters:
+        return out
+    a, b = self.lora_A["default"].weight, self.lora_B["default"].weight  # (r, in), (out, r)
+    low = (x.reshape(-1, x.shape[-1]).to(a.dtype) @ a.t()) * self.scaling["default"]
+    flat = out.reshape(-1, out.shape[-1])
+    if out.dtype == b.dtype:
+        return torch.addmm(flat, low, b.t()).view(out.shape)
+    return (flat + (low @ b.t()).to(out.dtype)).view(out.shape)
+
+
+class Lora:
+    """A model with one LoRA adapter: `model` computes, `masters` are the fp32 parameters by PEFT's names."""
+
+    def __init__(self, base: Any, *, rank: int, alpha: float, seed: int) -> None:
+        from peft import LoraConfig, get_peft_model
+        from peft.tuners.lora import Linear
+
+        torch.manual_seed(seed)
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`")  # peft asks transformers 5 for it
+        base.requires_grad_(False)
+        config = LoraConfig(
+            r=rank, lora_alpha=alpha, target_modules="all-linear", lora_dropout=0.0, bias="none", task_type="CAUSAL_LM"
+        )
+        self.model: Any = get_peft_model(base, config)
+        self._working: dict[str, torch.nn.Parameter] = {}
+        self.masters: dict[str, Tensor] = {}
+        for module in self.model.modules():
+            if isinstance(module, Linear):
+                module.forward = types.MethodType(_forward, module)
+        for name, parameter in self.model.named_parameters():
+            if "lora_" in name:
+                self.masters[name] = parameter.detach().float().clone().requires_grad_(True)
+                parameter.data = parameter.data.to(base.dtype)
+                self._working[name] = parameter
+        self.model.eval()  # no dropout anywhere; gradients flow all the same
+
+    @property
+    def device(self) -> torch.device:
+        return next(iter(self._working.values())).device
+
+    def parameters(self) -> list[Tensor]:
+        return list(self.masters.values())
+
+    def collect_gradients(self) -> None:
+        """Add the working copies' gradients to the masters', in fp32."""
+        for name, parameter in self._working.items():
+            if parameter.grad is not None:
+                master, grad = self.masters[name], parameter.grad.float()
+                master.grad = grad if master.grad is None else master.grad.add_(grad)
+                parameter.grad = None
+
+    def publish(self) -> None:
+        """Copy the masters into the model."""
+        with torch.no_grad():
+            for name, parameter in self._working.items():
+                parameter.copy_(self.masters[name])
+
+    def reset(self, seed: int) -> None:
+        """A fresh adapter: A drawn as PEFT draws it (Kaiming uniform), B zero."""
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for name, master in self.masters.items():
+                if "lora_A" in name:
+                    bound = (1 / master.shape[1]) ** 0.5  # kaiming_uniform with a = sqrt(5)
+                    drawn = torch.empty(master.shape).uniform_(-bound, bound, generator=generator)
+                    master.copy_(drawn)
+                else:
+                    master.zero_()
+                master.grad = None
+        self.publish()
+
+    def load(self, folder: Path) -> None:
+        """Take the weights of a saved PEFT folder of the same shape."""
+        self.load_state(read_weights(folder))
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Weights by the names of a PEFT file, as `state` gives them."""
+        with torch.no_grad():
+            for name, master in self.masters.items():
+                tensor = state.get(file_name(name))
+                if tensor is None or tensor.shape != master.shape:
+                    raise TrainerError(
+                        f"the adapter does not fit this model: {file_name(name)} should be {tuple(master.shape)}, "
+                        f"it is {'missing' if tensor is None else tuple(tensor.shape)}"
+                    )
+                master.copy_(tensor)
+        self.publish()
+
+    def state(self) -> dict[str, Tensor]:
+        """The weights by the names of a PEFT file, fp32 on the CPU."""
+        return {file_name(name): master.detach().cpu().clone() for name, master in self.masters.items()}
+
+    def save(self, folder: Path) -> None:
+        """Write adapter_model.safetensors and adapter_config.json, as PEFT reads them."""
+        from safetensors.torch import save_file
+
+        folder.mkdir(parents=True, exist_ok=True)
+        config = self.model.peft_config["default"]
+        config.base_model_name_or_path = None  # it would be a path of this machine's cache
+        config.inference_mode = True
+        config.save_pretrained(str(folder))
+        save_file(
+            {k: v.contiguous() for k, v in self.state().items()},
+            str(folder / "adapter_model.safetensors"),
+            {"format": "pt"},
+        )
+
+    @contextmanager
+    def disabled(self) -> Iterator[None]:
+        """The base itself."""
+        with self.model.disable_adapter():
+            yield
+
+    def remove(self) -> Any:
+        """Take the adapter off; returns the bare base."""
+        return self.model.unload()
+
+    def decoder(self) -> Any:
+        """The transformers model that holds the adapter's layers."""
+        return self.model.get_base_model()
+
+
+def file_name(name: str) -> str:
+    """A parameter's name in PEFT's file."""
+    return name.replace(".default.", ".")
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a PEFT folder."""
+    from safetensors.torch import load_file
+
+    return load_file(str(folder / "adapter_model.safetensors"))

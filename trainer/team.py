@@ -1,0 +1,60 @@
+"""The processes of one run: one by itself, or several under `accelerate launch`.
+
+Each takes its share of every step's turns; gradients are summed. Only the main one touches the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+class Team:
+    def __init__(self) -> None:
+        from accelerate import PartialState
+
+        self._state = PartialState()
+
+    @property
+    def size(self) -> int:
+        return int(self._state.num_processes)
+
+    @property
+    def rank(self) -> int:
+        return int(self._state.process_index)
+
+    @property
+    def is_main(self) -> bool:
+        return bool(self._state.is_main_process)
+
+    def share(self, value: T) -> T:
+        """The main process's value, in all of them."""
+        if self.size == 1:
+            return value
+        from accelerate.utils import broadcast_object_list
+
+        box = [value]
+        broadcast_object_list(box)
+        return box[0]
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is true in any process."""
+        if self.size == 1:
+            return flag
+        total = torch.tensor(float(flag), device=self._state.device)
+        torch.distributed.all_reduce(total)
+        return bool(total > 0)
+
+    def add_gradients(self, parameters: Sequence[Tensor]) -> None:
+        """Sum each parameter's gradient over the processes, in place."""
+        if self.size == 1:
+            return
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            torch.distributed.all_reduce(parameter.grad)

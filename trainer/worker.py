@@ -1,0 +1,177 @@
+"""One run, from queued to promoted, rejected, failed or cancelled.
+
+The order makes a kill at any instant harmless: the adapter's files are complete before its row exists, the row is a
+candidate before it is live, and going live is one compare-and-set on what was live when the run began. A worker
+that died leaves a running row, which the next one (or the chat) marks as failed, and at most files that
+the next one removes. Only the main process of an `accelerate launch` touches the store; the others compute.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from chatapp.engine.base import EngineError
+from chatapp.engine.model_files import file_hash, resolve
+from storage import paths
+from storage.errors import DiskFull, StorageError
+from storage.locks import FileLock
+from storage.store import Store
+from trainer.config import TrainConfig
+from trainer.errors import Cancelled, TrainerError
+from trainer.outcome import Clock, Outcome
+
+HEARTBEAT_SECONDS = 5.0
+_POLL = 0.5
+
+
+def work(
+    home: Path,
+    cache_dir: Path,
+    model: str | None = None,
+    *,
+    run_id: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    train_base: Path | None = None,
+    started: float | None = None,
+) -> Outcome:
+    """Do one run: the given one, or a new one. Waits while another trainer works on this home.
+
+    Errors of the run come back as its outcome; StorageError and EngineError of the set-up are raised.
+    """
+    clock = Clock(time.perf_counter() if started is None else started)
+    os.nice(19 - os.nice(0))  # the chat comes first
+    if int(os.environ.get("RANK", "0")) > 0:
+        return _assist(cache_dir, train_base, clock)
+    gguf = resolve(model, cache_dir).path
+    model_hash = file_hash(gguf, cache_dir)
+    with Store.open(home) as store:
+        lock = FileLock(paths.trainer_lock(home))
+        if run_id is None:
+            run_id = store.runs.queue("dpo", dict(overrides or {}), model_hash).id
+        run = store.runs.get(run_id)
+        while not lock.acquire(blocking=False):
+            if store.runs.get(run.id).finished:
+                break
+            time.sleep(_POLL)
+        try:
+            store.runs.recover()
+            if not lock.held or not store.runs.claim(run.id, os.getpid()):
+                run = store.runs.get(run.id)
+                raise TrainerError(f"run {run.number} cannot be started: it is {run.state} already")
+            with _heartbeat(store, run.id):
+                return _run(
+                    store, run.id, {**run.config, **(overrides or {})}, gguf, model_hash, cache_dir, train_base, clock
+                )
+        finally:
+            lock.release()
+
+
+def _run(
+    store: Store,
+    run_id: str,
+    config: Mapping[str, Any],
+    gguf: Path,
+    model_hash: str,
+    cache_dir: Path,
+    train_base: Path | None,
+    clock: Clock,
+) -> Outcome:
+    """The claimed run; every way out of here finishes its row."""
+    outcome = Outcome(run_id, "failed")
+    try:
+        parsed = TrainConfig.read(config)
+        with clock.phase("imports"):
+            from trainer import lesson  # torch, transformers, peft: seconds
+            from trainer.team import Team
+
+            lesson.import_libraries()
+            team = Team()
+        cancelled = _Cancelled(store, run_id)
+        task = lesson.Lesson(store, run_id, parsed, gguf, model_hash, cache_dir, train_base, team, clock, cancelled)
+        outcome = task.run()
+    except Cancelled as error:
+        outcome.state, outcome.error = "cancelled", f"{error}; nothing was changed"
+    except (TrainerError, StorageError, EngineError) as error:
+        outcome.error = str(error)
+    except Exception as error:
+        outcome.error = _explain(error, store.home, run_id)
+    outcome.seconds = outcome.seconds or clock.finished()
+    try:
+        store.runs.finish(run_id, outcome.state, outcome.as_dict(), outcome.error)
+    except DiskFull as error:  # the row stays "running", and the next start marks it as failed
+        outcome.state, outcome.error = "failed", str(error)
+    return outcome
+
+
+def _assist(cache_dir: Path, train_base: Path | None, clock: Clock) -> Outcome:
+    """A further process of `accelerate launch`: no store, the main process says what to compute."""
+    from trainer import lesson
+    from trainer.team import Team
+
+    return lesson.assist(cache_dir, train_base, Team(), clock)
+
+
+def _explain(error: Exception, home: Path, run_id: str) -> str:
+    """One sentence for an unforeseen error; its traceback goes to the run's folder."""
+    text = (str(error).strip().splitlines() or [""])[0][:300]
+    lowered = str(error).lower()
+    if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "no space left" in lowered:
+        return f"the disk is full ({text}); free some space and train again, the version in use was not touched"
+    if isinstance(error, MemoryError) or "out of memory" in lowered or "can't allocate memory" in lowered:
+        return (
+            "there is too little memory for this training run; close other programs, use a smaller model, or lower "
+            f"micro_tokens ({text})"
+        )
+    if isinstance(error, ValueError) and "it must be" in text:
+        return text  # a setting
+    folder = paths.run_dir(home, run_id)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (folder / "error.log").write_text("".join(traceback.format_exception(error)))
+        where = f"; the details are in {folder / 'error.log'}"
+    except OSError:
+        where = ""
+    return f"the trainer failed: {type(error).__name__}: {text}{where}"
+
+
+class _Cancelled:
+    """Asks the store at most a few times a second."""
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        self._store, self._run_id = store, run_id
+        self._asked, self._answer = 0.0, False
+
+    def __call__(self) -> bool:
+        if not self._answer and time.monotonic() - self._asked > 0.3:
+            self._asked = time.monotonic()
+            self._answer = self._store.runs.cancel_requested(self._run_id)
+        return self._answer
+
+
+@contextmanager
+def _heartbeat(store: Store, run_id: str) -> Iterator[None]:
+    """Shows that this process lives, also while it loads a model or samples answers."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(HEARTBEAT_SECONDS):
+            try:
+                store.runs.heartbeat(run_id)
+            except StorageError:
+                pass  # a full disk or a long lock: the next beat may succeed
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(timeout=HEARTBEAT_SECONDS)
