@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -38,14 +39,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(settings: Any, arguments: argparse.Namespace) -> int:
     from trainer.config import TrainConfig
-    from trainer.errors import TrainerError
     from trainer.worker import work
 
+    os.nice(19)  # the chat comes first
     overrides = dict(_override(text) for text in arguments.set)
-    try:
-        TrainConfig.read(overrides)
-    except (ValueError, TypeError) as error:
-        raise TrainerError(f"--set: {error}") from error
+    TrainConfig.read(overrides)  # a wrong one is named before a run is queued
     outcome = work(
         settings.home,
         settings.cache_dir,

@@ -44,7 +44,7 @@ def permuted_projections(gguf: Path, model: Any) -> dict[str, bool]:
 
     tensors = {tensor.name: tensor for tensor in GGUFReader(str(gguf)).tensors}
     found: dict[str, bool] = {}
-    parameters = dict(model.named_parameters())
+    parameters = {name.replace(".base_layer.", "."): p for name, p in model.named_parameters()}  # PEFT's wrapping
     for projection, short in (("q_proj", "attn_q"), ("k_proj", "attn_k")):
         ours = next((p for n, p in parameters.items() if f".0.self_attn.{projection}.weight" in n), None)
         theirs = tensors.get(f"blk.0.{short}.weight")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
-from trainer.losses import PAIR_LOSSES, PairLoss
+from trainer.errors import BadSetting
+
+PairLoss = Literal["sigmoid", "ipo"]
+PAIR_LOSSES: tuple[PairLoss, ...] = ("sigmoid", "ipo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +64,21 @@ class TrainConfig:
         ]
         for name, ok, wanted in checks:
             if not ok:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be {wanted}")
+                raise BadSetting(f"{name} is {getattr(self, name)!r}; it must be {wanted}")
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> TrainConfig:
-        """From a run's stored config. ValueError for a name that is no field."""
+        """From a run's stored config. BadSetting for a name that is no field."""
         known = {f.name for f in fields(cls)}
         if unknown := sorted(set(values) - known):
-            raise ValueError(f"{unknown[0]!r} is no setting of a run; there are {', '.join(sorted(known))}")
+            raise BadSetting(f"{unknown[0]!r} is no setting of a run; there are {', '.join(sorted(known))}")
         given = dict(values)
         if "include" in given:
             given["include"] = tuple(given["include"])
-        return cls(**given)
+        try:
+            return cls(**given)
+        except TypeError as error:  # a text where a number belongs
+            raise BadSetting(f"a setting of the run has the wrong type: {error}") from error
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "include": list(self.include)}

@@ -15,5 +15,9 @@ class NotEnoughJudgments(TrainerError, ValueError):
     """Too few judged prompts for a fit that could be checked."""
 
 
+class BadSetting(TrainerError, ValueError):
+    """A setting of a run that cannot be used."""
+
+
 class Cancelled(TrainerError):
     """Somebody asked for the run to stop."""

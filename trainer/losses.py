@@ -6,15 +6,13 @@ whole responses, fp32. "Implicit reward" is DPO's r(x, y) = beta * log(pi(y|x) /
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainer.config import PairLoss
+
 Metrics = dict[str, float]
-PairLoss = Literal["sigmoid", "ipo"]
-PAIR_LOSSES: tuple[PairLoss, ...] = ("sigmoid", "ipo")
 
 
 def dpo(

@@ -47,7 +47,6 @@ def work(
     Errors of the run come back as its outcome; StorageError and EngineError of the set-up are raised.
     """
     clock = Clock(time.perf_counter() if started is None else started)
-    os.nice(19 - os.nice(0))  # the chat comes first
     if int(os.environ.get("RANK", "0")) > 0:
         return _assist(cache_dir, train_base, clock)
     gguf = resolve(model, cache_dir).path
@@ -130,8 +129,6 @@ def _explain(error: Exception, home: Path, run_id: str) -> str:
             "there is too little memory for this training run; close other programs, use a smaller model, or lower "
             f"micro_tokens ({text})"
         )
-    if isinstance(error, ValueError) and "it must be" in text:
-        return text  # a setting
     folder = paths.run_dir(home, run_id)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

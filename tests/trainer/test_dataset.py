@@ -1,0 +1,159 @@
+"""From rows to token ids: the bundled model's own vocabulary, a store in a temporary home."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from chatapp.engine.base import Message
+from chatapp.engine.model_files import bundled
+from chatapp.engine.vocab import Vocab
+from storage.store import Store
+from storage.threads import NewAnswer
+from trainer.dataset import Dataset, build, fit_prompt
+
+MODEL = "m" * 64
+
+
+@pytest.fixture(scope="module")
+def vocab() -> Iterator[Vocab]:
+    with Vocab.open(bundled()) as opened:
+        yield opened
+
+
+@pytest.fixture
+def asked(store: Store, vocab: Vocab) -> Any:
+    """asked(prompt, texts) -> (prompt id, answer ids), as the chat stores them; the first answer was cut off."""
+    store.add_model(MODEL, "m", "llama", "t", "m.gguf")
+
+    def ask(prompt: str, texts: list[str], adapter: str | None = None) -> tuple[str, list[str]]:
+        thread = store.threads.new()
+        message = store.threads.add_message(thread.id, None, "user", prompt)
+        answers = []
+        for i, text in enumerate(texts):
+            ids = vocab.tokenize(text) if i == 0 else vocab.response_ids(text)
+            answers.append(NewAnswer(text, i, MODEL, adapter, {}, 1, ids, 10, "length" if i == 0 else "stop"))
+        return message.id, [m.id for m in store.threads.add_answers(thread.id, message.id, answers)]
+
+    return ask
+
+
+def dataset(store: Store, vocab: Vocab, **options: Any) -> Dataset:
+    return build(store, store.judgments.derived(options.pop("include", ())), vocab, MODEL, **options)
+
+
+def test_a_ranking_is_one_turn_with_each_answer_once(store: Store, vocab: Vocab, asked: Any) -> None:
+    prompt, (a, b, c) = asked("Hello?", ["one", "two", "three"])
+    store.judgments.rank(prompt, [[b], [a, c]])
+    (turn,) = dataset(store, vocab).turns
+    assert turn.prompt == vocab.prompt_ids([Message(role="user", content="Hello?")])
+    assert len(turn.responses) == 3
+    assert [(turn.responses[p.chosen], p.weight) for p in turn.pairs] == [(vocab.response_ids("two"), 0.5)] * 2
+
+
+def test_cut_off_answers_carry_no_end_of_turn(store: Store, vocab: Vocab, asked: Any) -> None:
+    prompt, (a, b) = asked("Hello?", ["one", "two"])
+    store.judgments.pick(prompt, b, [a, b])
+    (turn,) = dataset(store, vocab).turns
+    (pair,) = turn.pairs
+    assert turn.responses[pair.rejected] == vocab.tokenize("one")
+    assert turn.responses[pair.chosen][-1] == vocab.end_of_turn
+    assert sorted(turn.from_base) == [0, 1]
+
+
+def test_stored_ids_win_over_the_text(store: Store, vocab: Vocab) -> None:
+    """The model may spell a text with other tokens than the tokeniser."""
+    store.add_model(MODEL, "m", "llama", "t", "m.gguf")
+    thread = store.threads.new()
+    prompt = store.threads.add_message(thread.id, None, "user", "Hi")
+    odd = [*vocab.tokenize("hel"), *vocab.tokenize("lo"), vocab.end_of_turn]
+    made = NewAnswer("hello", 0, MODEL, None, {}, 1, odd, 10, "stop")
+    other = NewAnswer("hello you", 1, "other", None, {}, 1, [1, 2, 3], 10, "stop")
+    store.add_model("other", "o", "llama", "t", "o.gguf")
+    a, b = store.threads.add_answers(thread.id, prompt.id, [made, other])
+    store.judgments.pick(prompt.id, a.id, [a.id, b.id])
+    (turn,) = dataset(store, vocab).turns
+    assert turn.responses == [odd, vocab.response_ids("hello you")]  # another model's ids mean nothing here
+
+
+def test_a_correction_is_over_all_and_a_demonstration(store: Store, vocab: Vocab, asked: Any) -> None:
+    prompt, (a, b) = asked("Hello?", ["one", "two"])
+    store.judgments.correct(prompt, b, "better", [a, b])
+    (turn,) = dataset(store, vocab).turns
+    assert len(turn.pairs) == 2
+    (demo,) = turn.demos
+    assert turn.responses[demo.response] == vocab.response_ids("better")
+    assert {p.chosen for p in turn.pairs} == {demo.response}
+
+
+def test_thumbs_are_single_judgments(store: Store, vocab: Vocab, asked: Any) -> None:
+    prompt, (a, _) = asked("Hello?", ["one", "two"])
+    store.judgments.thumb(prompt, a, -1)
+    (turn,) = dataset(store, vocab).turns
+    assert [(s.good, s.weight) for s in turn.singles] == [(False, 1.0)]
+    assert turn.pairs == []
+
+
+def test_the_same_conversation_twice_is_one_turn(store: Store, vocab: Vocab, asked: Any) -> None:
+    for texts in (["one", "two"], ["three", "two"]):
+        prompt, (a, b) = asked("Hello?", texts)
+        store.judgments.pick(prompt, b, [a, b])
+    (turn,) = dataset(store, vocab).turns
+    assert len(turn.responses) == 3
+    assert len(turn.judgments) == 2
+
+
+def test_identical_answers_give_no_pair(store: Store, vocab: Vocab, asked: Any) -> None:
+    prompt, (_, b, c) = asked("Hello?", ["x", "two", "two"])
+    store.judgments.rank(prompt, [[b], [c]])
+    found = dataset(store, vocab)
+    assert found.turns == []
+    assert found.dropped == {"identical": 1}
+
+
+def test_empty_answers_are_left_out(store: Store, vocab: Vocab, asked: Any) -> None:
+    prompt, (a, b) = asked("Hello?", ["", "two"])  # the first was stopped before its first token
+    store.judgments.pick(prompt, b, [a, b])
+    assert dataset(store, vocab).dropped == {"empty": 1}
+
+
+def test_long_answers_are_cut_and_long_prompts_lose_old_turns(store: Store, vocab: Vocab, asked: Any) -> None:
+    prompt, (a, b) = asked("Hello?", ["one " * 50, "two " * 50])
+    store.judgments.pick(prompt, b, [a, b])
+    found = dataset(store, vocab, max_response=20)
+    assert {len(r) for r in found.turns[0].responses} == {20}
+    assert found.dropped == {"cut": 2}
+    messages = [
+        Message(role="system", content="Be brief."),
+        Message(role="user", content="old " * 40),
+        Message(role="assistant", content="answer " * 40),
+        Message(role="user", content="new"),
+    ]
+    assert fit_prompt(vocab, messages, 1000) == vocab.prompt_ids(messages)
+    assert fit_prompt(vocab, messages, 60) == vocab.prompt_ids([messages[0], messages[3]])
+    assert fit_prompt(vocab, messages, 5) is None
+    assert dataset(store, vocab, max_prompt=5).dropped == {"too_long": 1}
+
+
+def test_split_is_stored_and_by_prompt(store: Store, vocab: Vocab, asked: Any) -> None:
+    for i in range(10):
+        prompt, (a, b) = asked(f"Question {i}?", ["one", "two"])
+        store.judgments.pick(prompt, b, [a, b])
+    first = {t.key: t.split for t in dataset(store, vocab).turns}
+    assert sorted(first.values()).count("held_out") == 2
+    assert {t.key: t.split for t in dataset(store, vocab).turns} == first
+
+
+def test_imports_weigh_at_most_as_much_as_ones_own(store: Store, vocab: Vocab, asked: Any) -> None:
+    prompt, (a, b) = asked("Mine?", ["one", "two"])
+    store.judgments.pick(prompt, b, [a, b])
+    for i in range(3):
+        prompt, (a, b) = asked(f"Theirs {i}?", ["one", "two"])
+        store.judgments.pick(prompt, b, [a, b], source="ai:judge")
+    assert len(dataset(store, vocab).turns) == 1
+    weights = sorted(t.weight for t in dataset(store, vocab, include=["ai"]).turns)
+    assert weights == pytest.approx([1 / 3, 1 / 3, 1 / 3, 1.0])
+    weights = sorted(t.weight for t in dataset(store, vocab, include=["ai"], weight_of_others=0.5).turns)
+    assert weights == pytest.approx([0.5, 0.5, 0.5, 1.0])

@@ -1,0 +1,96 @@
+"""The packed row with a shared prompt against each prompt + response alone; fp32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from tests.trainer.conftest import random_turns, tiny_lora
+from trainer.logprobs import (
+    TokenTurn,
+    causal_mask,
+    micro_batches,
+    pack,
+    plain_response_logps,
+    response_logps,
+    score,
+    token_logps,
+)
+
+
+def gradients(lora: Any, value: torch.Tensor) -> torch.Tensor:
+    for parameter in lora.model.parameters():
+        parameter.grad = None
+    value.backward()
+    return torch.cat([p.grad.flatten() for p in lora.model.parameters() if p.grad is not None])
+
+
+def test_shared_prefix_gives_the_plain_values_and_gradients() -> None:
+    lora, turns = tiny_lora(), random_turns(4)
+    weights = torch.randn(sum(len(t.responses) for t in turns), generator=torch.Generator().manual_seed(2))
+    packed = response_logps(lora.model, pack(turns))
+    plain = plain_response_logps(lora.model, turns)
+    assert (packed - plain).abs().max() < 1e-4
+    a, b = gradients(lora, (packed * weights).sum()), gradients(lora, (plain * weights).sum())
+    assert torch.cosine_similarity(a, b, dim=0) >= 0.9999
+    assert (a - b).norm() / b.norm() < 1e-3
+
+
+def test_each_turn_is_alone_in_its_row() -> None:
+    """Neither order nor company changes a turn's values."""
+    lora, turns = tiny_lora(), random_turns(3)
+    together = score(lora.model, turns, budget=10_000)
+    assert score(lora.model, turns[::-1], budget=10_000)[::-1] == [pytest.approx(x, abs=1e-4) for x in together]
+    assert score(lora.model, turns, budget=1) == [pytest.approx(x, abs=1e-4) for x in together]
+
+
+def test_token_logps_sum_to_a_distribution() -> None:
+    """exp of the log-probs of all tokens at one place is 1."""
+    lora = tiny_lora()
+    every = [TokenTurn([1, 5, 9], [[t] for t in range(259)])]
+    assert token_logps(lora.model, pack(every)).exp().sum().item() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_more_tokens_than_one_chunk() -> None:
+    lora = tiny_lora()
+    long = TokenTurn([1, 2, 3], [[3 + i % 250 for i in range(150)], [9 + i % 200 for i in range(140)]])
+    assert (response_logps(lora.model, pack([long])) - plain_response_logps(lora.model, [long])).abs().max() < 2e-3
+
+
+def test_bf16_path_is_near_fp32() -> None:
+    """The hand-written attention and the bf16 copies of A and B: rounding only."""
+    turns = random_turns(3)
+    exact = response_logps(tiny_lora().model, pack(turns))
+    lora = tiny_lora()
+    lora.model.to(torch.bfloat16)
+    rough = response_logps(lora.model, pack(turns))
+    tokens = torch.tensor([len(r) for t in turns for r in t.responses])
+    assert ((rough - exact).abs() / tokens).max() < 0.15
+
+
+def test_layout() -> None:
+    packed = pack([TokenTurn([7, 8], [[1, 2, 3], [4]]), TokenTurn([9], [[5, 6]])])
+    assert packed.input_ids.tolist() == [[7, 8, 1, 2, 9, 5]]
+    assert packed.position_ids.tolist() == [[0, 1, 2, 3, 0, 1]]
+    assert packed.predictor.tolist() == [1, 2, 3, 1, 4, 5]
+    assert packed.labels.tolist() == [1, 2, 3, 4, 5, 6]
+    assert packed.owner.tolist() == [0, 0, 0, 1, 2, 2]
+    assert packed.lengths.tolist() == [3, 1, 2]
+
+
+@pytest.mark.parametrize("turn", [TokenTurn([], [[1]]), TokenTurn([1], []), TokenTurn([1], [[1], []])])
+def test_empty_parts_are_refused(turn: TokenTurn) -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        pack([turn])
+
+
+def test_mask_with_window() -> None:
+    mask = causal_mask(2, 5, 3, torch.float32, torch.device("cpu"))
+    assert (mask == 0).tolist() == [[False, True, True, True, False], [False, False, True, True, True]]
+
+
+def test_micro_batches_hold_the_budget() -> None:
+    assert micro_batches([3, 3, 5, 20, 1, 1], 8) == [[0, 1], [2], [3], [4, 5]]
+    assert micro_batches([], 8) == []
