@@ -126,6 +126,8 @@ class Plain:
             return False
         number = next(match[name] for name in ("answer", "pick", "correct", "score") if match[name])
         index = int(number) - 1
+        if not turn.answers:
+            raise SessionError(f"There are no answers to judge yet: r asks again, /text {text} asks this.")
         if index >= len(turn.answers):
             raise SessionError(f"There is no answer {number}. A question that is a number: /text {text}")
         if match["thumb"]:

@@ -22,6 +22,7 @@ from textual.content import Content
 from textual.events import Key, Resize
 from textual.message import Message
 from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets import Footer, Static
 
 from chatapp.clean import clean, one_line
@@ -94,6 +95,7 @@ class ChatScreen(Screen[None]):
         """The engine, or storing its answers, failed."""
 
         error: Exception
+        loading: bool = False  #: the model could not be loaded, and nothing was asked of it yet
 
     def __init__(self, settings: Settings, make_engine: MakeEngine | None = None, **seams: Any) -> None:
         super().__init__()
@@ -111,6 +113,8 @@ class ChatScreen(Screen[None]):
         self._stale = True  # something was recorded: count again
         self._last_question = ""
         self._polling = False
+        self._asked_early = False
+        self._focus_before: Widget | None = None
 
     # -- set-up ----------------------------------------------------------------------------------------------------
 
@@ -176,21 +180,24 @@ class ChatScreen(Screen[None]):
             return
         self.opened = opened
         self.status.model = opened.session.model.name if opened.session.engine else "no model"
-        await self._show(opened.view)
+        # who has just started is about to write: bare keys must not judge the turn of yesterday
+        await self._show(opened.view, judge=False)
+        self.set_interval(1.0, self._poll)
         for line in opened.notes:
             self.note(line)
         if opened.session.engine is not None:
             self.status.speed = "loading"
             self.run_worker(self._load, thread=True, group="engine", name="load", exit_on_error=False)
+        if self._asked_early and self.prompt.text.strip():
+            self.prompt.action_send()
         await self._poll_once()
-        self.set_interval(1.0, self._poll)
         self.threads.refresh_rows()
 
     def _load(self) -> None:
         try:
             self.session.load()
         except RuntimeError as error:
-            self.post_message(self.Failed(error))
+            self.post_message(self.Failed(error, loading=True))
         else:
             self.app.call_later(self._loaded)
 
@@ -200,17 +207,17 @@ class ChatScreen(Screen[None]):
 
     # -- showing ---------------------------------------------------------------------------------------------------
 
-    async def _show(self, view: View) -> None:
+    async def _show(self, view: View, judge: bool = True) -> None:
         self.status.heading = view.title
         self.editing = None
         self.prompt.border_title = ""
-        if view.draft or not self.prompt.text or self._saved_draft == self.prompt.text:
+        if not self.prompt.text:
             self.prompt.put(view.draft)
-        self._saved_draft = self.prompt.text
+        self._saved_draft = view.draft
         self.say("")
         await self.transcript.show(view)
         self._hint_branch(view.turn)
-        if view.turn is not None and not self.prompt.text:
+        if view.turn is not None and not self.prompt.text and (judge or not view.turn.answers):
             self.set_focus(self.answers, scroll_visible=False)
         else:
             self.set_focus(self.prompt)
@@ -248,11 +255,13 @@ class ChatScreen(Screen[None]):
 
     @on(Prompt.Sent)
     def prompt_sent(self, event: Prompt.Sent) -> None:
-        if self.opened is None or self.generating:
-            self.say(
-                "Still answering. Esc stops it." if self.generating else "Hone is still opening. One moment.",
-                quiet=True,
-            )
+        if self.opened is None:
+            # asked as soon as there is somebody to ask
+            self._asked_early = True
+            self.say("Opening. Your question is asked in a moment.", quiet=True)
+            return
+        if self.generating:
+            self.say("Still answering. Esc stops it.", quiet=True)
             return
         text, editing = event.text, self.editing
         self._last_question = text
@@ -325,6 +334,8 @@ class ChatScreen(Screen[None]):
 
     @on(Failed)
     def failed(self, event: Failed) -> None:
+        if event.loading and self.generating:
+            return  # the answer that waits for the model says it
         was_answering = self.generating
         self._stopped_generating()
         self.status.speed = ""
@@ -680,7 +691,13 @@ class ChatScreen(Screen[None]):
 
     def _lay_out(self) -> None:
         width, height = self.app.size
-        self.set_class(width < 30 or height < 9, "-small")
+        small = width < 30 or height < 9
+        if small and not self.has_class("-small"):
+            self._focus_before = self.focused
+        elif not small and self.has_class("-small") and self._focus_before is not None:
+            # what was hidden lost the focus
+            self.call_after_refresh(self.set_focus, self._focus_before, scroll_visible=False)
+        self.set_class(small, "-small")
         self.query_one(Prompt).set_class(height < 16, "-short")
         roomy = (width - SIDEBAR - 3) // self.settings.alternatives >= Answers.MIN_COLUMN
         threads = self.query_one(ThreadList)

@@ -99,7 +99,9 @@ def open_chat(tmp_path: Path, no_guard: None) -> Callable[..., Any]:
         async with app.run_test(size=size) as pilot:
             chat = Chat(app, pilot, engine, spawn)
             if wait:
-                await chat.until(lambda: chat.screen.opened is not None and chat.screen.status.lesson)
+                await chat.until(
+                    lambda: chat.screen.threads.current is not None or chat.screen.query_one("#thread-hint").render()
+                )
             yield chat
             await app.chat.leave()
 

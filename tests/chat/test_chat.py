@@ -1,0 +1,499 @@
+"""The chat around the answers: threads, palette, errors, lessons, swaps, start and end."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual import events
+from textual.app import SystemCommand
+from textual.binding import Binding
+from textual.command import CommandPalette
+
+from chatapp.app import run_chat
+from chatapp.engine.base import EngineConfig, EngineCrashed, ModelFileError, PromptTooLong
+from chatapp.opening import lock_home
+from chatapp.screens.chat import ChatScreen
+from chatapp.screens.dialogs import AskText, Confirm
+from chatapp.screens.help import Help
+from chatapp.widgets.answers import Answers
+from chatapp.widgets.prompt import Prompt
+from chatapp.widgets.threads import ThreadList, Threads
+from storage.errors import DiskFull
+from storage.store import Store
+from tests.chat.conftest import SMALL, WIDE
+from tests.chat.fakes import TEXTS, FakeEngine, make_settings
+
+Open = Callable[..., Any]
+
+
+# -- start -------------------------------------------------------------------------------------------------------------
+
+
+async def test_an_empty_chat_says_what_to_do(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        assert "three ways" in str(chat.screen.query_one("#empty").render())
+        assert chat.screen.transcript.has_class("-blank")
+        assert chat.app.focused is chat.screen.prompt
+        assert chat.screen.status.model == "Fake 1M"
+        assert chat.screen.status.version == "base"
+        assert chat.screen.query_one("#thread-hint").render()
+
+
+async def test_a_question_typed_before_everything_is_open_is_asked(open_chat: Open) -> None:
+    async with open_chat(wait=False) as chat:
+        chat.screen.prompt.put("Early?")
+        chat.screen.prompt.action_send()
+        await chat.until(lambda: chat.answers.ready)
+        assert chat.engine.asked[0][0]["content"] == "Early?"
+
+
+async def test_a_missing_model_is_said_and_nothing_typed_is_lost(open_chat: Open, tmp_path: Path) -> None:
+    async with open_chat(model=str(tmp_path / "nowhere.gguf")) as chat:
+        await chat.says("There is no model file")
+        chat.screen.prompt.put("Is anybody there?")
+        await chat.press("enter")
+        await chat.until(lambda: chat.screen.prompt.text == "Is anybody there?" and "no model file" in chat.said)
+        assert chat.store.threads.list() == []
+
+
+async def test_a_broken_model_is_said_when_it_is_loaded(open_chat: Open) -> None:
+    engine = FakeEngine()
+    engine.load_error = ModelFileError("fake.gguf is broken. Download it again.")
+    async with open_chat(engine=engine) as chat:
+        await chat.says("fake.gguf is broken")
+        assert chat.screen.is_running
+
+
+async def test_a_database_from_a_newer_hone_is_left_alone(open_chat: Open, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with Store.open(home) as store, store.write() as db:
+        columns = [column.name for column in db["_sqlite_migrations"].columns]
+        row = dict(zip(columns, db.execute("SELECT * FROM _sqlite_migrations LIMIT 1").fetchone(), strict=True))
+        changes = {"name": "9999_future"} | ({"id": 9999} if "id" in columns else {})
+        db["_sqlite_migrations"].insert(row | changes)
+    async with open_chat(wait=False) as chat:
+        await chat.until(lambda: any("newer Hone" in note for note in chat.notes))
+        assert chat.app.return_code_on_exit == 1
+
+
+def test_a_second_hone_on_the_same_home_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = make_settings(tmp_path)
+    with lock_home(settings):
+        assert run_chat(settings) == 1
+    said = capsys.readouterr().err
+    assert "already running" in said
+    assert "--home" in said
+
+
+async def test_the_last_session_is_taken_up_where_it_ended(open_chat: Open, tmp_path: Path) -> None:
+    async with open_chat() as chat:
+        await chat.ask("One?")
+        await chat.press("2")
+        await chat.says("B >")
+        await chat.ask("Two?")
+        await chat.press("i", "h", "a", "l", "f")
+    async with open_chat() as chat:
+        assert chat.answers.turn.prompt == "Two?"
+        assert [block.past_turn.mark for block in chat.screen.query("Past")] == ["B, picked of 3"]
+        assert chat.screen.prompt.text == "half"
+        assert chat.app.focused is chat.screen.prompt
+
+
+async def test_an_answer_cut_off_by_a_crash_can_be_asked_for_again(open_chat: Open, tmp_path: Path) -> None:
+    with Store.open(tmp_path / "home") as store:
+        thread = store.threads.new(title="Lost")
+        store.threads.add_message(thread.id, None, "user", "Where was I?", tip=True)
+        store.meta_set("chat.thread", thread.id)
+    async with open_chat() as chat:
+        await chat.says("ended before an answer was complete. Press r")
+        assert chat.app.focused is chat.answers
+        await chat.press("r")
+        await chat.until(lambda: chat.answers.ready)
+        assert chat.engine.asked[0][0]["content"] == "Where was I?"
+
+
+# -- the prompt --------------------------------------------------------------------------------------------------------
+
+
+async def test_writing(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        prompt = chat.screen.prompt
+        await chat.press("a", "ctrl+j", "b", "shift+enter", "c")
+        assert prompt.text == "a\nb\nc"
+        low = prompt.size.height
+        page = "\n".join(f"line {number}" for number in range(60))
+        chat.app.post_message(events.Paste("\n" + page))
+        await chat.until(lambda: prompt.text.endswith("line 59"))
+        assert prompt.text == "a\nb\nc\n" + page
+        assert low < prompt.size.height <= 12
+        await chat.press("enter")
+        await chat.until(lambda: chat.answers.ready)
+        assert chat.engine.asked[0][0]["content"] == "a\nb\nc\n" + page
+        await chat.press("i", "up")
+        assert prompt.text == "a\nb\nc\n" + page
+
+
+async def test_a_blank_prompt_is_not_sent(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.press("space", "enter")
+        assert chat.engine.asked == []
+
+
+async def test_untrusted_output_is_shown_as_it_is(open_chat: Open) -> None:
+    engine = FakeEngine()
+    engine.texts = (
+        "\x1b]52;c;AAAA\x07[red]x[/] [a](http://b.c) <b>",
+        "**bold** [@click=app.quit]q[/] ![i](http://x)",
+        "\u202eabc",
+    )
+    async with open_chat(engine=engine) as chat:
+        await chat.ask()
+        shown = chat.app.export_screenshot().replace("&#160;", " ")
+        for text in ("␛]52;c;AAAA␇[red]x[/]", "[@click=app.quit]q[/]", "⟨U+202E⟩abc"):
+            assert text in shown
+        assert "\x1b" not in shown
+        # stored as it was
+        assert chat.answers.turn.answers[0].text.startswith("\x1b]52")
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error", [EngineCrashed("The engine died of signal 11."), PromptTooLong("Too long by 9 tokens.")]
+)
+async def test_an_engine_error_is_said_and_the_chat_lives(open_chat: Open, error: Exception) -> None:
+    async with open_chat() as chat:
+        chat.engine.error = error
+        await chat.ask("Why?")
+        await chat.says(str(error))
+        assert chat.app.focused is chat.answers
+        chat.engine.error = None
+        await chat.press("r")
+        await chat.until(lambda: chat.answers.ready)
+        assert [m["content"] for m in chat.engine.asked[-1]] == ["Why?"]
+
+
+async def test_a_full_disk_loses_nothing(open_chat: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_chat() as chat:
+        await chat.ask("One?")
+        real = Store.write
+
+        def full(self: Store) -> Any:
+            raise DiskFull("cannot write hone.db: the disk is full.")
+
+        monkeypatch.setattr(Store, "write", full)
+        await chat.press("2")
+        await chat.says("disk is full")
+        chat.screen.set_focus(chat.screen.prompt)
+        chat.screen.prompt.put("Two?")
+        await chat.press("enter")
+        await chat.until(lambda: chat.screen.prompt.text == "Two?" and not chat.screen.generating)
+        monkeypatch.setattr(Store, "write", real)
+        chat.engine.hold = True
+        await chat.press("enter")
+        await chat.until(lambda: chat.engine.generating.is_set())
+        monkeypatch.setattr(Store, "write", full)
+        chat.engine.feed(0, "Precious.")
+        chat.engine.release()
+        await chat.says("The answers are kept here; press r")
+        assert chat.answers.cards[0].prose.text == "Precious."
+        monkeypatch.setattr(Store, "write", real)
+        await chat.press("r")
+        await chat.until(lambda: chat.answers.ready)
+        assert chat.answers.turn.answers[0].text == "Precious."
+        assert len(chat.engine.asked) == 2
+
+
+async def test_dropped_turns_are_said(open_chat: Open) -> None:
+    engine = FakeEngine()
+    engine.dropped = 4
+    async with open_chat(engine=engine) as chat:
+        await chat.ask()
+        await chat.says("4 messages were left out")
+
+
+# -- threads -----------------------------------------------------------------------------------------------------------
+
+
+async def test_threads(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        rows = chat.screen.query_one(Threads)
+        await chat.ask("About apples")
+        await chat.press("1")
+        await chat.says("A > B, C")
+        await chat.press("ctrl+n")
+        await chat.until(lambda: chat.screen.transcript.has_class("-blank"))
+        await chat.ask("About pears")
+        await chat.until(lambda: rows.option_count == 2)
+        # rename
+        await chat.press("f2")
+        await chat.until(lambda: isinstance(chat.app.screen, AskText))
+        chat.app.screen.query_one("Input").value = "Fruit"
+        await chat.press("enter")
+        await chat.until(lambda: chat.screen.status.heading == "Fruit")
+        # search, and open what was found
+        await chat.press("ctrl+t", "ctrl+t", "slash", *"apples")
+        await chat.until(lambda: rows.option_count == 1)
+        await chat.press("enter", "down", "enter")
+        await chat.until(lambda: chat.answers.turn and chat.answers.turn.prompt == "About apples")
+        assert chat.answers.turn.picked == 0
+        # delete, with what it means, and back
+        chat.screen.set_focus(rows)
+        await chat.press("d")
+        await chat.until(lambda: isinstance(chat.app.screen, Confirm))
+        assert "Its 1 judgment will no longer be learned from" in chat.app.screen.question
+        await chat.press("y")
+        await chat.says("was deleted")
+        await chat.until(lambda: chat.screen.transcript.has_class("-blank"))
+        assert chat.screen.session.waiting() == 0
+        chat.screen.action_undelete_thread()
+        await chat.says("is back")
+        assert chat.screen.session.waiting() == 1
+
+
+async def test_archiving(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask("Old news")
+        chat.screen.action_archive_thread()
+        await chat.says("was archived")
+        rows = chat.screen.query_one(Threads)
+        await chat.until(lambda: rows.option_count == 0)
+        chat.screen.set_focus(rows)
+        await chat.press("v")
+        await chat.until(lambda: rows.option_count == 1)
+
+
+async def test_the_list_lies_over_a_narrow_chat(open_chat: Open) -> None:
+    async with open_chat(SMALL) as chat:
+        await chat.ask("First")
+        threads = chat.screen.query_one(ThreadList)
+        assert not threads.display
+        await chat.press("ctrl+t")
+        assert threads.display
+        assert threads.has_class("-over")
+        assert chat.app.focused is chat.screen.query_one(Threads)
+        await chat.press("escape")
+        assert not threads.display
+        assert chat.app.focused is chat.screen.prompt
+
+
+async def test_leaving_while_answering_is_refused(open_chat: Open) -> None:
+    engine = FakeEngine()
+    engine.hold = True
+    async with open_chat(engine=engine) as chat:
+        await chat.ask()
+        await chat.press("ctrl+n")
+        await chat.says("Still answering")
+        engine.feed(0, "x")
+        engine.release()
+        await chat.until(lambda: chat.answers.ready)
+
+
+# -- size, help, palette -----------------------------------------------------------------------------------------------
+
+
+async def test_resizing(open_chat: Open) -> None:
+    async with open_chat(WIDE) as chat:
+        await chat.ask()
+        assert not chat.answers.has_class("-stacked")
+        for width, height in (SMALL, (40, 12), (20, 5), WIDE):
+            await chat.pilot.resize_terminal(width, height)
+            await chat.until(lambda width=width: chat.app.size.width == width)
+            assert chat.screen.has_class("-small") == (width < 30)
+        await chat.until(lambda: not chat.answers.has_class("-stacked"))
+        await chat.press("2")
+        await chat.says("B > A, C")
+
+
+async def test_stacked_answers_unfold_when_looked_at(open_chat: Open) -> None:
+    engine = FakeEngine()
+    engine.texts = tuple("\n".join(f"{name} {line}" for line in range(12)) for name in "abc")
+    async with open_chat(SMALL, engine) as chat:
+        await chat.ask()
+        await chat.until(lambda: [card.has_class("-folded") for card in chat.answers.cards] == [False, True, True])
+        await chat.until(lambda: "more lines" in str(chat.answers.cards[1].border_title))
+        await chat.press("right")
+        await chat.until(lambda: [card.has_class("-folded") for card in chat.answers.cards] == [True, False, True])
+
+
+async def test_every_key_has_an_id_a_tooltip_and_a_command(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        commands = {
+            command.help for command in chat.app.get_system_commands(chat.screen) if isinstance(command, SystemCommand)
+        }
+        ids: list[str] = []
+        for widget in (Answers, Prompt, Threads, ThreadList, ChatScreen):
+            for binding in widget.BINDINGS:
+                assert isinstance(binding, Binding)
+                assert binding.id, binding
+                assert binding.tooltip, binding
+                ids.append(binding.id)
+                if not binding.id.startswith("answers.pick."):
+                    assert binding.tooltip in commands, binding.id
+        assert len(ids) == len(set(ids))
+        await chat.ask()
+        await chat.press("ctrl+p")
+        await chat.until(lambda: isinstance(chat.app.screen, CommandPalette))
+        await chat.press(*"all bad")
+        await chat.until(lambda: chat.app.screen.query_one("OptionList").option_count)
+        await chat.press("enter")
+        await chat.says("all bad: 3 bad examples")
+
+
+async def test_help_lists_every_key(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.press("f1")
+        await chat.until(lambda: isinstance(chat.app.screen, Help))
+        text = "\n".join(str(static.render()) for static in chat.app.screen.query("Static"))
+        for binding in Answers.BINDINGS:
+            if not binding.id.startswith("answers.pick."):
+                assert binding.tooltip in text
+        await chat.press("escape")
+        assert chat.app.screen is chat.screen
+
+
+# -- learning ----------------------------------------------------------------------------------------------------------
+
+
+def adapter(chat: Any, verdict: str) -> str:
+    """Another process adds a version and makes it live."""
+    session = chat.screen.session
+    with Store.open(session.store.home) as store:
+        live = store.adapters.live(session.model.hash)
+        id = f"adapter-{len(store.adapters.list())}"
+        folder = store.home / "adapters" / id
+        folder.mkdir()
+        (folder / "adapter.gguf").write_bytes(b"GGUF")
+        store.adapters.register(id, model_hash=session.model.hash, files={}, verdict=verdict)
+        assert store.adapters.promote(id, live.id if live else None)
+    return id
+
+
+async def test_a_new_adapter_is_used_from_the_next_turn_on(open_chat: Open) -> None:
+    engine = FakeEngine()
+    async with open_chat(engine=engine) as chat:
+        await chat.ask("One?")
+        engine.hold = True
+        await chat.ask("Two?")
+        id = adapter(chat, "It won 9 of 10.")
+        engine.feed(0, "Half")
+        await chat.until(lambda: chat.answers.cards[0].prose.text == "Half")
+        chat.screen._poll()
+        await chat.pilot.pause()
+        assert engine.swaps == [], "never within an answer"
+        engine.release()
+        await chat.says("Now answering with v1. It won 9 of 10.")
+        assert [path.name for path in engine.swaps] == ["adapter.gguf"]
+        await chat.until(lambda: chat.screen.status.version == "v1")
+        engine.hold = False
+        await chat.ask("Three?")
+        made = chat.store.threads.generation(chat.answers.turn.answers[0].message_id)
+        assert made.adapter_id == id
+
+
+async def test_an_adapter_that_cannot_be_loaded_changes_nothing(open_chat: Open) -> None:
+    engine = FakeEngine()
+    async with open_chat(engine=engine) as chat:
+        engine.error = ModelFileError("bad adapter.")
+        adapter(chat, "")
+        await chat.says("v1 could not be used: bad adapter. Still answering with the base model.")
+        engine.error = None
+        await chat.ask()
+        assert chat.screen.status.version == "base"
+
+
+async def test_a_lesson_starts_by_itself_and_its_verdict_is_said(open_chat: Open) -> None:
+    async with open_chat(auto_train=True, train_after=2) as chat:
+        await chat.ask("One?")
+        await chat.press("1")
+        await chat.until(lambda: chat.screen.status.lesson == "1/2 to next lesson")
+        await chat.ask("Two?")
+        await chat.press("2")
+        await chat.says("Lesson 1 begins")
+        command = chat.spawn.commands[0]
+        run = chat.store.runs.active()
+        start = command.index(sys.executable)
+        assert command[start : start + 6] == [sys.executable, "-m", "trainer", "run", "--run", run.id]
+        with Store.open(chat.store.home) as other:
+            other.runs.claim(run.id)
+            other.runs.metrics(run.id, 5, {"progress.step": 5, "progress.total": 10})
+            await chat.until(lambda: "50%" in chat.screen.status.lesson)
+            live = [(judgment.id, "train") for judgment in other.judgments.live()]
+            other.runs.record_judgments(run.id, live)
+            other.runs.finish(run.id, "rejected", {"verdict": "It was no better than the base."})
+        await chat.says("Lesson 1 was not adopted: It was no better than the base.")
+        await chat.until(lambda: chat.screen.status.lesson == "0/2 to next lesson")
+        assert len(chat.spawn.commands) == 1
+
+
+async def test_a_lesson_that_dies_is_said_and_not_tried_at_once_again(open_chat: Open) -> None:
+    async with open_chat(auto_train=True, train_after=1) as chat:
+        await chat.ask()
+        await chat.press("1")
+        await chat.says("Lesson 1 begins")
+        chat.spawn.children[0].returncode = 1
+        await chat.says("Lesson 1 failed: the trainer ended (exit code 1)")
+        chat.screen._poll()
+        await chat.pilot.pause()
+        assert len(chat.spawn.commands) == 1
+        await chat.press("ctrl+l")
+        await chat.says("Lesson 2 begins")
+
+
+async def test_learning_on_command_and_paused(open_chat: Open) -> None:
+    async with open_chat(auto_train=True, train_after=1, idle_seconds=3600.0) as chat:
+        await chat.press("ctrl+l")
+        await chat.says("nothing new to learn from")
+        await chat.ask()
+        await chat.press("1")
+        await chat.until(lambda: chat.screen.status.lesson == "1/1 to next lesson")
+        assert chat.spawn.commands == [], "not idle"
+        chat.screen.action_toggle_learning()
+        await chat.says("no longer start by themselves")
+        await chat.until(lambda: "paused" in chat.screen.status.lesson)
+        await chat.press("ctrl+l")
+        await chat.says("Lesson 1 begins")
+        chat.screen.action_cancel_lesson()
+        await chat.says("Lesson 1 was cancelled")
+
+
+async def test_a_run_that_died_with_its_process_is_told_at_the_start(open_chat: Open, tmp_path: Path) -> None:
+    with Store.open(tmp_path / "home") as store:
+        run = store.runs.queue(model_hash="x")
+        store.runs.claim(run.id, pid=2**22 + 1)
+    async with open_chat() as chat:
+        await chat.says("Lesson 1 did not finish: the trainer ended before it was done")
+
+
+async def test_quitting_records_the_ranking_and_closes_the_engine(open_chat: Open, tmp_path: Path) -> None:
+    engine = FakeEngine()
+    async with open_chat(engine=engine) as chat:
+        await chat.ask()
+        await chat.press("J")
+        assert chat.answers.draft is not None
+        await chat.press("ctrl+q")
+        await chat.until(lambda: engine.closed)
+    with sqlite3.connect(tmp_path / "home" / "hone.db") as db:
+        assert db.execute("SELECT kind FROM judgments").fetchall() == [("ranking",)]
+
+
+def test_the_engine_gets_the_settings(tmp_path: Path) -> None:
+    from chatapp.opening import open_chat
+
+    seen: list[EngineConfig] = []
+
+    def make(config: EngineConfig) -> FakeEngine:
+        seen.append(config)
+        return FakeEngine(config)
+
+    opened = open_chat(make_settings(tmp_path, context_size=512, threads=3), make)
+    opened.session.close()
+    assert (seen[0].context_size, seen[0].threads, seen[0].adapter_path) == (512, 3, None)
+    assert seen[0].lock_path == tmp_path / "home" / "generation.lock"
+    assert TEXTS
