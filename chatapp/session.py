@@ -171,7 +171,8 @@ class ChatSession:
                 self.turn = self._load(message, None)
         return self.view()
 
-    def view(self) -> View:
+    def view(self, shown: int = SHOWN_TURNS) -> View:
+        """The thread as it is; of the earlier turns the last `shown`."""
         draft = self.store.meta_get(self._draft_key()) or ""
         if self.thread is None:
             return View(None, "", draft=draft)
@@ -180,7 +181,7 @@ class ChatSession:
         if self.turn is not None:
             path = self.store.threads.path(self.turn.prompt_id)[:-1]
             pairs = [(q, a) for q, a in pairwise(path) if q.role == "user" and a.role == "assistant"]
-            hidden = max(0, len(pairs) - SHOWN_TURNS)
+            hidden = max(0, len(pairs) - shown)
             past = [PastTurn(q.id, q.text, a.text, self._mark(q, a)) for q, a in pairs[hidden:]]
         return View(self.thread.id, self.thread.title, tuple(past), hidden, self.turn, draft)
 

@@ -162,8 +162,17 @@ class ChatScreen(Screen[None]):
             from storage.errors import StorageError
 
             if not isinstance(error, StorageError):
-                raise
-            self.say(str(error), error=True)
+                self._broken(error)
+            else:
+                self.say(str(error), error=True)
+        except Exception as error:
+            self._broken(error)
+
+    def _broken(self, error: Exception) -> None:
+        """A mistake of Hone's own: say it, and let the reader go on."""
+        self.log.error(error)
+        what = f"{type(error).__name__}: {error}"
+        self.note(Note(f"Something went wrong inside Hone ({what}). You can go on; please report it.", error=True))
 
     async def _call(self, function: Callable[..., T], *arguments: Any) -> T:
         """function in the store's thread, after all that was called before."""
@@ -216,6 +225,7 @@ class ChatScreen(Screen[None]):
         self._saved_draft = view.draft
         self.say("")
         await self.transcript.show(view)
+        self._way_out()
         self._hint_branch(view.turn)
         if view.turn is not None and not self.prompt.text and (judge or not view.turn.answers):
             self.set_focus(self.answers, scroll_visible=False)
@@ -278,7 +288,7 @@ class ChatScreen(Screen[None]):
             else:
                 answered = self.session.turn is not None and bool(self.session.turn.answers)
                 await self._call(self.session.ask, text)
-                view = await self._call(self.session.view)
+                view = await self._call(self.session.view, 1)
                 await self.transcript.leave_behind(view.past[-1:] if answered else ())
                 self.transcript.ask(text.strip())
         except BaseException:
@@ -297,8 +307,13 @@ class ChatScreen(Screen[None]):
         if draft is not None:
             await self._judge(self.session.rank, draft)
 
+    def _way_out(self) -> None:
+        self.prompt.way_out = self.generating or self.editing is not None or self.answers.turn is not None
+        self.refresh_bindings()
+
     def _generate(self) -> None:
         self.generating = True
+        self._way_out()
         self.answers.begin(self.settings.alternatives)
         self.transcript.follow(start=True)
         self.set_focus(self.prompt)
@@ -322,6 +337,7 @@ class ChatScreen(Screen[None]):
     async def answered(self, event: Answered) -> None:
         self._stopped_generating()
         self.answers.show(event.outcome.turn, fresh=True)
+        self._way_out()
         self.transcript.follow()
         self.say("")
         self._hint_branch(event.outcome.turn)
@@ -342,7 +358,6 @@ class ChatScreen(Screen[None]):
         error = event.error
         text = str(error) or type(error).__name__
         if isinstance(error, NotSaved):
-            turn = self.session.turn
             self.answers.begin(len(error.texts))
             for index, answer in enumerate(error.texts):
                 self.answers.cards[index].finish(answer)
@@ -351,8 +366,8 @@ class ChatScreen(Screen[None]):
             return
         self.note(Note(text, error=True))
         if was_answering and self.opened is not None:
-            turn = self.session.turn
-            self.answers.show(turn)
+            self.answers.show(self.session.turn)
+            self._way_out()
             self.say("" if "Press r" in text else "Press r to ask again.", quiet=True)
             self._offer_focus()
 
@@ -493,6 +508,7 @@ class ChatScreen(Screen[None]):
         if id is None:
             return
         self.editing = id
+        self.prompt.way_out = True
         self.prompt.border_title = "Editing an earlier question · Enter asks it in a branch of its own · Esc leaves"
         self.prompt.put(dict(questions)[id])
         self.set_focus(self.prompt)

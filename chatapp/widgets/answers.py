@@ -2,7 +2,7 @@
 
 Side by side where every column gets 34 cells; otherwise one below the other, the focused one in full and the others
 folded to their first lines (unless all of them fit). A ranking by J, K and = is a draft until Enter, or until the chat
-goes on; Esc drops it. Judging keys are ignored for half a second after the answers appear, so that a key meant for the
+goes on; Esc drops it. Keys are ignored for half a second after the answers appear, so that a key meant for the
 prompt judges nothing.
 """
 
@@ -362,8 +362,11 @@ class Answers(Container, can_focus=True):
             return bool(parameters) and isinstance(parameters[0], int) and parameters[0] <= max(1, len(self.cards))
         return True
 
+    def _settled(self) -> bool:
+        return self._ready_at is None or monotonic() >= self._ready_at
+
     def _may_judge(self) -> bool:
-        return self.ready and (self._ready_at is None or monotonic() >= self._ready_at)
+        return self.ready and self._settled()
 
     def action_pick(self, number: int) -> None:
         if self._may_judge() and number <= len(self.cards):
@@ -421,11 +424,11 @@ class Answers(Container, can_focus=True):
     def action_wish(self, wish: Wish) -> None:
         if wish == "undo" and self.draft is not None:
             self._drafted(None)
-        elif wish != "undo" or self._may_judge():
+        elif self._settled():
             self.post_message(self.Wished(wish, self.focused_index))
 
     def action_confirm(self) -> None:
-        if self.turn is not None and not self._may_judge():
+        if not self._settled():
             return
         draft = self.take_draft()
         if draft is not None:

@@ -42,7 +42,7 @@ class Prompt(TextArea):
             id="prompt.new_line",
             tooltip="Begin a new line",
         ),
-        Binding("escape", "leave", "Answers", id="prompt.leave", tooltip="Stop the answers, or go back to them"),
+        Binding("escape", "leave", "Stop, back", id="prompt.leave", tooltip="Stop the answers, or go back to them"),
     ]
 
     @dataclass
@@ -66,7 +66,11 @@ class Prompt(TextArea):
         pages: int
 
     def __init__(self, **kwargs: Any) -> None:
+        self.way_out = False  #: whether there are answers, or something to stop
         super().__init__(placeholder=HINT, highlight_cursor_line=False, **kwargs)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return self.way_out if action == "leave" else True
 
     def action_send(self) -> None:
         if self.text.strip():

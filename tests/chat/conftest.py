@@ -103,6 +103,7 @@ def open_chat(tmp_path: Path, no_guard: None) -> Callable[..., Any]:
                     lambda: chat.screen.threads.current is not None or chat.screen.query_one("#thread-hint").render()
                 )
             yield chat
+            assert not [note for note in chat.notes if "inside Hone" in note]
             await app.chat.leave()
 
     return run

@@ -4,12 +4,13 @@
 
 For each size: a question, three alternatives stream, `2` picks (the row is looked up in SQLite), `e` corrects (three
 pairs), `u` takes it back; then kill -9 in mid-answer and a second start that says so. Prints PASS or FAIL lines, and
-exits 1 on a FAIL. Screenshots are text with colours (.ansi), as tmux sees them. Not collected by pytest: it needs tmux
+exits 1 on a FAIL. Screenshots are SVG. Not collected by pytest: it needs tmux
 and half a minute.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import sqlite3
@@ -19,6 +20,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
 
 HONE = Path(sys.executable).with_name("hone")
 QUESTION = "How can I wake up early?"
@@ -41,6 +45,7 @@ class Terminal:
 
     def __init__(self, width: int, height: int, home: Path) -> None:
         self.home = home
+        self.width = width
         self.socket = f"hone-test-{os.getpid()}-{width}"
         environment = {**os.environ, "HONE_HOME": str(home), "HONE_AUTO_TRAIN": "false", "HONE_MAX_TOKENS": "160"}
         environment["TERM"] = "xterm-256color"
@@ -81,7 +86,13 @@ class Terminal:
         return int(subprocess.run(["pgrep", "-P", shell], capture_output=True, text=True).stdout.split()[0])
 
     def save(self, folder: Path, name: str) -> None:
-        (folder / f"{name}.ansi").write_text(self._tmux("capture-pane", "-p", "-e"), encoding="utf-8")
+        """The terminal as SVG."""
+        text = Text.from_ansi(self._tmux("capture-pane", "-p", "-e"))
+        console = Console(
+            width=self.width, record=True, file=io.StringIO(), color_system="truecolor", legacy_windows=False
+        )
+        console.print(text, soft_wrap=True)
+        console.save_svg(str(folder / f"{name}.svg"), title="hone")
 
     def close(self) -> None:
         self._tmux("kill-server")
