@@ -36,7 +36,7 @@ class Callbacks:
 
     progress: Callable[[int, int, Metrics], None] = lambda step, total, metrics: None
     cancelled: Callable[[], bool] = lambda: False
-    wait: Callable[[], None] = lambda: None  #: before each micro-batch: lets the chat go first
+    wait: Callable[[], object] = lambda: None  #: before each micro-batch: lets the chat go first
 
 
 @dataclass(slots=True)

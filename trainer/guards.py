@@ -21,6 +21,7 @@ from trainer.fit import Callbacks
 from trainer.gate import Answers, describe_answers
 from trainer.logprobs import CHUNK, ROWS, TokenTurn, hidden_states, micro_batches, pack
 from trainer.lora import Lora
+from trainer.served import served
 
 #: tokens of a plain passage that are given, not predicted
 GIVEN = 8
@@ -59,7 +60,7 @@ def neutral_turns(vocab: Vocab) -> list[TokenTurn]:
 
 
 @torch.no_grad()
-def neutral(lora: Lora, turns: Sequence[TokenTurn], *, budget: int, wait: Callable[[], None]) -> Neutral:
+def neutral(lora: Lora, turns: Sequence[TokenTurn], *, budget: int, wait: Callable[[], object]) -> Neutral:
     """NLL under the base and under the adapter, and KL(new || base) at every predicted token."""
     head: Any = lora.model.get_output_embeddings()
     base_sum = new_sum = kl_sum = 0.0
@@ -92,11 +93,9 @@ def sample_answers(
     gguf: Path, adapter: Path | None, conversations: Sequence[Sequence[Message]], *, max_tokens: int, calls: Callbacks
 ) -> Answers:
     """Answers of the served model (llama.cpp, as the chat has it) to some conversations, described."""
-    from chatapp.engine.llama import LlamaEngine
-
     answers: list[list[int]] = []
     config = EngineConfig(gguf, context_size=4096, adapter_path=adapter)
-    with LlamaEngine(config) as engine:
+    with served(config) as engine:
         for at, messages in enumerate(conversations):
             calls.wait()
             if calls.cancelled():

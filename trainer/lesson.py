@@ -62,8 +62,7 @@ class Lesson:
         adapter_file.remove_stale(paths.adapters_dir(home))
         _remove_orphans(store)
         live = store.adapters.live(self.model_hash)
-        lock = GenerationLock(paths.generation_lock(home))
-        calls = Callbacks(self._progress, self.cancelled, lambda: (lock.wait_for_idle(), None)[1])
+        calls = Callbacks(self._progress, self.cancelled, GenerationLock(paths.generation_lock(home)).wait_for_idle)
 
         with self.clock.phase("features"), Vocab.open(self.gguf) as vocab:
             dataset = self._dataset(vocab)

@@ -250,7 +250,7 @@ def micro_batches(sizes: Sequence[int], budget: int) -> list[list[int]]:
 
 @torch.no_grad()
 def score(
-    model: Any, turns: Sequence[TokenTurn], *, budget: int, before: Callable[[], None] | None = None
+    model: Any, turns: Sequence[TokenTurn], *, budget: int, before: Callable[[], object] | None = None
 ) -> list[list[float]]:
     """Summed log-probability of every response of every turn, without gradients. `before` runs before each batch."""
     device = next(model.parameters()).device

@@ -65,6 +65,10 @@ def work(
             if not lock.held or not store.runs.claim(run.id, os.getpid()):
                 run = store.runs.get(run.id)
                 raise TrainerError(f"run {run.number} cannot be started: it is {run.state} already")
+            if run.kind != "dpo":
+                error = f"the method {run.kind!r} cannot be trained with yet; use dpo"
+                store.runs.finish(run.id, "failed", error=error)
+                raise TrainerError(error)
             with _heartbeat(store, run.id):
                 return _run(
                     store, run.id, {**run.config, **(overrides or {})}, gguf, model_hash, cache_dir, train_base, clock

@@ -17,13 +17,14 @@ from typing import Any
 
 from chatapp.config import Settings
 from chatapp.engine.base import Candidate, EngineConfig, Sampling
-from chatapp.engine.llama import LlamaEngine
 from chatapp.engine.model_files import file_hash, resolve
+from chatapp.engine.process import EngineProcess
 from chatapp.engine.vocab import Vocab
 from storage.store import Store
 from storage.threads import NewAnswer
 from trainer.bench.prompts import PROMPTS
 from trainer.gate import half
+from trainer.served import served
 
 Rule = Callable[[str], float]
 
@@ -62,7 +63,9 @@ def record_rankings(
     return len(store.judgments.derived().pairs)
 
 
-def compare(engine: LlamaEngine, adapter: Path, prompts: Sequence[str], max_tokens: int, each: int, rule: Rule) -> Any:
+def compare(
+    engine: EngineProcess, adapter: Path, prompts: Sequence[str], max_tokens: int, each: int, rule: Rule
+) -> Any:
     """Share of (adapter's answer, base's answer) meetings that the adapter wins, and mean lengths."""
     found: dict[str, list[list[Candidate]]] = {}
     for name, path in (("base", None), ("adapter", adapter)):
@@ -100,8 +103,7 @@ def measure(settings: Settings, *, quick: bool = False) -> dict[str, Any]:
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="hone-loop-") as folder:
         home = Path(folder)
-        engine = LlamaEngine(EngineConfig(gguf, context_size=4096))
-        try:
+        with served(EngineConfig(gguf, context_size=4096)) as engine:
             started = time.perf_counter()
             answered = [
                 (prompt, engine.generate([{"role": "user", "content": prompt}], 4, sampling(max_tokens, 1000 + i * 10)))
@@ -120,8 +122,6 @@ def measure(settings: Settings, *, quick: bool = False) -> dict[str, Any]:
                 prompts = PROMPTS[judged : judged + unseen]
                 result |= compare(engine, path, prompts, max_tokens, 2, letters_a_word)
                 seconds["comparison"] = time.perf_counter() - started
-        finally:
-            engine.close()
     result["neutral_rise"] = outcome.metrics["neutral.rise"]
     result["kl"] = outcome.metrics["neutral.kl"]
     result["unseen_prompts"] = unseen

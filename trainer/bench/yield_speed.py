@@ -14,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from storage.store import Store
 from trainer.bench.loop import letters_a_word, record_rankings
 from trainer.bench.prompts import PROMPTS
 from trainer.errors import TrainerError
+from trainer.served import served
 
 TOKENS = 128
 
@@ -39,35 +42,36 @@ def measure(settings: Settings, *, quick: bool = False) -> dict[str, Any]:
         home = Path(folder)
         with Store.open(home) as store:
             config = EngineConfig(gguf, context_size=4096, lock_path=paths.generation_lock(home))
-            engine = EngineProcess(config)
-            worker: subprocess.Popen[bytes] | None = None
-            try:
+            with served(config) as engine:
                 answered = [
                     (p, engine.generate([{"role": "user", "content": p}], 4, Sampling(max_tokens=64, seed=i * 16)))
                     for i, p in enumerate(PROMPTS[:12])
                 ]
                 record_rankings(store, gguf, model_hash, answered, letters_a_word)
-                run = store.runs.queue("dpo", {"epochs": 100}, model_hash)
-                command = [sys.executable, "-m", "trainer", "run", "--run", run.id, "--home", str(home)]
-                environment = {**os.environ, "HONE_CACHE": str(settings.cache_dir)}
-                worker = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-                while store.runs.progress(run.id) is None:
-                    if worker.poll() is not None:
-                        raise TrainerError(f"the training run ended before it began: {store.runs.get(run.id).error}")
-                    time.sleep(0.2)
-                result = _alternate(engine, worker.pid, rounds)
-                step_before = store.runs.progress(run.id)
-                time.sleep(5)
-                step_after = store.runs.progress(run.id)
-                result["training_goes_on"] = step_after != step_before
-            finally:
-                if worker is not None:
-                    os.kill(worker.pid, signal.SIGCONT)
-                    worker.kill()
-                    worker.wait()
-                engine.close()
+                with _training(store, model_hash, settings.cache_dir) as (run_id, pid):
+                    result = _alternate(engine, pid, rounds)
+                    before = store.runs.progress(run_id)
+                    time.sleep(10)
+                    result["training_goes_on"] = store.runs.progress(run_id) != before
     result["ok"] = quick or min(result["ratio_1"], result["ratio_3"]) >= 0.95
     return result
+
+
+@contextmanager
+def _training(store: Store, model_hash: str, cache_dir: Path) -> Iterator[tuple[str, int]]:
+    """A long run under way, in a process as the chat starts it: (run, pid)."""
+    run = store.runs.queue("dpo", {"epochs": 100}, model_hash)
+    command = [sys.executable, "-m", "trainer", "run", "--run", run.id, "--home", str(store.home)]
+    worker = subprocess.Popen(command, env={**os.environ, "HONE_CACHE": str(cache_dir)}, stdout=subprocess.DEVNULL)
+    try:
+        while store.runs.progress(run.id) is None:
+            if worker.poll() is not None:
+                raise TrainerError(f"the training run ended before it began: {store.runs.get(run.id).error}")
+            time.sleep(0.2)
+        yield run.id, worker.pid
+    finally:
+        worker.kill()  # reaches a stopped process too
+        worker.wait()
 
 
 def _alternate(engine: EngineProcess, pid: int, rounds: int) -> dict[str, Any]:
