@@ -1,0 +1,1 @@
+"""The engine, mostly on the real bundled model."""
