@@ -12,13 +12,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from chatapp.clean import one_line
 from chatapp.config import Settings
 from chatapp.engine.base import Candidate, Engine, EngineError, Message, Sampling
-from chatapp.turn import Answer, Groups, PastTurn, Turn, label
+from chatapp.reading import branch_ends, past_turns, read_branch
+from chatapp.turn import Groups, PastTurn, Turn
 
 if TYPE_CHECKING:
     from storage.adapters import Adapter
@@ -166,9 +166,9 @@ class ChatSession:
         if tip is not None:
             message = self.store.threads.message(tip)
             if message.role == "assistant" and message.parent_id:
-                self.turn = self._load(self.store.threads.message(message.parent_id), tip)
+                self.turn = read_branch(self.store, self.store.threads.message(message.parent_id), tip)
             elif message.role == "user":
-                self.turn = self._load(message, None)
+                self.turn = read_branch(self.store, message, None)
         return self.view()
 
     def view(self, shown: int = SHOWN_TURNS) -> View:
@@ -176,23 +176,11 @@ class ChatSession:
         draft = self.store.meta_get(self._draft_key()) or ""
         if self.thread is None:
             return View(None, "", draft=draft)
-        past: list[PastTurn] = []
+        past: tuple[PastTurn, ...] = ()
         hidden = 0
         if self.turn is not None:
-            path = self.store.threads.path(self.turn.prompt_id)[:-1]
-            pairs = [(q, a) for q, a in pairwise(path) if q.role == "user" and a.role == "assistant"]
-            hidden = max(0, len(pairs) - shown)
-            past = [PastTurn(q.id, q.text, a.text, self._mark(q, a)) for q, a in pairs[hidden:]]
-        return View(self.thread.id, self.thread.title, tuple(past), hidden, self.turn, draft)
-
-    def _mark(self, question: StoredMessage, answer: StoredMessage) -> str:
-        turn = self._read(question, answer.id)
-        if turn.chosen is None:
-            return f"A, the first of {len(turn.answers)}" if len(turn.answers) > 1 else ""
-        if turn.chosen in turn.corrections and turn.continues_id == answer.id:
-            return f"{label(turn.chosen)}, corrected"
-        how = "picked" if turn.picked == turn.chosen else "ranked first"
-        return f"{label(turn.chosen)}, {how} of {len(turn.answers)}"
+            past, hidden = past_turns(self.store, self.turn.prompt_id, shown)
+        return View(self.thread.id, self.thread.title, past, hidden, self.turn, draft)
 
     def questions(self) -> list[tuple[str, str]]:
         """(id, text) of the questions on the way to the current one, the newest first."""
@@ -281,7 +269,7 @@ class ChatSession:
                 self._unsaved = (turn.prompt_id, self._provenance(kept, sampling))
             stored = self._store(thread.id, turn.prompt_id, self._unsaved[1])
             self._unsaved = None
-            self.turn = self._load(self.store.threads.message(turn.prompt_id), stored[0].id)
+            self.turn = read_branch(self.store, self.store.threads.message(turn.prompt_id), stored[0].id)
             return Outcome(self.turn, tuple(notes), speed)
         finally:
             self._busy.release()
@@ -326,70 +314,16 @@ class ChatSession:
         self._not_busy()
         if self.thread is None or self.turn is None:
             return self.view()
-        ends = self._ends()
+        ends = branch_ends(self.store, self.thread.id)
         at = self.turn.version - 1 + step
         if not 0 <= at < len(ends):
             raise SessionError(
                 "There is no other branch on that side." if len(ends) > 1 else "There is one branch only."
             )
         prompt_id, batch = ends[at]
-        turn = self._load(self.store.threads.message(prompt_id), batch[0] if batch else None)
+        turn = read_branch(self.store, self.store.threads.message(prompt_id), batch[0] if batch else None)
         self.store.threads.set_tip(self.thread.id, turn.continues_id or prompt_id)
         return self._go_to_tip()
-
-    def _ends(self) -> list[tuple[str, tuple[str, ...]]]:
-        """The last turns of all branches, oldest first: (question, answers shown together)."""
-        assert self.thread is not None
-        rows = self.store.rows(
-            "SELECT m.id, m.parent_id, m.role, g.batch_id FROM messages m "
-            "LEFT JOIN generations g ON g.message_id = m.id WHERE m.thread_id = ? ORDER BY m.seq",
-            [self.thread.id],
-        )
-        continued = {row["parent_id"] for row in rows if row["role"] == "user"}
-        batches: dict[str, dict[str, list[str]]] = {row["id"]: {} for row in rows if row["role"] == "user"}
-        gone_on: set[tuple[str, str]] = set()
-        for row in rows:
-            if row["role"] == "assistant" and row["parent_id"] in batches:
-                known = batches[row["parent_id"]]
-                # a correction belongs to the answers that it corrects: those shown last before it
-                batch = row["batch_id"] or next(reversed(known), "")
-                if row["batch_id"]:
-                    known.setdefault(batch, []).append(row["id"])
-                if row["id"] in continued:
-                    gone_on.add((row["parent_id"], batch))
-        return [
-            (prompt_id, tuple(ids))
-            for prompt_id, known in batches.items()
-            for batch, ids in (known.items() if known else [("", [])])
-            if (prompt_id, batch) not in gone_on
-        ]
-
-    def _load(self, prompt: StoredMessage, answer_id: str | None) -> Turn:
-        """`_read`, with the number of its branch."""
-        turn = self._read(prompt, answer_id)
-        ends = self._ends()
-        end = (prompt.id, tuple(answer.message_id for answer in turn.answers))
-        return replace(turn, version=ends.index(end) + 1, versions=len(ends)) if end in ends else turn
-
-    def _read(self, prompt: StoredMessage, answer_id: str | None) -> Turn:
-        """The turn of a question, with the answers that were shown together with answer_id (None: the newest)."""
-        children = self.store.threads.children(prompt.id, role="assistant")
-        made = self.store.threads.generations([child.id for child in children])
-        judgments = self.store.judgments.for_prompt(prompt.id)
-        if answer_id is not None and answer_id not in made:
-            # a correction is shown in the place of the answer that it corrects
-            of = [
-                j.payload.get("of") for j in judgments if j.kind == "correction" and j.items[0].message_id == answer_id
-            ]
-            answer_id = of[0] if of else None
-        batch = (
-            made[answer_id].batch_id if answer_id in made else next((g.batch_id for g in reversed(made.values())), "")
-        )
-        shown = sorted(
-            (c for c in children if c.id in made and made[c.id].batch_id == batch), key=lambda c: made[c.id].position
-        )
-        answers = tuple(Answer(c.id, c.text, made[c.id].finish_reason, made[c.id].answer_tokens) for c in shown)
-        return _judged(Turn(prompt.id, prompt.text, answers), judgments, {c.id: c.text for c in children})
 
     # -- judgments -------------------------------------------------------------------------------------------------
 
@@ -420,7 +354,7 @@ class ChatSession:
     def _settle(self) -> None:
         """Read the turn again and let the thread go on from what is chosen now."""
         turn = self._current()
-        self.turn = self._load(self.store.threads.message(turn.prompt_id), turn.answers[0].message_id)
+        self.turn = read_branch(self.store, self.store.threads.message(turn.prompt_id), turn.answers[0].message_id)
         assert self.thread is not None
         self.store.threads.set_tip(self.thread.id, self.turn.continues_id)
 
@@ -546,41 +480,3 @@ def _remarks(candidates: Sequence[Candidate]) -> list[Note]:
         return []
     what = "message was" if dropped == 1 else f"{dropped} messages were"
     return [Note(f"The conversation no longer fits the context: the oldest {what} left out for this answer.")]
-
-
-def _judged(turn: Turn, judgments: Sequence[Judgment], texts: dict[str, str]) -> Turn:
-    """turn with the judgments in force, oldest first; the newest choice says where the chat goes on from."""
-    at = {answer.message_id: index for index, answer in enumerate(turn.answers)}
-    changes: dict[str, Any] = {
-        "thumbs": {},
-        "ratings": {},
-        "corrections": {},
-        "continues_id": turn.answers[0].message_id if turn.answers else None,
-    }
-    for judgment in judgments:
-        items = [item for item in judgment.items if item.message_id in at]
-        if not items or judgment.source != "chat":
-            continue
-        if judgment.kind == "pick":
-            best = next((at[item.message_id] for item in items if item.rank == 0), None)
-            if best is not None:
-                changes |= {"picked": best, "chosen": best, "continues_id": turn.answers[best].message_id}
-        elif judgment.kind == "ranking":
-            ranks = sorted({item.rank or 0 for item in items})
-            groups = tuple(tuple(sorted(at[i.message_id] for i in items if (i.rank or 0) == rank)) for rank in ranks)
-            changes["groups"] = groups
-            if len(groups) > 1:
-                changes |= {"chosen": groups[0][0], "continues_id": turn.answers[groups[0][0]].message_id}
-        elif judgment.kind == "all_bad":
-            changes["all_bad"] = True
-        elif judgment.kind == "thumb":
-            changes["thumbs"][at[items[0].message_id]] = items[0].value
-        elif judgment.kind == "rating":
-            changes["ratings"] |= {at[item.message_id]: item.score for item in items}
-        elif judgment.kind == "correction":
-            index = at.get(str(judgment.payload.get("of")))
-            better = next((item.message_id for item in judgment.items if item.rank == 0), None)
-            if index is not None and better is not None:
-                changes["corrections"][index] = texts.get(better, "")
-                changes |= {"chosen": index, "continues_id": better}
-    return replace(turn, **changes)

@@ -21,17 +21,17 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.events import Key, Resize
 from textual.message import Message
-from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer, Static
 
-from chatapp.clean import clean, one_line
+from chatapp.clean import clean
 from chatapp.config import Settings
 from chatapp.engine.base import EngineError
 from chatapp.opening import MakeEngine, Opened, open_chat
 from chatapp.screens.correct import Correct
-from chatapp.screens.dialogs import AskText, Choose, Confirm, Score
+from chatapp.screens.dialogs import Choose, Score
 from chatapp.screens.help import Help
+from chatapp.screens.thread_actions import ThreadActions
 from chatapp.session import ChatSession, Note, NotSaved, Outcome, Said, SessionError, View
 from chatapp.turn import Turn, in_words, label
 from chatapp.widgets.answers import Answers
@@ -45,7 +45,7 @@ SIDEBAR = 30  #: cells
 FRAMES = 15  #: a second, while answers stream
 
 
-class ChatScreen(Screen[None]):
+class ChatScreen(ThreadActions):
     """Where one writes, reads and judges."""
 
     DEFAULT_CSS = """
@@ -103,7 +103,6 @@ class ChatScreen(Screen[None]):
         self.opened: Opened | None = None
         self.generating = False
         self.editing: str | None = None  #: the question that the prompt replaces
-        self.deleted: list[tuple[str, str]] = []  #: (id, title) of threads deleted here
         self._make_engine = make_engine
         self._seams = seams
         self._store_thread = ThreadPoolExecutor(1, thread_name_prefix="store")
@@ -142,6 +141,10 @@ class ChatScreen(Screen[None]):
         self._frames = self.set_interval(1 / FRAMES, self._frame, pause=True)
         # the first paint comes before the imports that opening needs
         self.call_after_refresh(self._work, self._open(), "open")
+
+    @property
+    def is_open(self) -> bool:
+        return self.opened is not None
 
     @property
     def session(self) -> ChatSession:
@@ -518,139 +521,6 @@ class ChatScreen(Screen[None]):
         self.prompt.border_title = ""
         self.prompt.put(self._saved_draft)
         self.set_focus(self.answers, scroll_visible=False)
-
-    # -- threads ---------------------------------------------------------------------------------------------------
-
-    def action_new_thread(self) -> None:
-        self._work(self._go(lambda: self.session.new()), "turn")
-
-    async def _go(self, where: Callable[[], View]) -> None:
-        """Leave this thread for another."""
-        if self.generating:
-            raise SessionError("Still answering. Esc stops it.")
-        await self._commit_ranking()
-        await self._save_draft()
-        view = await self._call(where)
-        self.prompt.put("")
-        self._saved_draft = ""
-        await self._show(view)
-        if self.threads.has_class("-over"):
-            self._sidebar = None
-            self._lay_out()
-        self.threads.refresh_rows()
-
-    async def _save_draft(self) -> None:
-        text = self.prompt.text
-        if self.opened is not None and self.editing is None and text != self._saved_draft:
-            self._saved_draft = text
-            await self._call(self.session.save_draft, text)
-
-    @on(ThreadList.Searched)
-    def list_threads(self, event: ThreadList.Searched) -> None:
-        if self.opened is not None:
-            self._work(self._list(event.archived, event.query), "threads")
-
-    async def _list(self, archived: bool, query: str) -> None:
-        session = self.session
-        rows = await self._call(lambda: session.store.threads.list(archived=archived, query=query or None, limit=200))
-        self.threads.show(rows, session.thread.id if session.thread else None)
-
-    @on(ThreadList.Left)
-    def threads_left(self) -> None:
-        if self.threads.has_class("-over"):
-            self._sidebar = None
-            self._lay_out()
-        self.set_focus(self.prompt)
-
-    @on(ThreadList.Wished)
-    def thread_wished(self, event: ThreadList.Wished) -> None:
-        id = event.thread_id
-        if event.wish == "open":
-            self._work(self._go(lambda: self.session.open(id)), "turn")
-        elif event.wish == "new":
-            self.action_new_thread()
-        elif event.wish == "rename":
-            self._work(self._rename(id), "dialog")
-        elif event.wish == "archive":
-            self._work(self._archive(id), "store")
-        else:
-            self._work(self._delete(id), "dialog")
-
-    def _with_current(self, job: Callable[[str], Coroutine[Any, Any, None]], group: str) -> None:
-        if self.opened is None or self.session.thread is None:
-            self.say("There is no thread yet: ask something first.", quiet=True)
-        else:
-            self._work(job(self.session.thread.id), group)
-
-    def action_rename_thread(self) -> None:
-        self._with_current(self._rename, "dialog")
-
-    def action_archive_thread(self) -> None:
-        self._with_current(self._archive, "store")
-
-    def action_delete_thread(self) -> None:
-        self._with_current(self._delete, "dialog")
-
-    async def _rename(self, id: str) -> None:
-        thread = await self._call(self.session.store.threads.get, id)
-        title = await self.app.push_screen_wait(AskText("A new name for this thread", thread.title))
-        if title is None:
-            return
-        await self._call(self.session.store.threads.rename, id, title)
-        if self.session.thread is not None and self.session.thread.id == id:
-            self.status.heading = title
-        self.threads.refresh_rows()
-
-    async def _archive(self, id: str) -> None:
-        thread = await self._call(self.session.store.threads.get, id)
-        await self._call(self.session.store.threads.archive, id, thread.archived_at is None)
-        what = "archived" if thread.archived_at is None else "brought back"
-        self.say(f"“{one_line(thread.title, 40)}” was {what}.", quiet=True)
-        self.threads.refresh_rows()
-
-    async def _delete(self, id: str) -> None:
-        thread = await self._call(self.session.store.threads.get, id)
-        count = thread.judgment_count
-        learned = f"Its {count} judgment{'s' if count != 1 else ''} will no longer be learned from. " if count else ""
-        question = f"Delete “{one_line(thread.title, 40)}”?\n{learned}Ctrl+P, “Bring back”, undoes it."
-        if await self.app.push_screen_wait(Confirm(question)) is None:
-            return
-        if self.generating and self.session.thread is not None and self.session.thread.id == id:
-            raise SessionError("Still answering. Esc stops it.")
-        await self._call(self.session.store.threads.delete, id)
-        self.deleted.append((id, thread.title))
-        if self.session.thread is not None and self.session.thread.id == id:
-            self.answers.take_draft()
-            await self._go(lambda: self.session.new())
-        self.say(f"“{one_line(thread.title, 40)}” was deleted.", quiet=True)
-        self._mark_changed()
-        self.threads.refresh_rows()
-
-    def action_undelete_thread(self) -> None:
-        self._work(self._undelete(), "store")
-
-    async def _undelete(self) -> None:
-        deleted = self.deleted or [
-            (t.id, t.title) for t in await self._call(partial(self.session.store.threads.list, deleted=True, limit=1))
-        ]
-        if not deleted:
-            self.say("No thread was deleted.", quiet=True)
-            return
-        id, title = deleted.pop()
-        await self._call(self.session.store.threads.undelete, id)
-        self.say(f"“{one_line(title, 40)}” is back.", quiet=True)
-        self._mark_changed()
-        self.threads.refresh_rows()
-
-    def action_threads(self) -> None:
-        shown = self.threads.has_class("-shown")
-        self._sidebar = not shown
-        self._lay_out()
-        if shown:
-            self.set_focus(self.prompt)
-        else:
-            self.threads.refresh_rows()
-            self.set_focus(self.query_one(Threads))
 
     # -- learning --------------------------------------------------------------------------------------------------
 

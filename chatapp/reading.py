@@ -1,0 +1,134 @@
+"""Turns as they are in the store: which answers were shown together, what was said of them, which branches there are.
+
+Functions of a store, without state of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from chatapp.turn import Answer, PastTurn, Turn, label
+
+if TYPE_CHECKING:
+    from storage.preferences import Judgment
+    from storage.store import Store
+    from storage.threads import Message as StoredMessage
+
+
+def read_turn(store: Store, prompt: StoredMessage, answer_id: str | None) -> Turn:
+    """The turn of a question, with the answers that were shown together with answer_id (None: the newest)."""
+    children = store.threads.children(prompt.id, role="assistant")
+    made = store.threads.generations([child.id for child in children])
+    judgments = store.judgments.for_prompt(prompt.id)
+    if answer_id is not None and answer_id not in made:
+        # a correction is shown in the place of the answer that it corrects
+        of = [j.payload.get("of") for j in judgments if j.kind == "correction" and j.items[0].message_id == answer_id]
+        answer_id = of[0] if of else None
+    newest = next((child.id for child in reversed(children) if child.id in made), None)
+    shown_with = answer_id if answer_id in made else newest
+    batch = made[shown_with].batch_id if shown_with is not None else ""
+    shown = sorted(
+        (c for c in children if c.id in made and made[c.id].batch_id == batch), key=lambda c: made[c.id].position
+    )
+    answers = tuple(Answer(c.id, c.text, made[c.id].finish_reason, made[c.id].answer_tokens) for c in shown)
+    return with_judgments(Turn(prompt.id, prompt.text, answers), judgments, {c.id: c.text for c in children})
+
+
+def read_branch(store: Store, prompt: StoredMessage, answer_id: str | None) -> Turn:
+    """`read_turn`, with the number of its branch."""
+    turn = read_turn(store, prompt, answer_id)
+    ends = branch_ends(store, prompt.thread_id)
+    end = (prompt.id, tuple(answer.message_id for answer in turn.answers))
+    return replace(turn, version=ends.index(end) + 1, versions=len(ends)) if end in ends else turn
+
+
+def past_turns(store: Store, prompt_id: str, shown: int) -> tuple[tuple[PastTurn, ...], int]:
+    """The last `shown` turns before a question, and how many came before those."""
+    path = store.threads.path(prompt_id)[:-1]
+    pairs = [(q, a) for q, a in pairwise(path) if q.role == "user" and a.role == "assistant"]
+    hidden = max(0, len(pairs) - shown)
+    return tuple(PastTurn(q.id, q.text, a.text, _mark(store, q, a)) for q, a in pairs[hidden:]), hidden
+
+
+def _mark(store: Store, question: StoredMessage, answer: StoredMessage) -> str:
+    turn = read_turn(store, question, answer.id)
+    if turn.chosen is None:
+        return f"A, the first of {len(turn.answers)}" if len(turn.answers) > 1 else ""
+    if turn.chosen in turn.corrections and turn.continues_id == answer.id:
+        return f"{label(turn.chosen)}, corrected"
+    how = "picked" if turn.picked == turn.chosen else "ranked first"
+    return f"{label(turn.chosen)}, {how} of {len(turn.answers)}"
+
+
+def branch_ends(store: Store, thread_id: str) -> list[tuple[str, tuple[str, ...]]]:
+    """The last turns of all branches, oldest first: (question, answers shown together)."""
+    rows = store.rows(
+        "SELECT m.id, m.parent_id, m.role, g.batch_id FROM messages m "
+        "LEFT JOIN generations g ON g.message_id = m.id WHERE m.thread_id = ? ORDER BY m.seq",
+        [thread_id],
+    )
+    corrected = {
+        row["message_id"]: row["of_id"]
+        for row in store.rows(
+            "SELECT i.message_id, json_extract(j.payload, '$.of') AS of_id FROM judgments j "
+            "JOIN judgment_items i ON i.judgment_id = j.id JOIN messages m ON m.id = i.message_id "
+            "WHERE m.thread_id = ? AND j.kind = 'correction' AND i.rank = 0",
+            [thread_id],
+        )
+    }
+    batch_of = {row["id"]: row["batch_id"] for row in rows if row["batch_id"]}
+    # a correction belongs to the answers that were shown with the one that it corrects
+    batch_of |= {id: batch_of[of] for id, of in corrected.items() if of in batch_of}
+    continued = {row["parent_id"] for row in rows if row["role"] == "user"}
+    batches: dict[str, dict[str, list[str]]] = {row["id"]: {} for row in rows if row["role"] == "user"}
+    for row in rows:
+        if row["batch_id"] and row["parent_id"] in batches:
+            batches[row["parent_id"]].setdefault(row["batch_id"], []).append(row["id"])
+    gone_on = {batch for id, batch in batch_of.items() if id in continued}
+    return [
+        (prompt_id, tuple(ids))
+        for prompt_id, known in batches.items()
+        for batch, ids in (known.items() if known else [("", [])])
+        if batch not in gone_on
+    ]
+
+
+def with_judgments(turn: Turn, judgments: Sequence[Judgment], texts: dict[str, str]) -> Turn:
+    """turn with the judgments in force, oldest first; the newest choice says where the chat goes on from."""
+    at = {answer.message_id: index for index, answer in enumerate(turn.answers)}
+    changes: dict[str, Any] = {
+        "thumbs": {},
+        "ratings": {},
+        "corrections": {},
+        "continues_id": turn.answers[0].message_id if turn.answers else None,
+    }
+    for judgment in judgments:
+        items = [item for item in judgment.items if item.message_id in at]
+        if not items or judgment.source != "chat":
+            continue
+        if judgment.kind == "pick":
+            best = next((at[item.message_id] for item in items if item.rank == 0), None)
+            if best is not None:
+                changes |= {"picked": best, "chosen": best, "continues_id": turn.answers[best].message_id}
+        elif judgment.kind == "ranking":
+            ranks = sorted({item.rank or 0 for item in items})
+            groups = tuple(tuple(sorted(at[i.message_id] for i in items if (i.rank or 0) == rank)) for rank in ranks)
+            changes["groups"] = groups
+            if len(groups) > 1:
+                changes |= {"chosen": groups[0][0], "continues_id": turn.answers[groups[0][0]].message_id}
+        elif judgment.kind == "all_bad":
+            changes["all_bad"] = True
+        elif judgment.kind == "thumb":
+            changes["thumbs"][at[items[0].message_id]] = items[0].value
+        elif judgment.kind == "rating":
+            changes["ratings"] |= {at[item.message_id]: item.score for item in items}
+        elif judgment.kind == "correction":
+            index = at.get(str(judgment.payload.get("of")))
+            better = next((item.message_id for item in judgment.items if item.rank == 0), None)
+            if index is not None and better is not None:
+                changes["corrections"][index] = texts.get(better, "")
+                changes |= {"chosen": index, "continues_id": better}
+    return replace(turn, **changes)
