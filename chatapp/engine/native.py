@@ -6,6 +6,7 @@ The rest of the engine calls llama_cpp's low-level functions directly; only what
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 from collections import deque
 from pathlib import Path
@@ -28,6 +29,9 @@ def library() -> Any:
     global _library, _callback
     with _lock:
         if _library is None:
+            # Before libgomp reads it: a thread that waits spins a moment, then sleeps. libgomp's own default spins for
+            # milliseconds, which gains nothing on idle cores and, on cores that others want too, costs nearly all.
+            os.environ.setdefault("GOMP_SPINCOUNT", "1000")
             try:
                 import llama_cpp.llama_cpp as loaded  # seconds of native code: only where a model is opened
             except (ImportError, OSError, RuntimeError) as error:
