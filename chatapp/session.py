@@ -106,6 +106,7 @@ class ChatSession:
         self.thread: Thread | None = None
         self.turn: Turn | None = None
         self._busy = threading.Lock()  # held while the engine answers or swaps
+        self._loading = threading.Lock()
         self._loaded = False
         self._refused: str | None = None  # an adapter that the engine could not load
         self._unsaved: tuple[str, list[NewAnswer]] | None = None
@@ -118,13 +119,15 @@ class ChatSession:
 
     def load(self) -> None:
         """Wait until the model is loaded, and register it. Raises EngineError."""
-        if self.engine is None or self._loaded:
+        if self.engine is None:
             return
-        info = self.engine.info
-        self.model = replace(self.model, name=info.name or self.model.name)
-        model = self.model
-        self.store.add_model(model.hash, model.name, info.architecture, info.chat_template_hash, model.path)
-        self._loaded = True
+        with self._loading:
+            if self._loaded:
+                return
+            info = self.engine.info
+            model = self.model = replace(self.model, name=info.name or self.model.name)
+            self.store.add_model(model.hash, model.name, info.architecture, info.chat_template_hash, model.path)
+            self._loaded = True
 
     def _not_busy(self) -> None:
         if self.busy:
@@ -460,13 +463,14 @@ class ChatSession:
         return Note(f"Now answering with v{live.number}. {live.verdict}".strip())
 
     def close(self) -> None:
-        """Stop what is under way (its text is stored), end the engine, close the store."""
+        """Stop what is under way (its text is stored), end the engine, close the store. Nothing works afterwards."""
         self.stop()
-        if self._busy.acquire(timeout=3):
-            self._busy.release()
+        # never let go of again: nobody may use a connection that is closed under them
+        quiet = self._busy.acquire(timeout=5)
         if self.engine is not None:
             self.engine.close()
-        self.store.close()
+        if self._loading.acquire(timeout=5) and quiet:
+            self.store.close()
 
 
 def _speed(candidates: Sequence[Candidate]) -> float:

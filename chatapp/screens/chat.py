@@ -42,7 +42,7 @@ from chatapp.widgets.transcript import Transcript
 
 T = TypeVar("T")
 SIDEBAR = 30  #: cells
-FRAMES = 15  #: a second, while answers stream
+FRAMES = 10  #: a second, while answers stream
 
 
 class ChatScreen(ThreadActions):
@@ -75,6 +75,7 @@ class ChatScreen(ThreadActions):
         ),
         Binding("escape", "stop", "Stop", show=False, id="chat.stop", tooltip="Stop the answers; their text is kept"),
     ]
+    POLL: ClassVar[float] = 1.0  #: seconds between looks at what other processes wrote
     #: what has no key of its own: title, help, action
     KEYLESS: ClassVar[list[tuple[str, str, str]]] = [
         ("Archive this thread", "Put it away; the list can show archived threads", "archive_thread"),
@@ -113,6 +114,7 @@ class ChatScreen(ThreadActions):
         self._last_question = ""
         self._polling = False
         self._asked_early = False
+        self._left = False
         self._focus_before: Widget | None = None
 
     # -- set-up ----------------------------------------------------------------------------------------------------
@@ -179,6 +181,8 @@ class ChatScreen(ThreadActions):
 
     async def _call(self, function: Callable[..., T], *arguments: Any) -> T:
         """function in the store's thread, after all that was called before."""
+        if self._left:
+            raise SessionError("Hone is closing.")
         return await asyncio.get_running_loop().run_in_executor(self._store_thread, partial(function, *arguments))
 
     async def _open(self) -> None:
@@ -194,7 +198,7 @@ class ChatScreen(ThreadActions):
         self.status.model = opened.session.model.name if opened.session.engine else "no model"
         # who has just started is about to write: bare keys must not judge the turn of yesterday
         await self._show(opened.view, judge=False)
-        self.set_interval(1.0, self._poll)
+        self.set_interval(self.POLL, self._poll)
         for line in opened.notes:
             self.note(line)
         if opened.session.engine is not None:
@@ -537,7 +541,7 @@ class ChatScreen(ThreadActions):
 
     async def _poll_once(self) -> None:
         """Once a second: what changed in the database, what the lessons do, what is typed."""
-        if self.opened is None:
+        if self.opened is None or self._left:
             return
         self._polling = True
         try:
@@ -545,7 +549,7 @@ class ChatScreen(ThreadActions):
             idle = not self.generating and monotonic() - self._last_key >= self.settings.idle_seconds
             for line in await self._call(self.opened.lessons.tick, idle):
                 self.note(line)
-            if not self.generating and self.opened.session.engine is not None:
+            if not self.generating and not self._left and self.opened.session.engine is not None:
                 swapped = await asyncio.to_thread(self.session.sync_adapter)
                 if swapped is not None:
                     self.note(swapped)
@@ -632,7 +636,7 @@ class ChatScreen(ThreadActions):
 
     async def leave(self) -> None:
         """Before quitting: what was said and typed is kept."""
-        if self.opened is None:
+        if self.opened is None or self._left:
             return
         session = self.opened.session
         session.stop()
@@ -641,5 +645,6 @@ class ChatScreen(ThreadActions):
             await self._save_draft()
         except RuntimeError:
             pass  # a full disk is no reason to be held here
+        self._left = True
+        await asyncio.to_thread(self._store_thread.shutdown)
         await asyncio.to_thread(session.close)
-        self._store_thread.shutdown(wait=False)

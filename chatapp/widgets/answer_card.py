@@ -51,7 +51,7 @@ class AnswerCard(Vertical):
     def __init__(self, index: int) -> None:
         super().__init__(classes="-waiting")
         self.index = index
-        self.prose = Prose(WAITING, markdown=True)
+        self.prose = Prose(WAITING)
         self._streamed = ""
         self._shown: str | None = None
         self.set_title([])
@@ -63,7 +63,7 @@ class AnswerCard(Vertical):
         """More of the answer came."""
         self.remove_class("-waiting")
         self._streamed += text
-        self.prose.stream(self._streamed)
+        self.prose.grow(self._streamed)
 
     def finish(self, text: str) -> None:
         """The answer as it will stay."""
@@ -71,7 +71,7 @@ class AnswerCard(Vertical):
             return
         self._shown = text
         self.set_class(not text, "-waiting")
-        self.prose.finish(text or "(no text)")
+        self.prose.show(text or "(no text)")
 
     def set_title(self, marks: list[str], note: str = "") -> None:
         """marks stand behind the letter ("picked", "2nd", "+"), note below the text."""

@@ -34,12 +34,12 @@ def ways(count: int) -> str:
     return NUMBERS[count] if count < len(NUMBERS) else f"{count} ways"
 
 
-class Question(Vertical):
+class Question(Prose):
     """What the reader asked."""
 
     DEFAULT_CSS = """
     Question {
-        height: auto; width: 1fr; padding: 0 1; margin: 1 0 0 0;
+        padding: 0 1; margin: 1 0 0 0;
         border-left: outer $accent;
         background: $boost;
         &.-hidden { display: none; }
@@ -47,11 +47,7 @@ class Question(Vertical):
     """
 
     def __init__(self, text: str = "", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.prose = Prose(text, markdown=False)
-
-    def compose(self) -> ComposeResult:
-        yield self.prose
+        super().__init__(text, markdown=False, **kwargs)
 
 
 class Past(Vertical):
@@ -152,7 +148,7 @@ class Transcript(VerticalScroll, can_focus=False):
     def ask(self, text: str | None) -> None:
         """Show the current question."""
         self.question.set_class(text is None, "-hidden")
-        self.question.prose.finish(text or "")
+        self.question.show(text or "")
         self._blank()
 
     def _blank(self) -> None:

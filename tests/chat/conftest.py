@@ -82,8 +82,9 @@ class Chat:
 
 @pytest.fixture
 def no_guard(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Judging keys count at once."""
+    """Judging keys count at once, and what other processes write is seen soon."""
     monkeypatch.setattr(Answers, "GUARD", 0.0)
+    monkeypatch.setattr(ChatScreen, "POLL", 0.1)
 
 
 @pytest.fixture
