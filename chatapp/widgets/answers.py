@@ -305,7 +305,7 @@ class Answers(Container, can_focus=True):
     def _fold(self) -> None:
         """Stacked cards are folded unless all of them fit the chat's height."""
         stacked = self.has_class("-stacked")
-        room = self.screen.size.height - 6  # what is left of it by status, said, prompt and footer
+        room = self.screen.size.height - 8  # what status, question, said, prompt and footer leave
         fits = sum(card.prose.virtual_size.height + 1 for card in self.cards) <= room
         for card in self.cards:
             folded = stacked and not fits and card.index != self.focused_index
@@ -347,10 +347,8 @@ class Answers(Container, can_focus=True):
             marks.append(f"{more} more line{'s' if more != 1 else ''}")
         return marks, f"{answer.tokens} tokens" if answer.tokens else ""
 
-    def on_focus(self) -> None:
-        self._arrange()
-
-    def on_blur(self) -> None:
+    def watch_has_focus(self, has_focus: bool) -> None:
+        super().watch_has_focus(has_focus)
         self._arrange()
 
     # -- keys ------------------------------------------------------------------------------------------------------

@@ -109,6 +109,7 @@ async def test_going_on_without_a_choice_follows_the_first_and_records_nothing(o
         await chat.ask("One?")
         first = chat.answers.turn
         await chat.ask("Two?")
+        await chat.until(lambda: [card.has_class("-focused") for card in chat.answers.cards] == [True, False, False])
         assert [m["content"] for m in chat.engine.asked[-1]] == ["One?", TEXTS[0], "Two?"]
         assert chat.store.judgments.for_prompt(first.prompt_id) == []
         past = chat.screen.query("Past")
