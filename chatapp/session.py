@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from chatapp.clean import one_line
@@ -106,6 +106,7 @@ class ChatSession:
         self.thread: Thread | None = None
         self.turn: Turn | None = None
         self._busy = threading.Lock()  # held while the engine answers or swaps
+        self._answering = False
         self._loading = threading.Lock()
         self._loaded = False
         self._refused: str | None = None  # an adapter that the engine could not load
@@ -115,7 +116,8 @@ class ChatSession:
 
     @property
     def busy(self) -> bool:
-        return self._busy.locked()
+        """Whether an answer is under way."""
+        return self._answering
 
     def load(self) -> None:
         """Wait until the model is loaded, and register it. Raises EngineError."""
@@ -125,8 +127,10 @@ class ChatSession:
             if self._loaded:
                 return
             info = self.engine.info
-            model = self.model = replace(self.model, name=info.name or self.model.name)
-            self.store.add_model(model.hash, model.name, info.architecture, info.chat_template_hash, model.path)
+            model = self.model
+            self.store.add_model(
+                model.hash, info.name or model.name, info.architecture, info.chat_template_hash, model.path
+            )
             self._loaded = True
 
     def _not_busy(self) -> None:
@@ -245,8 +249,10 @@ class ChatSession:
         turn, thread = self.turn, self.thread
         if turn is None or thread is None:
             raise SessionError("There is no question to answer.")
-        if not self._busy.acquire(blocking=False):
-            raise SessionError("Still answering. Esc stops it.")
+        self._not_busy()
+        if not self._busy.acquire(timeout=60):  # a swap under way is waited for
+            raise SessionError("The engine is busy with something else. Press r to ask again.")
+        self._answering = True
         try:
             if self.engine is None:
                 raise SessionError(self.engine_error or "The model is still being opened.")
@@ -275,6 +281,7 @@ class ChatSession:
             self.turn = read_branch(self.store, self.store.threads.message(turn.prompt_id), stored[0].id)
             return Outcome(self.turn, tuple(notes), speed)
         finally:
+            self._answering = False
             self._busy.release()
 
     def _provenance(self, candidates: Sequence[Candidate], sampling: Sampling) -> list[NewAnswer]:

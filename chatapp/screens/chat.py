@@ -218,7 +218,6 @@ class ChatScreen(ThreadActions):
             self.app.call_later(self._loaded)
 
     def _loaded(self) -> None:
-        self.status.model = self.session.model.name
         self.status.speed = ""
 
     # -- showing ---------------------------------------------------------------------------------------------------
@@ -274,15 +273,16 @@ class ChatScreen(ThreadActions):
     def prompt_sent(self, event: Prompt.Sent) -> None:
         if self.opened is None:
             # asked as soon as there is somebody to ask
+            self.prompt.give_back(event.text)
             self._asked_early = True
             self.say("Opening. Your question is asked in a moment.", quiet=True)
             return
         if self.generating:
+            self.prompt.give_back(event.text)
             self.say("Still answering. Esc stops it.", quiet=True)
             return
         text, editing = event.text, self.editing
         self._last_question = text
-        self.prompt.put("")
         self.generating = True
         self._work(self._send(text, editing), "turn")
 
@@ -301,7 +301,7 @@ class ChatScreen(ThreadActions):
         except BaseException:
             # nothing typed is lost
             self.generating = False
-            self.prompt.put(text if not self.prompt.text else f"{text}\n{self.prompt.text}")
+            self.prompt.give_back(text)
             raise
         self._saved_draft = ""
         self.status.heading = view.title

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
+from textual.events import Key
 from textual.message import Message
 from textual.widgets import TextArea
 
+NEW_LINE = ("ctrl+j", "shift+enter", "alt+enter")
 HINT = "Ask something.  Enter sends, Ctrl+J begins a new line."
 
 
@@ -32,13 +34,12 @@ class Prompt(TextArea):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "send", "Send", priority=True, id="prompt.send", tooltip="Send the question"),
+        Binding("enter", "send", "Send", id="prompt.send", tooltip="Send the question"),
         Binding(
             "ctrl+j,shift+enter,alt+enter",
             "new_line",
             "New line",
             key_display="^j",
-            priority=True,
             id="prompt.new_line",
             tooltip="Begin a new line",
         ),
@@ -47,7 +48,7 @@ class Prompt(TextArea):
 
     @dataclass
     class Sent(Message):
-        """Enter was pressed on a text that is more than blank."""
+        """Enter was pressed on a text that is more than blank; the prompt is empty now."""
 
         text: str
 
@@ -72,9 +73,24 @@ class Prompt(TextArea):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return self.way_out if action == "leave" else True
 
+    async def _on_key(self, event: Key) -> None:
+        # not by priority bindings: those overtake the letters that wait in this widget's queue
+        if event.key in NEW_LINE or event.key == "enter":
+            event.stop()
+            event.prevent_default()
+            if event.key == "enter":
+                self.action_send()
+            else:
+                self.action_new_line()
+            return
+        await super()._on_key(event)
+
     def action_send(self) -> None:
-        if self.text.strip():
-            self.post_message(self.Sent(self.text))
+        """Hand the text over; what is typed from here on belongs to the next question."""
+        text = self.text
+        if text.strip():
+            self.put("")
+            self.post_message(self.Sent(text))
 
     def action_new_line(self) -> None:
         start, end = self.selection
@@ -102,6 +118,10 @@ class Prompt(TextArea):
             super().action_cursor_page_up()
         else:
             super().action_cursor_page_down()
+
+    def give_back(self, text: str) -> None:
+        """What was sent could not be asked: it stands before what was typed since."""
+        self.put(f"{text}\n{self.text}" if self.text else text)
 
     def put(self, text: str) -> None:
         """Replace the text and stand at its end."""

@@ -98,9 +98,11 @@ class Prose(Static):
 
     def show(self, text: str) -> None:
         """Replace the text."""
-        if text != self.text:
+        grown = self.styles.min_height is not None
+        if text != self.text or grown:
             self.text = text
-            self.styles.min_height = None
+            if grown:
+                self.styles.min_height = None
             self.update(self._content())
 
     def grow(self, text: str) -> None:

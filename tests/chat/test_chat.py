@@ -39,7 +39,7 @@ async def test_an_empty_chat_says_what_to_do(open_chat: Open) -> None:
         assert "three ways" in str(chat.screen.query_one("#empty").render())
         assert chat.screen.transcript.has_class("-blank")
         assert chat.app.focused is chat.screen.prompt
-        assert chat.screen.status.model == "Fake 1M"
+        assert chat.screen.status.model == "fake"
         assert chat.screen.status.version == "base"
         assert chat.screen.query_one("#thread-hint").render()
 
@@ -136,6 +136,16 @@ async def test_writing(open_chat: Open) -> None:
         assert chat.engine.asked[0][0]["content"] == "a\nb\nc\n" + page
         await chat.press("i", "up")
         assert prompt.text == "a\nb\nc\n" + page
+
+
+async def test_letters_and_enter_keep_their_order_however_fast_they_come(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        for key in ("H", "i", "ctrl+j", "y", "o", "u", "question_mark", "enter", "m", "o", "r", "e"):
+            character = {"question_mark": "?", "ctrl+j": "\n", "enter": "\r"}.get(key, key)
+            chat.app.post_message(events.Key(key, character))
+        await chat.until(lambda: chat.engine.asked)
+        assert chat.engine.asked[0][0]["content"] == "Hi\nyou?"
+        await chat.until(lambda: chat.screen.prompt.text == "more")
 
 
 async def test_a_blank_prompt_is_not_sent(open_chat: Open) -> None:

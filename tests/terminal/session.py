@@ -87,7 +87,7 @@ class Terminal:
 
     def save(self, folder: Path, name: str) -> None:
         """The terminal as SVG."""
-        text = Text.from_ansi(self._tmux("capture-pane", "-p", "-e"))
+        text = Text.from_ansi(self._tmux("capture-pane", "-p", "-e", "-N"))
         console = Console(
             width=self.width, record=True, file=io.StringIO(), color_system="truecolor", legacy_windows=False
         )
@@ -115,7 +115,9 @@ def session(width: int, height: int, folder: Path) -> None:
             terminal.type(QUESTION)
             terminal.keys("Enter")
             check(f"{size} streams", terminal.until(lambda text: "Answering" in text and "tokens" not in text, 90))
-            check(f"{size} the answers are done", terminal.until(lambda text: "tok/s" in text, 120))
+            check(f"{size} the answers are done", terminal.until(lambda text: "1-9" in text, 120))
+            asked = terminal.rows("SELECT content FROM messages WHERE role = 'user'")
+            check(f"{size} the question is stored to the last letter", asked == [(QUESTION,)])
             rows = terminal.rows("SELECT position, finish_reason FROM generations ORDER BY position")
             check(f"{size} three alternatives are stored", [row[0] for row in rows] == [0, 1, 2])
             terminal.save(folder, f"{size}-2-answers")
@@ -152,9 +154,9 @@ def session(width: int, height: int, folder: Path) -> None:
             check(f"{size} nothing judged is lost", terminal.rows(live) == [("pick",)])
             terminal.save(folder, f"{size}-5-after-kill")
             terminal.keys("r")
-            check(f"{size} r asks again", terminal.until(lambda text: "tok/s" in text, 120))
+            check(f"{size} r asks again", terminal.until(lambda text: "1-9" in text, 120))
             terminal.keys("C-q")
-            ended = terminal.until(lambda text: "Ctrl+P" not in text and "tok/s" not in text, 10)
+            ended = terminal.until(lambda text: "F1" not in text, 10)
             check(f"{size} Ctrl+Q quits", ended)
         except Broken:
             print(terminal.text())
