@@ -54,6 +54,7 @@ class Plain:
         self.out = out
         self.listed: list[str] = []
         self.deleted: str | None = None
+        self.failed = False  #: something could not be answered or stored
 
     def note(self, note: Note) -> None:
         self.out(("! " if note.error else "* ") + clean(note.text))
@@ -71,13 +72,18 @@ class Plain:
                 # a reader who took that long was idle until now, and the lesson yields to the next answer anyway
                 self._news(monotonic() - asked >= self.settings.idle_seconds)
                 self._line(line.rstrip("\n"))
-            except (SessionError, EngineError) as error:
+            except SessionError as error:
+                self.failed |= self.session.engine is None or isinstance(error, NotSaved)
+                self.note(Note(str(error), error=True))
+            except EngineError as error:
+                self.failed = True
                 self.note(Note(str(error), error=True))
             except RuntimeError as error:
                 from storage.errors import StorageError
 
                 if not isinstance(error, StorageError):
                     raise
+                self.failed = True
                 self.note(Note(str(error), error=True))
 
     def _read(self, prompt: str) -> str | None:
@@ -314,7 +320,7 @@ class _Lines:
 def run_plain(
     settings: Settings, stdin: TextIO, stdout: TextIO, make_engine: MakeEngine | None = None, spawn: Spawn | None = None
 ) -> int:
-    """`hone chat --plain`. Returns the exit code."""
+    """`hone chat --plain`. Returns the exit code: 1 when it could not open or, in a pipe, when a line failed."""
 
     def out(line: str) -> None:
         stdout.write(line + "\n")
@@ -339,4 +345,4 @@ def run_plain(
             out("")
         finally:
             opened.session.close()
-    return 0
+    return 1 if plain.failed and not stdin.isatty() else 0

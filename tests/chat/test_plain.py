@@ -15,14 +15,16 @@ from storage.store import Store
 from tests.chat.fakes import TEXTS, FakeEngine, FakeSpawn, make_settings
 
 
-def talk(tmp_path: Path, *lines: str, engine: FakeEngine | None = None, spawn: Any = None, **changes: Any) -> str:
+def talk(
+    tmp_path: Path, *lines: str, engine: FakeEngine | None = None, spawn: Any = None, code: int = 0, **changes: Any
+) -> str:
     """What the plain chat prints for these lines."""
     engine, out = engine or FakeEngine(), io.StringIO()
-    code = run_plain(
+    ended = run_plain(
         make_settings(tmp_path, **changes), io.StringIO("".join(line + "\n" for line in lines)), out,
         lambda config: engine, spawn or FakeSpawn(),
     )  # fmt: skip
-    assert code == 0
+    assert ended == code
     assert engine.closed
     return out.getvalue()
 
@@ -116,7 +118,7 @@ def test_the_next_start_shows_where_one_was(tmp_path: Path) -> None:
 def test_errors_do_not_end_it(tmp_path: Path) -> None:
     engine = FakeEngine()
     engine.error = EngineCrashed("The engine died.")
-    said = talk(tmp_path, "Why?", "2", "/status", engine=engine)
+    said = talk(tmp_path, "Why?", "2", "/status", engine=engine, code=1)
     assert "! The engine died." in said
     assert "! There are no answers to judge yet" in said
     assert "Fake" in said or "fake" in said
