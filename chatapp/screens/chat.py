@@ -347,6 +347,10 @@ class ChatScreen(ThreadActions):
         self._way_out()
         self.transcript.follow()
         self.say("")
+        if self.answers.partly_hidden:
+            self.say(
+                f"{len(event.outcome.turn.answers)} answers, one below the other. ← and → go through them.", quiet=True
+            )
         self._hint_branch(event.outcome.turn)
         for line in event.outcome.notes:
             self.note(line)

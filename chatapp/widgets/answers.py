@@ -282,6 +282,11 @@ class Answers(Container, can_focus=True):
         """Whether there is something to judge."""
         return self.turn is not None and bool(self.cards)
 
+    @property
+    def partly_hidden(self) -> bool:
+        """Whether some answers show their first lines only."""
+        return any(card.has_class("-folded") for card in self.cards)
+
     def take_draft(self) -> Groups | None:
         """The ranking that was made and not yet recorded; it is a draft no more."""
         draft, self.draft = self.draft, None
@@ -341,7 +346,7 @@ class Answers(Container, can_focus=True):
             marks.append(f"{turn.ratings[index]}/7")
         answer = turn.answers[index]
         end = {"length": "cut at the limit", "cancelled": "stopped"}.get(answer.finish_reason, "")
-        if end:
+        if end and index not in turn.corrections:
             marks.append(end)
         if card.has_class("-folded") and (more := card.hidden_lines):
             marks.append(f"{more} more line{'s' if more != 1 else ''}")
@@ -354,7 +359,7 @@ class Answers(Container, can_focus=True):
     # -- keys ------------------------------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in JUDGING and not self.ready:
+        if not self.ready and (action in JUDGING or parameters == ("undo",)):
             return False
         if action == "pick":
             return bool(parameters) and isinstance(parameters[0], int) and parameters[0] <= max(1, len(self.cards))
