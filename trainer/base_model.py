@@ -25,6 +25,7 @@ from chatapp.engine.model_files import file_hash
 from storage.assets import asset
 from trainer.errors import NotTrainable, TrainerError
 from trainer.logprobs import use_shared_prefix
+from trainer.team import state
 
 #: mean KL(llama.cpp || torch) in nats per token; llama.cpp's 4-bit kernels round activations to 8 bits as well
 MAX_KL = 0.02
@@ -60,9 +61,7 @@ def usable_cores() -> int:
 
 def pick_device() -> torch.device:
     """CUDA, else MPS, else CPU; under `accelerate launch` this process's own."""
-    from accelerate import PartialState
-
-    device: torch.device = PartialState().device
+    device: torch.device = state().device
     return device
 
 

@@ -6,7 +6,7 @@ Each takes its share of every step's turns; gradients are summed. Only the main 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,11 +14,17 @@ from torch import Tensor
 T = TypeVar("T")
 
 
+def state() -> Any:
+    """accelerate's view of this process: its device, and the processes beside it."""
+    from accelerate import PartialState
+
+    # several processes on a CPU are only seen by PartialState when it is told that there is nothing else
+    return PartialState(cpu=not torch.cuda.is_available() and not torch.backends.mps.is_available())
+
+
 class Team:
     def __init__(self) -> None:
-        from accelerate import PartialState
-
-        self._state = PartialState()
+        self._state = state()
 
     @property
     def size(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -113,5 +114,6 @@ def random_turns(count: int = 3, seed: int = 0) -> list[TokenTurn]:
 
 @pytest.fixture(scope="session")
 def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the real model lies dequantised: made once for all tests, 15 seconds."""
-    return tmp_path_factory.mktemp("models")
+    """Where the real model lies dequantised: made once for all tests (20 seconds), or the one that HONE_CACHE names."""
+    kept = os.environ.get("HONE_CACHE")
+    return Path(kept) if kept else tmp_path_factory.mktemp("models")

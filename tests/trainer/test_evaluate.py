@@ -14,7 +14,9 @@ from chatapp.engine.llama import LlamaEngine
 from chatapp.engine.model_files import bundled
 from storage.errors import StorageError
 from storage.store import Store
+from trainer.base_model import load_base
 from trainer.evaluate import Example, evaluate, grouped, summarise
+from trainer.logprobs import TokenTurn, plain_response_logps
 
 
 def test_figures_by_hand() -> None:
@@ -38,7 +40,7 @@ def test_pairs_of_one_prompt_share_it() -> None:
 
 @pytest.mark.real
 def test_base_log_probs_are_the_engines(store: Store, model_cache: Path, tmp_path: Path) -> None:
-    """Summed log-probabilities in torch against llama.cpp's own; a bad line is skipped and named."""
+    """Summed log-probabilities against a plain transformers forward and llama.cpp's own; a bad line is named."""
     rows = [
         {"prompt": "What is the capital of France?", "chosen": "It is Paris.", "rejected": "I do not know."},
         {"prompt": "What is the capital of France?", "chosen": "It is Paris.", "rejected": "Berlin, of course."},
@@ -50,11 +52,17 @@ def test_base_log_probs_are_the_engines(store: Store, model_cache: Path, tmp_pat
     assert result["accuracy"] == 0.5  # the base orders nothing
     assert result["log_loss"] == pytest.approx(math.log(2))
     assert [row["line"] for row in result["skipped"]] == [3]
+    base = load_base(bundled(), model_cache, dtype=torch.float32)
+    base.model.set_attn_implementation("eager")
     with LlamaEngine(EngineConfig(bundled(), context_size=512)) as engine:
         for row, pair in zip(rows, result["pairs"], strict=True):
+            prompt = engine.vocab.prompt_ids([{"role": "user", "content": row["prompt"]}])
             for name in ("chosen", "rejected"):
+                plain = plain_response_logps(base.model, [TokenTurn(prompt, [engine.vocab.response_ids(row[name])])])
+                assert pair[f"base_{name}_logp"] == pytest.approx(plain.item(), abs=1e-3)
+                # its kernels round activations to 8 bits, which shows in unlikely words
                 theirs = sum(engine.score([{"role": "user", "content": row["prompt"]}], row[name]))
-                assert pair[f"base_{name}_logp"] == pytest.approx(theirs, abs=0.15 * pair[f"{name}_tokens"])
+                assert pair[f"base_{name}_logp"] == pytest.approx(theirs, abs=0.3 * pair[f"{name}_tokens"])
                 assert pair[f"{name}_logp"] == pair[f"base_{name}_logp"]
 
 
