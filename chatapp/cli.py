@@ -103,6 +103,7 @@ def parser() -> argparse.ArgumentParser:
     ask.add_argument("--file", metavar="F.jsonl", help='lines of {"prompt": text or messages}')
     ask.add_argument("-n", type=int, metavar="N", help="answers to each prompt (default 1)")
     ask.add_argument("--adapter", metavar="ID", help="a version, base or live (default: live)")
+    ask.add_argument("--no-save", action="store_true", help="do not keep the answers for `hone judge` to find")
     ask.add_argument("--json", **json)
 
     judge = command("judge", _judge, "record judgments, one JSON object a line")

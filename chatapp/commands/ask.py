@@ -1,15 +1,21 @@
-"""`hone ask`: answers from the shell. Nothing is recorded; `hone judge` takes its lines with a judgment added."""
+"""`hone ask`: answers from the shell.
+
+They are kept with their token ids, so that `hone judge` finds them again by their text and learns from what was drawn,
+not from a second tokenisation of it. By themselves they teach nothing; --no-save keeps them out of the database.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from chatapp.cli import UserError
 from chatapp.commands.common import (
+    SHELL,
+    Model,
     as_messages,
     choose_adapter,
     engine_config,
@@ -17,11 +23,16 @@ from chatapp.commands.common import (
     print_json,
     printable,
     read_lines,
+    register_model,
 )
 from chatapp.config import Settings
-from chatapp.engine.base import MAX_CANDIDATES, Message
+from chatapp.engine.base import MAX_CANDIDATES, Candidate, Message, Sampling
 from chatapp.engine.process import EngineProcess
+from storage.adapters import Adapter
+from storage.errors import StorageError
+from storage.formats.trl_preference import add_prompt
 from storage.store import Store
+from storage.threads import NewAnswer
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -34,8 +45,19 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     model = find_model(settings)
     with Store.open(settings.home) as store:
         adapter = choose_adapter(store, model, arguments.adapter)
-        config = engine_config(settings, model, store, adapter)
-    engine = EngineProcess(config)
+        return _ask(settings, arguments, prompts, store, model, adapter, n)
+
+
+def _ask(
+    settings: Settings,
+    arguments: argparse.Namespace,
+    prompts: list[tuple[Any, list[Message]]],
+    store: Store,
+    model: Model,
+    adapter: Adapter | None,
+    n: int,
+) -> int:
+    engine = EngineProcess(engine_config(settings, model, store, adapter))
     try:
         for index, (given, messages) in enumerate(prompts):
             sampling = settings.sampling
@@ -62,9 +84,46 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
                 )
             else:
                 _print(candidates, len(prompts) > 1 and str(messages[-1]["content"]))
+            if not arguments.no_save:
+                try:
+                    if index == 0:
+                        register_model(store, model)
+                    _save(store, messages, candidates, sampling, model, adapter)
+                except StorageError as error:  # the answers are printed: that they cannot be kept is not their loss
+                    print(f"hone: the answers were not saved: {error}", file=sys.stderr)
     finally:
         engine.close()
     return 0
+
+
+def _save(
+    store: Store,
+    messages: list[Message],
+    candidates: list[Candidate],
+    sampling: Sampling,
+    model: Model,
+    adapter: Adapter | None,
+) -> None:
+    """Where `hone judge` looks: below the same conversation, in the threads of the shell."""
+    with store.write():
+        prompt_id = add_prompt(store, [dict(m) for m in messages], SHELL)  # type: ignore[arg-type]
+        thread_id = store.threads.message(prompt_id).thread_id
+        new = [
+            NewAnswer(
+                c.text,
+                c.index,
+                model.hash,
+                adapter.id if adapter else None,
+                asdict(sampling),
+                c.seed,
+                c.token_ids,
+                c.prompt_tokens,
+                c.finish_reason,
+                asdict(c.timings),
+            )
+            for c in candidates
+        ]
+        store.threads.add_answers(thread_id, prompt_id, new)
 
 
 def _prompts(settings: Settings, arguments: argparse.Namespace) -> Iterator[tuple[Any, list[Message]]]:

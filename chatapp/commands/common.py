@@ -19,6 +19,9 @@ from storage.adapters import Adapter
 from storage.errors import StorageError
 from storage.store import Store
 
+#: source of judgments from the shell, and origin of the threads that they and `hone ask` make
+SHELL = "judge"
+
 
 @dataclass(frozen=True, slots=True)
 class Model:

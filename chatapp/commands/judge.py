@@ -1,8 +1,9 @@
 """`hone judge`: everything that can be judged in the chat, from the shell.
 
 A line is {"prompt": text or messages, "responses": [text, ...]} and one of "ranking", "pick", "all_bad", "thumbs",
-"ratings", "correction". Instead of "responses", the "candidates" of `hone ask --json` may stand, so that their token
-ids are learned from as they were drawn. A file with a bad line is refused whole: nothing is recorded.
+"ratings", "correction". A response that `hone ask` gave to this prompt is found again by its text, with its token ids;
+instead of "responses", the "candidates" of `hone ask --json` may stand, which carry them from another machine.
+A file with a bad line is refused whole: nothing is recorded.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chatapp.cli import UserError
-from chatapp.commands.common import as_messages, find_model, print_json, read_lines, register_model
+from chatapp.commands.common import SHELL, as_messages, find_model, print_json, read_lines, register_model
 from chatapp.config import Settings
 from chatapp.engine.base import Message
 from storage.preferences import Judgment, derive
@@ -20,7 +21,6 @@ from storage.store import Store
 from storage.threads import NewAnswer
 
 KINDS = ("ranking", "pick", "all_bad", "thumbs", "ratings", "correction")
-SOURCE = "judge"
 
 
 @dataclass(slots=True)
@@ -155,22 +155,22 @@ def record(store: Store, line: Line) -> list[Judgment]:
     """Store the turn, where it is not there yet, and its judgment."""
     from storage.formats.trl_preference import add_prompt
 
-    prompt_id = add_prompt(store, [dict(message) for message in line.prompt], SOURCE)  # type: ignore[arg-type]
+    prompt_id = add_prompt(store, [dict(message) for message in line.prompt], SHELL)  # type: ignore[arg-type]
     ids = _answers(store, prompt_id, line)
     judgments, value = store.judgments, line.value
     if line.kind == "ranking":
-        return [judgments.rank(prompt_id, [[ids[i] for i in group] for group in value], source=SOURCE)]
+        return [judgments.rank(prompt_id, [[ids[i] for i in group] for group in value], source=SHELL)]
     if line.kind == "pick":
-        return [judgments.pick(prompt_id, ids[value], ids, source=SOURCE)]
+        return [judgments.pick(prompt_id, ids[value], ids, source=SHELL)]
     if line.kind == "all_bad":
-        return [judgments.all_bad(prompt_id, ids, source=SOURCE)]
+        return [judgments.all_bad(prompt_id, ids, source=SHELL)]
     if line.kind == "ratings":
         scores = {id: score for id, score in zip(ids, value, strict=True) if score is not None}
-        return [judgments.rate(prompt_id, scores, source=SOURCE)]
+        return [judgments.rate(prompt_id, scores, source=SHELL)]
     if line.kind == "thumbs":
         thumbs = [(id, thumb) for id, thumb in zip(ids, value, strict=True) if thumb is not None]
-        return [judgments.thumb(prompt_id, id, thumb, source=SOURCE) for id, thumb in thumbs]
-    return [judgments.correct(prompt_id, ids[value["of"]], value["text"], ids, source=SOURCE)[0]]
+        return [judgments.thumb(prompt_id, id, thumb, source=SHELL) for id, thumb in thumbs]
+    return [judgments.correct(prompt_id, ids[value["of"]], value["text"], ids, source=SHELL)[0]]
 
 
 def _answers(store: Store, prompt_id: str, line: Line) -> list[str]:

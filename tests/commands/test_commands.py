@@ -201,13 +201,32 @@ def test_ask_judge_and_export_on_the_real_model(hone: Shell, home: Path, tmp_pat
     hone("ask", "--file", file, "-n", 3, "--max-tokens", 12, "--seed", 5, "--json")
     assert [json.loads(line) for line in hone.out.splitlines()] == answers
 
-    judged = lines(tmp_path / "j.jsonl", *({**a, "ranking": [[2], [1], [0]]} for a in answers))
-    assert hone.json("judge", "--file", judged)["pairs"] == 6
+    # by their texts alone, the answers are found again
+    rows = [
+        {"prompt": a["prompt"], "responses": [c["text"] for c in a["candidates"]], "ranking": [[2], [1], [0]]}
+        for a in answers
+    ]
+    assert hone.json("judge", "--file", lines(tmp_path / "j.jsonl", *rows))["pairs"] == 6
+    drawn = [c["token_ids"] for a in answers for c in a["candidates"]]
     with Store.open(home) as store:
-        pair = next(p for p in store.judgments.derived().pairs)
-        made = store.threads.generation(pair.chosen_id)
-        assert made is not None
-        assert made.token_ids in [c["token_ids"] for a in answers for c in a["candidates"]]
+        for pair in store.judgments.derived().pairs:
+            for id in (pair.chosen_id, pair.rejected_id):
+                made = store.threads.generation(id)
+                assert made is not None
+                assert made.token_ids in drawn
+
+    # and their lines can be carried to another home
+    carried = lines(tmp_path / "c.jsonl", *({**a, "pick": 1} for a in answers))
+    assert hone.json("judge", "--file", carried, "--home", tmp_path / "other")["pairs"] == 4
+    with Store.open(tmp_path / "other") as store:
+        assert all(store.threads.generation(p.chosen_id) is not None for p in store.judgments.derived().pairs)
+
+
+@pytest.mark.real
+def test_ask_keeps_nothing_when_told_so(hone: Shell, home: Path) -> None:
+    hone("ask", "Say hi.", "--max-tokens", 3, "--no-save")
+    with Store.open(home) as store:
+        assert store.value("SELECT count(*) FROM messages") == 0
 
 
 @pytest.mark.real
