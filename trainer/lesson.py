@@ -67,6 +67,7 @@ class Lesson:
         with self.clock.phase("features"), Vocab.open(self.gguf) as vocab:
             dataset = self._dataset(vocab)
             neutral_turns = guards.neutral_turns(vocab)
+        test_turns, pooled = self._choose_test(dataset.turns, live)
         self.team.share((dataset.turns, config, str(self.gguf)))
         with self.clock.phase("model"):
             base = load_base(self.gguf, self.cache_dir, train_base=self.train_base)
@@ -76,7 +77,8 @@ class Lesson:
             works = prepare(dataset.turns, lora, config, cache, calls)
             live_ratios = self._live_ratios(works, lora, live, calls)
 
-        tested, pooled = self._choose_test(works, live)
+        by_key = {w.turn.key: w for w in works}
+        tested = [by_key[t.key] for t in test_turns]
         with self.clock.phase("training"):
             self._count_steps(works, tested if pooled else [])
             new_losses = self._fold_losses(tested, works, lora, calls) if pooled else []
@@ -152,18 +154,18 @@ class Lesson:
             }
         return {w.turn.key: r for w, r in zip(wanted, ratios, strict=True)}
 
-    def _choose_test(self, works: Sequence[Work], live: Adapter | None) -> tuple[list[Work], bool]:
+    def _choose_test(self, turns: Sequence[Turn], live: Adapter | None) -> tuple[list[Turn], bool]:
         """The turns that decide, and whether they are tested by K-fold.
 
         Held-out ones if there are enough. Else every turn that the live adapter has not learned from: on those that it
         has, it would look better than it is.
         """
-        judged = [w for w in works if w.turn.pairs or w.turn.singles]
-        held_out = [w for w in judged if w.turn.split == "held_out"]
+        judged = [t for t in turns if t.pairs or t.singles]
+        held_out = [t for t in judged if t.split == "held_out"]
         if len(held_out) >= gate.MIN_HELD_OUT:
             return held_out, False
         trained = _trained_on(self.store, live) if live else set()
-        unseen = [w for w in judged if not w.turn.judgments & trained]
+        unseen = [t for t in judged if not t.judgments & trained]
         if len(unseen) < gate.MIN_HELD_OUT:
             raise NotEnoughJudgments(
                 f"the test needs at least {gate.MIN_HELD_OUT} prompts that {live.name if live else 'the base'} has not "

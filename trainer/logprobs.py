@@ -130,15 +130,12 @@ def shared_prefix_attention(
 ) -> tuple[Tensor, None]:
     """The attention that transformers calls in each layer; `blocks` comes through from the model's forward.
 
-    Without blocks a row is one sequence. What it does not know (soft-capping, sinks) would show as a
-    difference from llama.cpp in base_model.check, which runs through here too.
+    Without blocks a row is one sequence, or its last tokens where a cache holds the others. What it does not know
+    (soft-capping, sinks) would show as a difference from llama.cpp in base_model.check, which runs through here too.
     """
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    if blocks is None:
-        blocks = (Block(Segment(0, query.shape[2]), ()),)
-
     by_hand = query.device.type == "cpu" and query.dtype == torch.bfloat16
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
 
@@ -149,6 +146,8 @@ def shared_prefix_attention(
             return torch.bmm(torch.softmax(scores, -1), v[0])[None]
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
 
+    if blocks is None:
+        return attend(query, key, value).transpose(1, 2).contiguous(), None
     parts: list[Tensor] = []
     for block in blocks:
         p = slice(block.prompt.start, block.prompt.start + block.prompt.length)

@@ -85,11 +85,15 @@ def compare(gguf: Path, adapter: Path, lora: Lora, prompts: Sequence[str]) -> di
 
 @torch.no_grad()
 def greedy(lora: Lora, ids: Sequence[int], count: int) -> list[int]:
-    """Greedy continuation in torch, plainly: the whole row again for each token."""
-    row = list(ids)
+    """Greedy continuation in torch."""
+    found: list[int] = []
+    fed, cache = torch.tensor([list(ids)]), None
     for _ in range(count):
-        row.append(int(logits(lora.model, row)[-1].argmax()))
-    return row[len(ids) :]
+        out = lora.model(input_ids=fed, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache = out.past_key_values
+        found.append(int(out.logits[0, -1].argmax()))
+        fed = torch.tensor([[found[-1]]])
+    return found
 
 
 def randomise(lora: Lora) -> None:
