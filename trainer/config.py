@@ -18,8 +18,8 @@ class TrainConfig:
 
     rank: int = 16  #: of the LoRA; fixed for one base model, so that versions can be compared and continued
     alpha: float = 16.0  #: LoRA scale is alpha / rank
-    learning_rate: float = 4e-4  #: of AdamW, at its peak
-    epochs: int = 3  #: passes over the training turns
+    learning_rate: float = 6e-4  #: of AdamW, at its peak
+    epochs: int = 2  #: passes over the training turns
     turns_per_step: int = 2  #: turns (prompts with all their answers) an optimiser step
     warmup: float = 0.1  #: share of the steps over which the rate rises; it falls linearly to 0 after
     weight_decay: float = 0.0  #: of AdamW

@@ -84,6 +84,9 @@ class Lesson:
             new_losses = self._fold_losses(tested, works, lora, calls) if pooled else []
             last = self._fit([w for w in works if w.turn.split == "train"], lora, calls)
             self.team.share(None)
+        with self.clock.phase("gate"):
+            neutral, scale = guards.hold_back(lora, neutral_turns, budget=config.micro_tokens, wait=calls.wait)
+        self.metrics |= {"adapter.scale": scale}
         self.metrics |= {f"train.{name}": value for name, value in last.items() if name != "step_seconds"}
 
         with self.clock.phase("files"):
@@ -95,9 +98,7 @@ class Lesson:
             if not pooled:
                 new_losses = [x for _, x in self._losses(tested, lora, calls)]
             live_losses = [_loss(w.turn, live_ratios.get(w.turn.key), config.beta) for w in tested]
-            evidence = self._evidence(
-                new_losses, live_losses, live, pooled, neutral_turns, lora, folder, dataset, calls
-            )
+            evidence = self._evidence(new_losses, live_losses, live, pooled, neutral, folder, dataset, calls)
             verdict = gate.decide(evidence)
         return self._conclude(adapter_id, files, live, verdict, evidence, dataset, base)
 
@@ -196,13 +197,11 @@ class Lesson:
         old: list[float],
         live: Adapter | None,
         pooled: bool,
-        neutral_turns: Sequence[Any],
-        lora: Lora,
+        neutral: guards.Neutral,
         folder: Path,
         dataset: Dataset,
         calls: Callbacks,
     ) -> gate.Evidence:
-        neutral = guards.neutral(lora, neutral_turns, budget=self.config.micro_tokens, wait=calls.wait)
         seen = guards.seen_answers(dataset.turns)
         order = sorted(dataset.turns, key=lambda t: (t.split != "held_out", t.key))[: guards.SAMPLED_PROMPTS]
         limit = min(512, max(32, seen.longest))  # where the judged answers were cut off, these are too

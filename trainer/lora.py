@@ -94,6 +94,14 @@ class Lora:
                 master.grad = None
         self.publish()
 
+    def shrink(self, factor: float) -> None:
+        """Multiply what the adapter adds by factor."""
+        with torch.no_grad():
+            for name, master in self.masters.items():
+                if "lora_B" in name:
+                    master.mul_(factor)
+        self.publish()
+
     def load(self, folder: Path) -> None:
         """Take the weights of a saved PEFT folder of the same shape."""
         self.load_state(read_weights(folder))
