@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -39,9 +38,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(settings: Any, arguments: argparse.Namespace) -> int:
     from trainer.config import TrainConfig
+    from trainer.manners import step_aside
     from trainer.worker import work
 
-    os.nice(19)  # the chat comes first
+    step_aside()
     overrides = dict(_override(text) for text in arguments.set)
     TrainConfig.read(overrides)  # a wrong one is named before a run is queued
     outcome = work(

@@ -31,7 +31,7 @@ LONG = [
 ]
 
 
-def judge(store: Store, prompts: int) -> None:
+def judge(store: Store, prompts: int, first: int = 0) -> None:
     """Rankings of two plain and two long answers to each prompt, as the bundled model might have given them."""
     gguf = bundled()
     with Vocab.open(gguf) as vocab:
@@ -43,7 +43,7 @@ def judge(store: Store, prompts: int) -> None:
                     for at, text in enumerate([*PLAIN, *LONG])
                 ],
             )
-            for i in range(prompts)
+            for i in range(first, first + prompts)
         ]
     record_rankings(store, gguf, file_hash(gguf, store.home), answered, letters_a_word)
 
@@ -74,7 +74,7 @@ def wait_for(condition: Any, process: subprocess.Popen[str], seconds: float = 90
 
 @pytest.mark.real
 def test_a_run_learns_passes_its_gate_and_goes_live(judged: Store, model_cache: Path) -> None:
-    """And a second one is measured against it, and a rollback by hand is respected."""
+    """And the next one is measured against it, on what was judged since."""
     model_hash = file_hash(bundled(), model_cache)
     process = worker(judged.home, model_cache, "--set", "epochs=2", "--set", "learning_rate=1e-3")
     out, err = process.communicate(timeout=200)
@@ -88,12 +88,25 @@ def test_a_run_learns_passes_its_gate_and_goes_live(judged: Store, model_cache: 
     assert (process.returncode, run.state) in ((0, "done"), (3, "rejected"))
     assert (live is not None) == (run.state == "done")
     assert run.result["seconds"]["training"] > 0
-    assert judged.runs.progress(run.id) == (8, 8)
+    assert judged.runs.progress(run.id) == (16, 16)
     assert judged.judgments.waiting(model_hash) == 0
     adapter = judged.adapters.get(result["adapter"])
     assert set(adapter.files) == {"adapter.gguf", "adapter_config.json", "adapter_model.safetensors"}
     assert adapter.provisional == (run.state == "done")
     assert [p.name for p in paths.adapters_dir(judged.home).iterdir()] == [adapter.id]
+
+    judged.adapters.use(adapter.id, model_hash)
+    judge(judged, 8, first=100)
+    process = worker(judged.home, model_cache, "--set", "epochs=1", "--set", "learning_rate=1e-5")
+    out, err = process.communicate(timeout=200)
+    second = json.loads(out)
+    # eight new rankings of four: the first version orders them as they were judged; a timid second one is no gain
+    assert second["metrics"]["prequential.pairs"] == 48
+    assert second["metrics"]["prequential.accuracy"] > 0.9
+    assert second["metrics"]["gate.live_loss"] < 0.5 < second["metrics"]["gate.new_loss"]
+    assert (process.returncode, second["state"], second["adapter_state"]) == (3, "rejected", "rejected")
+    assert f"of {adapter.name}, gain -" in second["verdict"]
+    assert judged.adapters.live(model_hash) == judged.adapters.get(adapter.id)
     # nothing that was said stands in a log
     for log in judged.home.rglob("*.log"):
         assert "circumstances" not in log.read_text()

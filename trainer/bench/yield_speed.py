@@ -62,7 +62,8 @@ def _training(store: Store, model_hash: str, cache_dir: Path) -> Iterator[tuple[
     """A long run under way, in a process as the chat starts it: (run, pid)."""
     run = store.runs.queue("dpo", {"epochs": 100}, model_hash)
     command = [sys.executable, "-m", "trainer", "run", "--run", run.id, "--home", str(store.home)]
-    worker = subprocess.Popen(command, env={**os.environ, "HONE_CACHE": str(cache_dir)}, stdout=subprocess.DEVNULL)
+    environment = {**os.environ, "HONE_CACHE": str(cache_dir)}
+    worker = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         while store.runs.progress(run.id) is None:
             if worker.poll() is not None:
