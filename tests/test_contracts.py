@@ -1,0 +1,28 @@
+"""What may import what, seen from a running interpreter: import-linter reads the source, this looks at what is loaded."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"torch", "transformers", "peft", "llama_cpp", "textual"}
+
+
+@pytest.mark.parametrize(
+    ("module", "forbidden"),
+    [
+        ("chatapp.cli", HEAVY),
+        ("chatapp.session", HEAVY),
+        ("chatapp.app", HEAVY - {"textual"}),
+        ("chatapp.plain", HEAVY),
+        ("chatapp.engine.process", HEAVY | {"numpy", "storage", "trainer"}),
+        ("storage.store", HEAVY | {"chatapp", "trainer"}),
+        ("trainer.config", {"textual", "chatapp.cli", "chatapp.app"}),
+    ],
+)
+def test_importing_loads_nothing_that_it_must_not(module: str, forbidden: set[str]) -> None:
+    code = f"import sys, {module}; found = {forbidden!r} & set(sys.modules); sys.exit(str(found) if found else 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
