@@ -1,4 +1,4 @@
-"""What may import what, seen from a running interpreter: import-linter reads the source, this looks at what is loaded."""
+"""What may import what: import-linter reads the source, this looks at what a running interpreter loaded."""
 
 from __future__ import annotations
 
