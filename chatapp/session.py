@@ -467,7 +467,7 @@ class ChatSession:
         self.adapter, self._refused = live, None
         if live is None:
             return Note("Now answering with the base model.")
-        return Note(f"Now answering with v{live.number}. {live.verdict}".strip())
+        return Note(f"Now answering with v{live.number}.")
 
     def close(self) -> None:
         """Stop what is under way (its text is stored), end the engine, close the store. Nothing works afterwards."""
