@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -193,9 +192,6 @@ class Adapters:
 
     def gguf(self, adapter: Adapter) -> Path:
         return self.dir(adapter) / GGUF
-
-    def versions(self, model_hash: str) -> builtins.list[Adapter]:
-        return [a for a in self.list(model_hash) if a.state != "rejected"]
 
     def _make_live(self, adapter: Adapter | None, live: Adapter | None) -> None:
         if live is not None:

@@ -130,7 +130,7 @@ def _dequantised(gguf: Path, hash: str, cache_dir: Path) -> Path:
         model = AutoModelForCausalLM.from_pretrained(
             gguf.parent, gguf_file=gguf.name, dtype=torch.float32, local_files_only=True
         )
-    except (OSError, ValueError, KeyError, RuntimeError, NotImplementedError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise NotTrainable(
             f"{gguf.name} cannot be trained: transformers cannot load this file ({_first_line(error)}). It can be "
             "chatted with; to train, give the model's Hugging Face folder as train_base."
