@@ -78,7 +78,7 @@ class Settings:
             home = Path(platformdirs.user_data_dir(APP))
             config_file = Path(platformdirs.user_config_dir(APP)) / "config.toml"
         config_file = Path(environ.get("HONE_CONFIG", config_file)).expanduser()
-        cache_dir = Path(environ.get("HONE_CACHE") or platformdirs.user_cache_dir(APP)).expanduser()
+        cache_dir = Path(environ.get("HONE_CACHE") or platformdirs.user_cache_dir(APP)).expanduser().absolute()
 
         types = get_type_hints(cls)
         names = [f.name for f in fields(cls) if f.name not in ("home", "config_file", "cache_dir")]

@@ -6,24 +6,17 @@ reads rows; it never waits for the trainer, and the trainer outlives the chat.
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import sys
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chatapp.config import Settings
 from chatapp.session import Note
+from chatapp.trainer_process import Spawn, log_file, start_worker
 
 if TYPE_CHECKING:
     from storage.runs import Run
     from storage.store import Store
-
-#: starts a command; tests put their own in its place
-Spawn = Callable[[Sequence[str], Mapping[str, str], Path], "subprocess.Popen[bytes]"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +50,7 @@ class Lessons:
         self.settings = settings
         self.model_hash = model_hash
         self.paused = not settings.auto_train  #: by the user
-        self._spawn: Spawn = spawn or _spawn
+        self._spawn = spawn
         self._child: subprocess.Popen[bytes] | None = None
         self._child_run: str | None = None
         self._count: int | None = None  # waiting judgments; None: count again
@@ -119,15 +112,8 @@ class Lessons:
         if active is None and waiting == 0:
             return Note("There is nothing new to learn from yet: judge some answers first.")
         run = active or self.store.runs.queue(kind="dpo", model_hash=self.model_hash)
-        command = [sys.executable, "-m", "trainer", "run", "--run", run.id, "--home", str(self.store.home)]
-        if self.settings.model is not None:
-            command += ["--model", self.settings.model]
-        if nice := shutil.which("nice"):
-            command = [nice, "-n", "19", *command]
-        # a thread that waits must sleep, not spin, or the chat loses its cores
-        environment = {"OMP_WAIT_POLICY": "PASSIVE", "HONE_CACHE": str(self.settings.cache_dir)}
         try:
-            self._child = self._spawn(command, environment, self._log())
+            self._child = start_worker(self.settings, run.id, self._spawn)
         except OSError as error:
             self.store.runs.finish(run.id, "failed", error=f"the trainer could not be started: {error}")
             return self._tell(run.id)
@@ -150,11 +136,6 @@ class Lessons:
             return Note("Lessons no longer start by themselves. Judgments go on being recorded.")
         return Note(f"Lessons start by themselves again, at {self.settings.train_after} new judgments.")
 
-    def _log(self) -> Path:
-        from storage import paths
-
-        return paths.logs_dir(self.store.home) / "trainer.log"
-
     def _watch_child(self) -> list[Note]:
         """A worker that died before it claimed its run, or in it."""
         if self._child is None or self._child_run is None or self._child.poll() is None:
@@ -163,7 +144,7 @@ class Lessons:
         self._child = self._child_run = None
         if not self.store.runs.get(id).finished:
             self.store.runs.finish(
-                id, "failed", error=f"the trainer ended (exit code {code}); its log is {self._log()}"
+                id, "failed", error=f"the trainer ended (exit code {code}); its log is {log_file(self.store.home)}"
             )
         return []  # _verdicts tells it
 
@@ -188,15 +169,3 @@ def _verdict(run: Run) -> Note:
         return Note(f"Lesson {run.number} was cancelled. Its judgments are still waiting.")
     head = "is done" if run.state == "done" else "was not adopted"
     return Note(f"Lesson {run.number} {head}: {said or 'no verdict was given'}")
-
-
-def _spawn(command: Sequence[str], environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
-    with open(log, "ab") as out:
-        return subprocess.Popen(
-            list(command),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=out,
-            env={**os.environ, **environment},
-            start_new_session=True,  # the lesson goes on when the terminal closes
-        )

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from chatapp.config import Settings
 from chatapp.engine.base import Engine, EngineConfig, EngineError
-from chatapp.lessons import Lessons, Spawn
+from chatapp.lessons import Lessons
 from chatapp.session import ChatSession, Model, Note, View
+from chatapp.trainer_process import Spawn
 
 if TYPE_CHECKING:
     from storage.locks import FileLock

@@ -18,9 +18,9 @@ from typing import TextIO
 from chatapp.clean import clean, one_line
 from chatapp.config import Settings
 from chatapp.engine.base import EngineError
-from chatapp.lessons import Spawn
 from chatapp.opening import AlreadyRunning, MakeEngine, Opened, lock_home, open_chat
 from chatapp.session import Note, NotSaved, Outcome, Said, SessionError, View
+from chatapp.trainer_process import Spawn
 from chatapp.turn import label, parse_ranking
 
 HELP = """\

@@ -11,41 +11,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from chatapp import trainer_process
 from chatapp.cli import FAILED, OK, REJECTED, UserError
 from chatapp.commands.common import find_model, print_json
 from chatapp.config import Settings
-from storage import paths
 from storage.runs import Run
 from storage.store import Store
-
-
-def trainer_command(settings: Settings, *arguments: str) -> list[str]:
-    """How to start the trainer with these settings; the same Python, so that it finds the same packages."""
-    command = [sys.executable, "-m", "trainer", *arguments, "--home", str(settings.home)]
-    if settings.model:
-        command += ["--model", settings.model]
-    return command
-
-
-def start_worker(settings: Settings, run_id: str) -> subprocess.Popen[bytes]:
-    """Start a worker for a queued run, in a session of its own: it outlives this command and its terminal."""
-    log = paths.logs_dir(settings.home) / "trainer.log"
-    with open(log, "ab") as output:
-        return subprocess.Popen(
-            trainer_command(settings, "run", "--run", run_id),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            cwd=settings.home,
-            env={**os.environ, "PYTHONPATH": _pythonpath()},
-        )
-
-
-def _pythonpath() -> str:
-    """Keeps our packages importable from another working folder, however they were installed."""
-    here = str(Path(__file__).resolve().parents[2])
-    return os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -62,7 +33,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         if arguments.watch:
             return _watch(store, settings, model.hash, config, arguments.json)
         queued = store.runs.queue(arguments.method, config, model.hash)
-        worker = start_worker(settings, queued.id)
+        worker = trainer_process.start_worker(settings, queued.id)
         if not arguments.wait:
             if arguments.json:
                 print_json({"run": queued.id, "number": queued.number, "state": "queued"})
@@ -87,7 +58,7 @@ def _wait(store: Store, run_id: str, worker: subprocess.Popen[bytes], quiet: boo
                 run = store.runs.get(run_id)
                 if not run.finished and (active is None or worker.returncode not in (0, None)):
                     error = (
-                        f"the trainer ended with code {worker.returncode}; see {paths.logs_dir(store.home)}/trainer.log"
+                        f"the trainer ended with code {worker.returncode}; see {trainer_process.log_file(store.home)}"
                     )
                     run = store.runs.finish(run_id, "failed", error=error)
                     break
@@ -135,7 +106,7 @@ def _watch(store: Store, settings: Settings, model_hash: str, config: dict[str, 
         waiting = store.judgments.waiting(model_hash)
         if waiting >= settings.train_after and waiting != tried and store.runs.active() is None:
             queued = store.runs.queue("dpo", config, model_hash)
-            finished = _wait(store, queued.id, start_worker(settings, queued.id), quiet=as_json)
+            finished = _wait(store, queued.id, trainer_process.start_worker(settings, queued.id), quiet=as_json)
             _report(finished, as_json)
             tried = waiting if finished.state == "failed" else -1
         time.sleep(1)
@@ -145,9 +116,10 @@ def evaluate(settings: Settings, arguments: argparse.Namespace) -> int:
     file = Path(arguments.file).expanduser().absolute()
     if not file.is_file():
         raise UserError(f"there is no file {arguments.file}")
-    command = trainer_command(settings, "eval", str(file), "--adapter", arguments.adapter)
-    command += ["--per-pair"] * arguments.per_pair + ["--json"] * arguments.json
-    return subprocess.run(command, stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": _pythonpath()}).returncode
+    asked = trainer_process.command(settings, "eval", str(file), "--adapter", arguments.adapter)
+    asked += ["--per-pair"] * arguments.per_pair + ["--json"] * arguments.json
+    environment = {**os.environ, **trainer_process.environment(settings)}
+    return subprocess.run(asked, stdin=subprocess.DEVNULL, env=environment).returncode
 
 
 def runs(settings: Settings, arguments: argparse.Namespace) -> int:

@@ -429,7 +429,7 @@ async def test_a_lesson_starts_by_itself_and_its_verdict_is_said(open_chat: Open
         command = chat.spawn.commands[0]
         run = chat.store.runs.active()
         start = command.index(sys.executable)
-        assert command[start : start + 6] == [sys.executable, "-m", "trainer", "run", "--run", run.id]
+        assert command[start : start + 7] == [sys.executable, "-P", "-m", "trainer", "run", "--run", run.id]
         with Store.open(chat.store.home) as other:
             other.runs.claim(run.id)
             other.runs.metrics(run.id, 5, {"progress.step": 5, "progress.total": 10})

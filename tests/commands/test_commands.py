@@ -234,3 +234,17 @@ def test_doctor_finds_this_machine_healthy(hone: Shell) -> None:
     report = hone.json("doctor")
     assert report["ok"] is True
     assert {c["check"] for c in report["checks"]} == {"python", "memory", "data", "disk", "model", "engine"}
+
+
+def test_the_trainer_is_ours_wherever_the_user_is(tmp_path: Path) -> None:
+    """A folder called trainer in the working folder must not be run in place of the trainer."""
+    from chatapp import trainer_process
+    from chatapp.config import Settings
+
+    (tmp_path / "trainer").mkdir()
+    (tmp_path / "trainer" / "__init__.py").touch()
+    (tmp_path / "trainer" / "__main__.py").write_text("print('not ours')")
+    asked = trainer_process.command(Settings.load({"home": str(tmp_path / "home")}), "--help")
+    done = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True)
+    assert "not ours" not in done.stdout
+    assert "usage" in done.stdout
