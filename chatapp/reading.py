@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from storage.preferences import Judgment
     from storage.store import Store
     from storage.threads import Message as StoredMessage
+    from storage.threads import Thread
 
 
 def read_turn(store: Store, prompt: StoredMessage, answer_id: str | None) -> Turn:
@@ -45,6 +46,17 @@ def read_branch(store: Store, prompt: StoredMessage, answer_id: str | None) -> T
     return replace(turn, version=ends.index(end) + 1, versions=len(ends)) if end in ends else turn
 
 
+def tip_turn(store: Store, thread: Thread) -> Turn | None:
+    """The turn that a thread goes on from; without answers when its question has none yet."""
+    tip = thread.tip_message_id
+    if tip is None:
+        return None
+    message = store.threads.message(tip)
+    if message.role == "assistant" and message.parent_id:
+        return read_branch(store, store.threads.message(message.parent_id), tip)
+    return read_branch(store, message, None) if message.role == "user" else None
+
+
 def past_turns(store: Store, prompt_id: str, shown: int) -> tuple[tuple[PastTurn, ...], int]:
     """The last `shown` turns before a question, and how many came before those."""
     path = store.threads.path(prompt_id)[:-1]
@@ -65,28 +77,15 @@ def _mark(store: Store, question: StoredMessage, answer: StoredMessage) -> str:
 
 def branch_ends(store: Store, thread_id: str) -> list[tuple[str, tuple[str, ...]]]:
     """The last turns of all branches, oldest first: (question, answers shown together)."""
-    rows = store.rows(
-        "SELECT m.id, m.parent_id, m.role, g.batch_id FROM messages m "
-        "LEFT JOIN generations g ON g.message_id = m.id WHERE m.thread_id = ? ORDER BY m.seq",
-        [thread_id],
-    )
-    corrected = {
-        row["message_id"]: row["of_id"]
-        for row in store.rows(
-            "SELECT i.message_id, json_extract(j.payload, '$.of') AS of_id FROM judgments j "
-            "JOIN judgment_items i ON i.judgment_id = j.id JOIN messages m ON m.id = i.message_id "
-            "WHERE m.thread_id = ? AND j.kind = 'correction' AND i.rank = 0",
-            [thread_id],
-        )
-    }
-    batch_of = {row["id"]: row["batch_id"] for row in rows if row["batch_id"]}
+    tree = store.threads.tree(thread_id)
+    batch_of = {node.id: node.batch_id for node in tree if node.batch_id}
     # a correction belongs to the answers that were shown with the one that it corrects
-    batch_of |= {id: batch_of[of] for id, of in corrected.items() if of in batch_of}
-    continued = {row["parent_id"] for row in rows if row["role"] == "user"}
-    batches: dict[str, dict[str, list[str]]] = {row["id"]: {} for row in rows if row["role"] == "user"}
-    for row in rows:
-        if row["batch_id"] and row["parent_id"] in batches:
-            batches[row["parent_id"]].setdefault(row["batch_id"], []).append(row["id"])
+    batch_of |= {node.id: batch_of[node.corrects] for node in tree if node.corrects in batch_of}
+    continued = {node.parent_id for node in tree if node.role == "user"}
+    batches: dict[str, dict[str, list[str]]] = {node.id: {} for node in tree if node.role == "user"}
+    for node in tree:
+        if node.batch_id and node.parent_id in batches:
+            batches[node.parent_id].setdefault(node.batch_id, []).append(node.id)
     gone_on = {batch for id, batch in batch_of.items() if id in continued}
     return [
         (prompt_id, tuple(ids))

@@ -57,6 +57,17 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    """A message's place in its thread, without its text."""
+
+    id: str
+    parent_id: str | None
+    role: str
+    batch_id: str | None  #: the answers that were shown together; None: nobody generated it
+    corrects: str | None  #: the answer that this message is a correction of
+
+
+@dataclass(frozen=True, slots=True)
 class Generation:
     """How an answer came to be: everything needed to make it again."""
 
@@ -270,6 +281,24 @@ class Threads:
         if role is not None:
             sql, parameters = sql + " AND role = ?", [message_id, role]
         return [Message(**row) for row in self._store.rows(sql + " ORDER BY seq", parameters)]
+
+    def tree(self, thread_id: str) -> builtins.list[Node]:
+        """All messages of a thread with how they hang together, oldest first. Corrections that were undone stay."""
+        corrected = {
+            row["message_id"]: row["corrects"]
+            for row in self._store.rows(
+                "SELECT i.message_id, json_extract(j.payload, '$.of') AS corrects FROM judgments j "
+                "JOIN judgment_items i ON i.judgment_id = j.id JOIN messages m ON m.id = i.message_id "
+                "WHERE m.thread_id = ? AND j.kind = 'correction' AND i.rank = 0",
+                [thread_id],
+            )
+        }
+        rows = self._store.rows(
+            "SELECT m.id, m.parent_id, m.role, g.batch_id FROM messages m "
+            "LEFT JOIN generations g ON g.message_id = m.id WHERE m.thread_id = ? ORDER BY m.seq",
+            [thread_id],
+        )
+        return [Node(**row, corrects=corrected.get(row["id"])) for row in rows]
 
     def path(self, message_id: str) -> builtins.list[Message]:
         """From the first message of the thread to this one."""
