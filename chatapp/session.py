@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from chatapp import judging
+from chatapp.answering import draw
 from chatapp.clean import one_line
 from chatapp.config import Settings
-from chatapp.engine.base import Candidate, Engine, EngineError, Message, Sampling
-from chatapp.reading import branch_ends, past_turns, read_branch
+from chatapp.engine.base import Engine, EngineError, Message
+from chatapp.reading import branch_ends, past_turns, read_branch, tip_turn
 from chatapp.turn import Groups, PastTurn, Turn
+from chatapp.view import Note, Outcome, Said, View
 
 if TYPE_CHECKING:
     from storage.adapters import Adapter
@@ -27,20 +30,11 @@ if TYPE_CHECKING:
     from storage.threads import Message as StoredMessage
     from storage.threads import NewAnswer, Thread
 
+__all__ = ["SHOWN_TURNS", "ChatSession", "Model", "NotSaved", "Note", "Outcome", "Said", "SessionError", "View"]
+
 #: earlier turns that are shown; the others stay in the database
 SHOWN_TURNS = 24
-#: what is said of the answers as a whole: the newest replaces the one before
-OVERALL = ("pick", "ranking", "all_bad")
-NO_ANSWER = "This question has no answer yet. Press r to ask again."
 INTERRUPTED = "The last session ended before an answer was complete. Press r to ask again."
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """A line that the chat says by itself."""
-
-    text: str
-    error: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,35 +44,6 @@ class Model:
     hash: str
     name: str
     path: str
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """Everything that is needed to show a thread."""
-
-    thread_id: str | None
-    title: str
-    past: tuple[PastTurn, ...] = ()
-    hidden: int = 0  #: earlier turns that are not in past
-    turn: Turn | None = None  #: without answers: asked and not answered
-    draft: str = ""  #: typed and not sent
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of asking the engine."""
-
-    turn: Turn
-    notes: tuple[Note, ...]
-    tokens_per_second: float
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A judgment, as one line, and the turn as it is now."""
-
-    line: str
-    turn: Turn
 
 
 class SessionError(RuntimeError):
@@ -168,14 +133,7 @@ class ChatSession:
     def _go_to_tip(self) -> View:
         assert self.thread is not None
         self.thread = self.store.threads.get(self.thread.id)
-        tip = self.thread.tip_message_id
-        self.turn = None
-        if tip is not None:
-            message = self.store.threads.message(tip)
-            if message.role == "assistant" and message.parent_id:
-                self.turn = read_branch(self.store, self.store.threads.message(message.parent_id), tip)
-            elif message.role == "user":
-                self.turn = read_branch(self.store, message, None)
+        self.turn = tip_turn(self.store, self.thread)
         return self.view()
 
     def view(self, shown: int = SHOWN_TURNS) -> View:
@@ -264,18 +222,18 @@ class ChatSession:
                     {"role": m["role"], "content": m["content"]}
                     for m in self.store.threads.conversation(turn.prompt_id)
                 ]
-                sampling = self.settings.sampling
-                found = self.engine.generate(messages, self.settings.alternatives, sampling, on_token)
-                kept = [candidate for candidate in found if candidate.text.strip()]
-                if not kept:
-                    raise EngineError(
-                        "Stopped before there was any text. Press r to ask again."
-                        if any(candidate.finish_reason == "cancelled" for candidate in found)
-                        else "The model answered with nothing. Press r to ask again."
-                    )
-                speed = _speed(found)
-                notes += _remarks(found)
-                self._unsaved = (turn.prompt_id, self._provenance(kept, sampling))
+                drawn = draw(
+                    self.engine,
+                    messages,
+                    self.settings.alternatives,
+                    self.settings.sampling,
+                    on_token,
+                    model_hash=self.model.hash,
+                    adapter_id=self.adapter.id if self.adapter else None,
+                )
+                speed = drawn.tokens_per_second
+                notes += [Note(remark) for remark in drawn.remarks]
+                self._unsaved = (turn.prompt_id, drawn.answers)
             stored = self._store(thread.id, turn.prompt_id, self._unsaved[1])
             self._unsaved = None
             self.turn = read_branch(self.store, self.store.threads.message(turn.prompt_id), stored[0].id)
@@ -283,25 +241,6 @@ class ChatSession:
         finally:
             self._answering = False
             self._busy.release()
-
-    def _provenance(self, candidates: Sequence[Candidate], sampling: Sampling) -> list[NewAnswer]:
-        from storage.threads import NewAnswer
-
-        return [
-            NewAnswer(
-                content=candidate.text,
-                position=position,
-                model_hash=self.model.hash,
-                adapter_id=self.adapter.id if self.adapter else None,
-                sampling=asdict(sampling),
-                seed=candidate.seed,
-                token_ids=candidate.token_ids,
-                prompt_tokens=candidate.prompt_tokens,
-                finish_reason=candidate.finish_reason,
-                timings=asdict(candidate.timings),
-            )
-            for position, candidate in enumerate(candidates)
-        ]
 
     def _store(self, thread_id: str, prompt_id: str, answers: Sequence[NewAnswer]) -> list[StoredMessage]:
         from storage.errors import StorageError
@@ -342,21 +281,11 @@ class ChatSession:
             raise SessionError("There are no answers to judge yet.")
         return self.turn
 
-    def _live(self, kinds: Sequence[str]) -> list[Judgment]:
+    def _record(self, record: Callable[..., Judgment], *arguments: object) -> Said:
+        """Record a judgment of the current turn and move the tip with it, in one transaction."""
         turn = self._current()
-        ids = {answer.message_id for answer in turn.answers}
-        return [
-            judgment
-            for judgment in self.store.judgments.for_prompt(turn.prompt_id)
-            if judgment.kind in kinds and judgment.source == "chat" and any(i.message_id in ids for i in judgment.items)
-        ]
-
-    def _record(self, make: Callable[[dict[str, Any]], Judgment], replaces: Sequence[Judgment]) -> Said:
-        """Record a judgment and move the tip with it, in one transaction."""
-        turn = self._current()
-        about = {"supersedes": replaces[-1].id} if replaces else {}
         with self.store.write():
-            judgment = make(about)
+            judgment = record(self.store, turn, *arguments)
             self._settle()
         assert self.turn is not None
         return Said(self._describe(judgment), self.turn if self.turn.prompt_id == turn.prompt_id else turn)
@@ -371,63 +300,39 @@ class ChatSession:
     def _describe(self, judgment: Judgment) -> str:
         return self.store.judgments.describe(judgment)
 
-    def pick(self, index: int) -> Said:
+    def _said_before(self) -> Said:
+        """The verdict on the answers as a whole, which is in force already."""
         turn = self._current()
-        ids = [answer.message_id for answer in turn.answers]
-        if turn.picked == index:
-            return Said(self._describe(self._live(OVERALL)[-1]), turn)
-        return self._record(
-            lambda about: self.store.judgments.pick(turn.prompt_id, ids[index], ids, **about), self._live(OVERALL)
-        )
+        return Said(self._describe(judging.in_force(self.store, turn, judging.OVERALL)[-1]), turn)
+
+    def pick(self, index: int) -> Said:
+        return self._said_before() if self._current().picked == index else self._record(judging.pick, index)
 
     def rank(self, groups: Groups) -> Said:
-        turn = self._current()
-        ids = [[turn.answers[index].message_id for index in group] for group in groups]
-        if turn.groups == groups:
-            return Said(self._describe(self._live(OVERALL)[-1]), turn)
-        return self._record(lambda about: self.store.judgments.rank(turn.prompt_id, ids, **about), self._live(OVERALL))
+        return self._said_before() if self._current().groups == groups else self._record(judging.rank, groups)
 
     def all_bad(self) -> Said:
-        turn = self._current()
-        if turn.all_bad:
-            return Said(self._describe(self._live(OVERALL)[-1]), turn)
-        ids = [answer.message_id for answer in turn.answers]
-        return self._record(
-            lambda about: self.store.judgments.all_bad(turn.prompt_id, ids, **about), self._live(OVERALL)
-        )
+        return self._said_before() if self._current().all_bad else self._record(judging.all_bad)
 
     def thumb(self, index: int, value: int) -> Said:
         """+1 or -1; the same one again takes it back."""
         turn = self._current()
-        id = turn.answers[index].message_id
-        before = [j for j in self._live(("thumb",)) if j.items[0].message_id == id]
         if turn.thumbs.get(index) == value:
-            return self._take_back(before[-1])
-        return self._record(lambda about: self.store.judgments.thumb(turn.prompt_id, id, value, **about), before)
+            return self._take_back(judging.thumbs_of(self.store, turn, index)[-1])
+        return self._record(judging.thumb, index, value)
 
     def rate(self, index: int, score: int) -> Said:
         """1 to 7. The scores of one turn are one judgment, so that they can be compared."""
-        turn = self._current()
-        scores = {turn.answers[at].message_id: given for at, given in {**turn.ratings, index: score}.items()}
-        return self._record(
-            lambda about: self.store.judgments.rate(turn.prompt_id, scores, **about), self._live(("rating",))
-        )
+        return self._record(judging.rate, index, score)
 
     def correct(self, index: int, text: str) -> Said:
-        turn = self._current()
-        ids = [answer.message_id for answer in turn.answers]
-        before = [j for j in self._live(("correction",)) if j.payload.get("of") == ids[index]]
-        return self._record(
-            lambda about: self.store.judgments.correct(turn.prompt_id, ids[index], text, ids, **about)[0], before
-        )
+        return self._record(judging.correct, index, text)
 
     def undo(self) -> Said:
         """Take the newest judgment of this turn back."""
-        kinds = (*OVERALL, "thumb", "rating", "correction")
-        live = self._live(kinds)
-        if not live:
-            return Said("Nothing to undo in this turn.", self._current())
-        return self._take_back(live[-1])
+        turn = self._current()
+        said = judging.in_force(self.store, turn)
+        return self._take_back(said[-1]) if said else Said("Nothing to undo in this turn.", turn)
 
     def _take_back(self, judgment: Judgment) -> Said:
         line = self._describe(judgment)
@@ -478,16 +383,3 @@ class ChatSession:
             self.engine.close()
         if self._loading.acquire(timeout=5) and quiet:
             self.store.close()
-
-
-def _speed(candidates: Sequence[Candidate]) -> float:
-    milliseconds = max(candidate.timings.total_ms - candidate.timings.prompt_ms for candidate in candidates)
-    return sum(len(candidate.token_ids) for candidate in candidates) / milliseconds * 1000 if milliseconds > 0 else 0.0
-
-
-def _remarks(candidates: Sequence[Candidate]) -> list[Note]:
-    dropped = candidates[0].dropped_messages
-    if not dropped:
-        return []
-    what = "message was" if dropped == 1 else f"{dropped} messages were"
-    return [Note(f"The conversation no longer fits the context: the oldest {what} left out for this answer.")]

@@ -15,8 +15,9 @@ from textual.content import Content
 from textual.widgets import Static
 
 from chatapp.clean import clean
-from chatapp.session import SHOWN_TURNS, Note, View
+from chatapp.session import SHOWN_TURNS
 from chatapp.turn import PastTurn
+from chatapp.view import Note, View
 from chatapp.widgets.answers import Answers
 from chatapp.widgets.prose import Prose
 

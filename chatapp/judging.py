@@ -1,0 +1,80 @@
+"""Judgments of a turn, as they are recorded: which older ones a new one replaces, and which were said before.
+
+Functions of a store and a turn, without state of their own; `chatapp.reading` reads what they write. Where the thread
+goes on from after a judgment is for the session, in the same transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from chatapp.turn import Groups, Turn
+
+if TYPE_CHECKING:
+    from storage.preferences import Judgment
+    from storage.store import Store
+
+#: what is said of the answers as a whole: the newest replaces the one before
+OVERALL = ("pick", "ranking", "all_bad")
+KINDS = (*OVERALL, "thumb", "rating", "correction")
+
+
+def in_force(store: Store, turn: Turn, kinds: Sequence[str] = KINDS) -> list[Judgment]:
+    """What was said in the chat of the answers that are shown, oldest first."""
+    shown = set(_ids(turn))
+    return [
+        judgment
+        for judgment in store.judgments.for_prompt(turn.prompt_id)
+        if judgment.kind in kinds
+        and judgment.source == "chat"
+        and any(item.message_id in shown for item in judgment.items)
+    ]
+
+
+def thumbs_of(store: Store, turn: Turn, index: int) -> list[Judgment]:
+    """The thumb that answer index has."""
+    id = turn.answers[index].message_id
+    return [judgment for judgment in in_force(store, turn, ("thumb",)) if judgment.items[0].message_id == id]
+
+
+def pick(store: Store, turn: Turn, index: int) -> Judgment:
+    ids = _ids(turn)
+    return store.judgments.pick(turn.prompt_id, ids[index], ids, **_replacing(in_force(store, turn, OVERALL)))
+
+
+def rank(store: Store, turn: Turn, groups: Groups) -> Judgment:
+    ids = _ids(turn)
+    ranked = [[ids[index] for index in group] for group in groups]
+    return store.judgments.rank(turn.prompt_id, ranked, **_replacing(in_force(store, turn, OVERALL)))
+
+
+def all_bad(store: Store, turn: Turn) -> Judgment:
+    return store.judgments.all_bad(turn.prompt_id, _ids(turn), **_replacing(in_force(store, turn, OVERALL)))
+
+
+def thumb(store: Store, turn: Turn, index: int, value: int) -> Judgment:
+    """value: +1 or -1."""
+    id = turn.answers[index].message_id
+    return store.judgments.thumb(turn.prompt_id, id, value, **_replacing(thumbs_of(store, turn, index)))
+
+
+def rate(store: Store, turn: Turn, index: int, score: int) -> Judgment:
+    """score: 1 to 7. The scores of one turn are one judgment, so that they can be compared."""
+    scores = {turn.answers[at].message_id: given for at, given in {**turn.ratings, index: score}.items()}
+    return store.judgments.rate(turn.prompt_id, scores, **_replacing(in_force(store, turn, ("rating",))))
+
+
+def correct(store: Store, turn: Turn, index: int, text: str) -> Judgment:
+    ids = _ids(turn)
+    before = [j for j in in_force(store, turn, ("correction",)) if j.payload.get("of") == ids[index]]
+    judgment, _ = store.judgments.correct(turn.prompt_id, ids[index], text, ids, **_replacing(before))
+    return judgment
+
+
+def _ids(turn: Turn) -> list[str]:
+    return [answer.message_id for answer in turn.answers]
+
+
+def _replacing(judgments: Sequence[Judgment]) -> dict[str, Any]:
+    return {"supersedes": judgments[-1].id} if judgments else {}
