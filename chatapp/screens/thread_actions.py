@@ -1,55 +1,31 @@
-"""What the chat's screen does with threads: new, open, rename, archive, delete, search. A part of ChatScreen."""
+"""What the chat's screen does with threads: new, open, rename, archive, delete, search."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from textual import on
-from textual.screen import Screen
 
 from chatapp.clean import one_line
+from chatapp.config import Settings
 from chatapp.screens.dialogs import AskText, Confirm
-from chatapp.session import ChatSession, SessionError, View
-from chatapp.widgets.answers import Answers
-from chatapp.widgets.prompt import Prompt
-from chatapp.widgets.status import StatusLine
+from chatapp.screens.turn_actions import TurnActions
+from chatapp.session import SessionError
+from chatapp.view import View
 from chatapp.widgets.threads import ThreadList, Threads
 
 
-class ThreadActions(Screen[None]):
-    """The list of threads and its wishes; ChatScreen has the rest."""
+class ThreadActions(TurnActions):
+    """The list of threads and its wishes."""
 
-    answers: Answers
-    prompt: Prompt
-    status: StatusLine
-    threads: ThreadList
-    generating: bool
-    editing: str | None
-    _sidebar: bool | None  # whether the list is shown; None: as the width has it
-    _saved_draft: str
-
-    if TYPE_CHECKING:
-        # what ChatScreen gives
-        @property
-        def session(self) -> ChatSession: ...
-        @property
-        def is_open(self) -> bool: ...
-        def say(self, text: str, error: bool = False, quiet: bool = False) -> None: ...
-        def _work(self, job: Coroutine[Any, Any, None], group: str) -> None: ...
-        async def _call(self, function: Callable[..., Any], *arguments: Any) -> Any: ...
-        async def _show(self, view: View, judge: bool = True) -> None: ...
-        async def _commit_ranking(self) -> None: ...
-        def _mark_changed(self) -> None: ...
-        def _lay_out(self) -> None: ...
-
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
         self.deleted: list[tuple[str, str]] = []  #: (id, title) of threads deleted here
 
     def action_new_thread(self) -> None:
-        self._work(self._go(lambda: self.session.new()), "turn")
+        self.jobs.start(self._go(lambda: self.session.new()), "turn")
 
     async def _go(self, where: Callable[[], View]) -> None:
         """Leave this thread for another."""
@@ -57,7 +33,7 @@ class ThreadActions(Screen[None]):
             raise SessionError("Still answering. Esc stops it.")
         await self._commit_ranking()
         await self._save_draft()
-        view = await self._call(where)
+        view = await self.jobs.call(where)
         self.prompt.put("")
         self._saved_draft = ""
         await self._show(view)
@@ -70,16 +46,18 @@ class ThreadActions(Screen[None]):
         text = self.prompt.text
         if self.is_open and self.editing is None and text != self._saved_draft:
             self._saved_draft = text
-            await self._call(self.session.save_draft, text)
+            await self.jobs.call(self.session.save_draft, text)
 
     @on(ThreadList.Searched)
     def list_threads(self, event: ThreadList.Searched) -> None:
         if self.is_open:
-            self._work(self._list(event.archived, event.query), "threads")
+            self.jobs.start(self._list(event.archived, event.query), "threads")
 
     async def _list(self, archived: bool, query: str) -> None:
         session = self.session
-        rows = await self._call(lambda: session.store.threads.list(archived=archived, query=query or None, limit=200))
+        rows = await self.jobs.call(
+            lambda: session.store.threads.list(archived=archived, query=query or None, limit=200)
+        )
         self.threads.show(rows, session.thread.id if session.thread else None)
 
     @on(ThreadList.Left)
@@ -93,21 +71,21 @@ class ThreadActions(Screen[None]):
     def thread_wished(self, event: ThreadList.Wished) -> None:
         id = event.thread_id
         if event.wish == "open":
-            self._work(self._go(lambda: self.session.open(id)), "turn")
+            self.jobs.start(self._go(lambda: self.session.open(id)), "turn")
         elif event.wish == "new":
             self.action_new_thread()
         elif event.wish == "rename":
-            self._work(self._rename(id), "dialog")
+            self.jobs.start(self._rename(id), "dialog")
         elif event.wish == "archive":
-            self._work(self._archive(id), "store")
+            self.jobs.start(self._archive(id), "store")
         else:
-            self._work(self._delete(id), "dialog")
+            self.jobs.start(self._delete(id), "dialog")
 
     def _with_current(self, job: Callable[[str], Coroutine[Any, Any, None]], group: str) -> None:
         if not self.is_open or self.session.thread is None:
             self.say("There is no thread yet: ask something first.", quiet=True)
         else:
-            self._work(job(self.session.thread.id), group)
+            self.jobs.start(job(self.session.thread.id), group)
 
     def action_rename_thread(self) -> None:
         self._with_current(self._rename, "dialog")
@@ -119,24 +97,24 @@ class ThreadActions(Screen[None]):
         self._with_current(self._delete, "dialog")
 
     async def _rename(self, id: str) -> None:
-        thread = await self._call(self.session.store.threads.get, id)
+        thread = await self.jobs.call(self.session.store.threads.get, id)
         title = await self.app.push_screen_wait(AskText("A new name for this thread", thread.title))
         if title is None:
             return
-        await self._call(self.session.store.threads.rename, id, title)
+        await self.jobs.call(self.session.store.threads.rename, id, title)
         if self.session.thread is not None and self.session.thread.id == id:
             self.status.heading = title
         self.threads.refresh_rows()
 
     async def _archive(self, id: str) -> None:
-        thread = await self._call(self.session.store.threads.get, id)
-        await self._call(self.session.store.threads.archive, id, thread.archived_at is None)
+        thread = await self.jobs.call(self.session.store.threads.get, id)
+        await self.jobs.call(self.session.store.threads.archive, id, thread.archived_at is None)
         what = "archived" if thread.archived_at is None else "brought back"
         self.say(f"“{one_line(thread.title, 40)}” was {what}.", quiet=True)
         self.threads.refresh_rows()
 
     async def _delete(self, id: str) -> None:
-        thread = await self._call(self.session.store.threads.get, id)
+        thread = await self.jobs.call(self.session.store.threads.get, id)
         count = thread.judgment_count
         learned = f"Its {count} judgment{'s' if count != 1 else ''} will no longer be learned from. " if count else ""
         question = f"Delete “{one_line(thread.title, 40)}”?\n{learned}Ctrl+P, “Bring back”, undoes it."
@@ -144,7 +122,7 @@ class ThreadActions(Screen[None]):
             return
         if self.generating and self.session.thread is not None and self.session.thread.id == id:
             raise SessionError("Still answering. Esc stops it.")
-        await self._call(self.session.store.threads.delete, id)
+        await self.jobs.call(self.session.store.threads.delete, id)
         self.deleted.append((id, thread.title))
         if self.session.thread is not None and self.session.thread.id == id:
             self.answers.take_draft()
@@ -154,17 +132,18 @@ class ThreadActions(Screen[None]):
         self.threads.refresh_rows()
 
     def action_undelete_thread(self) -> None:
-        self._work(self._undelete(), "store")
+        self.jobs.start(self._undelete(), "store")
 
     async def _undelete(self) -> None:
         deleted = self.deleted or [
-            (t.id, t.title) for t in await self._call(partial(self.session.store.threads.list, deleted=True, limit=1))
+            (t.id, t.title)
+            for t in await self.jobs.call(partial(self.session.store.threads.list, deleted=True, limit=1))
         ]
         if not deleted:
             self.say("No thread was deleted.", quiet=True)
             return
         id, title = deleted.pop()
-        await self._call(self.session.store.threads.undelete, id)
+        await self.jobs.call(self.session.store.threads.undelete, id)
         self.say(f"“{one_line(title, 40)}” is back.", quiet=True)
         self._mark_changed()
         self.threads.refresh_rows()

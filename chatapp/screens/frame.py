@@ -1,0 +1,160 @@
+"""The chat's screen as it is seen: its widgets, how they share the terminal, a thread shown, a line said."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.events import Resize
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Footer, Static
+
+from chatapp.clean import clean
+from chatapp.config import Settings
+from chatapp.opening import Opened
+from chatapp.screens.jobs import Jobs
+from chatapp.session import ChatSession, SessionError
+from chatapp.turn import Turn
+from chatapp.view import Note, View
+from chatapp.widgets.answers import Answers
+from chatapp.widgets.prompt import Prompt
+from chatapp.widgets.status import StatusLine
+from chatapp.widgets.threads import ThreadList
+from chatapp.widgets.transcript import Transcript
+
+SIDEBAR = 30  #: cells
+
+
+class ChatFrame(Screen[None]):
+    """What all parts of the chat's screen have in common. On it stand TurnActions, ThreadActions and ChatScreen."""
+
+    DEFAULT_CSS = """
+    ChatFrame {
+        layers: base over;
+        & > #small { display: none; width: 1fr; height: 1fr; content-align: center middle; text-align: center; }
+        &.-small > * { display: none; }
+        &.-small > #small { display: block; }
+        & > #body { height: 1fr; }
+        & #main { width: 1fr; height: 1fr; }
+        & #said {
+            height: 1; width: 1fr; padding: 0 2; color: $text-success;
+            text-wrap: nowrap; text-overflow: ellipsis;
+        }
+        & #said.-error { color: $text-error; }
+        & #said.-quiet { color: $text-muted; }
+    }
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.opened: Opened | None = None
+        self.generating = False
+        self.editing: str | None = None  #: the question that the prompt replaces
+        self.jobs = Jobs(self, self.say, self.note)
+        self._saved_draft = ""
+        self._sidebar: bool | None = None  # whether the list is shown; None: as the width has it
+        self._focus_before: Widget | None = None
+
+    def compose(self) -> ComposeResult:
+        self.status = StatusLine()
+        self.threads = ThreadList()
+        self.transcript = Transcript(self.settings.alternatives)
+        self.answers = self.transcript.answers
+        self.prompt = Prompt(id="prompt")
+        yield self.status
+        with Horizontal(id="body"):
+            yield self.threads
+            with Vertical(id="main"):
+                yield self.transcript
+                yield Static(id="said", markup=False)
+                yield self.prompt
+        yield Footer(compact=True)
+        yield Static(
+            Content("This terminal is too small for the chat.\nMake it at least 30 by 9, or use: hone chat --plain"),
+            id="small",
+        )
+
+    @property
+    def is_open(self) -> bool:
+        return self.opened is not None
+
+    @property
+    def session(self) -> ChatSession:
+        if self.opened is None:
+            raise SessionError("Hone is still opening. One moment.")
+        return self.opened.session
+
+    # -- showing ---------------------------------------------------------------------------------------------------
+
+    async def _show(self, view: View, judge: bool = True) -> None:
+        self.status.heading = view.title
+        self.editing = None
+        self.prompt.border_title = ""
+        if not self.prompt.text:
+            self.prompt.put(view.draft)
+        self._saved_draft = view.draft
+        self.say("")
+        await self.transcript.show(view)
+        self._way_out()
+        self._hint_branch(view.turn)
+        if view.turn is not None and not self.prompt.text and (judge or not view.turn.answers):
+            self.set_focus(self.answers, scroll_visible=False)
+        else:
+            self.set_focus(self.prompt)
+
+    def _way_out(self) -> None:
+        self.prompt.way_out = self.generating or self.editing is not None or self.answers.turn is not None
+        self.refresh_bindings()
+
+    def _hint_branch(self, turn: Turn | None) -> None:
+        if turn is not None and turn.versions > 1:
+            self.say(f"Branch {turn.version} of {turn.versions}. [ and ] go to the others.", quiet=True)
+
+    def say(self, text: str, error: bool = False, quiet: bool = False) -> None:
+        """The one line beneath the answers."""
+        said = self.query_one("#said", Static)
+        said.set_class(error, "-error")
+        said.set_class(quiet, "-quiet")
+        line = " ".join(clean(text).split())
+        said.update(Content(("! " if error else "") + line))
+        said.tooltip = None
+
+    def note(self, note: Note) -> None:
+        """A line in the conversation."""
+        self.transcript.say(note)
+
+    async def _refresh_status(self) -> None:
+        if self.opened is None:
+            return
+        progress = await self.jobs.call(self.opened.lessons.progress)
+        session = self.opened.session
+        self.status.lesson = progress.text if session.engine is not None else ""
+        self.status.version = f"v{session.adapter.number}" if session.adapter else "base" if session.engine else ""
+
+    def _mark_changed(self) -> None:
+        if self.opened is not None:
+            self.opened.lessons.recount()
+
+    # -- size ------------------------------------------------------------------------------------------------------
+
+    def on_resize(self, event: Resize) -> None:
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        width, height = self.app.size
+        small = width < 30 or height < 9
+        if small and not self.has_class("-small"):
+            self._focus_before = self.focused
+        elif not small and self.has_class("-small") and self._focus_before is not None:
+            # what was hidden lost the focus
+            self.call_after_refresh(self.set_focus, self._focus_before, scroll_visible=False)
+        self.set_class(small, "-small")
+        self.query_one(Prompt).set_class(height < 16, "-short")
+        roomy = (width - SIDEBAR - 3) // self.settings.alternatives >= Answers.MIN_COLUMN
+        threads = self.query_one(ThreadList)
+        shown = roomy if self._sidebar is None else self._sidebar
+        threads.set_class(shown, "-shown")
+        threads.set_class(shown and width < 100, "-over")
+        self.query_one(Footer).show_command_palette = width >= 120
