@@ -1,9 +1,8 @@
-"""The chat around the answers: threads, palette, errors, lessons, swaps, start and end."""
+"""The chat around the answers: start and end, prompt, errors, sizes, help, palette."""
 
 from __future__ import annotations
 
 import sqlite3
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from chatapp.app import run_chat
 from chatapp.engine.base import EngineConfig, EngineCrashed, ModelFileError, PromptTooLong
 from chatapp.opening import lock_home
 from chatapp.screens.chat import ChatScreen
-from chatapp.screens.dialogs import AskText, Confirm
 from chatapp.screens.help import Help
 from chatapp.widgets.answers import Answers
 from chatapp.widgets.prompt import Prompt
@@ -228,83 +226,6 @@ async def test_dropped_turns_are_said(open_chat: Open) -> None:
         await chat.says("4 messages were left out")
 
 
-# -- threads -----------------------------------------------------------------------------------------------------------
-
-
-async def test_threads(open_chat: Open) -> None:
-    async with open_chat() as chat:
-        rows = chat.screen.query_one(Threads)
-        await chat.ask("About apples")
-        await chat.press("1")
-        await chat.says("A > B, C")
-        await chat.press("ctrl+n")
-        await chat.until(lambda: chat.screen.transcript.has_class("-blank"))
-        await chat.ask("About pears")
-        await chat.until(lambda: rows.option_count == 2)
-        # rename
-        await chat.press("f2")
-        await chat.until(lambda: isinstance(chat.app.screen, AskText))
-        chat.app.screen.query_one("Input").value = "Fruit"
-        await chat.press("enter")
-        await chat.until(lambda: chat.screen.status.heading == "Fruit")
-        # search, and open what was found
-        await chat.press("ctrl+t", "ctrl+t", "slash", *"apples")
-        await chat.until(lambda: rows.option_count == 1)
-        await chat.press("enter", "down", "enter")
-        await chat.until(lambda: chat.answers.turn and chat.answers.turn.prompt == "About apples")
-        assert chat.answers.turn.picked == 0
-        # delete, with what it means, and back
-        chat.screen.set_focus(rows)
-        await chat.press("d")
-        await chat.until(lambda: isinstance(chat.app.screen, Confirm))
-        assert "Its 1 judgment will no longer be learned from" in chat.app.screen.question
-        await chat.press("y")
-        await chat.says("was deleted")
-        await chat.until(lambda: chat.screen.transcript.has_class("-blank"))
-        assert chat.screen.session.waiting() == 0
-        chat.screen.action_undelete_thread()
-        await chat.says("is back")
-        assert chat.screen.session.waiting() == 1
-
-
-async def test_archiving(open_chat: Open) -> None:
-    async with open_chat() as chat:
-        await chat.ask("Old news")
-        chat.screen.action_archive_thread()
-        await chat.says("was archived")
-        rows = chat.screen.query_one(Threads)
-        await chat.until(lambda: rows.option_count == 0)
-        chat.screen.set_focus(rows)
-        await chat.press("v")
-        await chat.until(lambda: rows.option_count == 1)
-
-
-async def test_the_list_lies_over_a_narrow_chat(open_chat: Open) -> None:
-    async with open_chat(SMALL) as chat:
-        await chat.ask("First")
-        threads = chat.screen.query_one(ThreadList)
-        assert not threads.display
-        await chat.press("ctrl+t")
-        assert threads.display
-        assert threads.has_class("-over")
-        assert chat.app.focused is chat.screen.query_one(Threads)
-        await chat.press("escape")
-        assert not threads.display
-        assert chat.app.focused is chat.screen.prompt
-
-
-async def test_leaving_while_answering_is_refused(open_chat: Open) -> None:
-    engine = FakeEngine()
-    engine.hold = True
-    async with open_chat(engine=engine) as chat:
-        await chat.ask()
-        await chat.press("ctrl+n")
-        await chat.says("Still answering")
-        engine.feed(0, "x")
-        engine.release()
-        await chat.until(lambda: chat.answers.ready)
-
-
 # -- size, help, palette -----------------------------------------------------------------------------------------------
 
 
@@ -368,117 +289,7 @@ async def test_help_lists_every_key(open_chat: Open) -> None:
         assert chat.app.screen is chat.screen
 
 
-# -- learning ----------------------------------------------------------------------------------------------------------
-
-
-def adapter(chat: Any, verdict: str) -> str:
-    """Another process adds a version and makes it live."""
-    session = chat.screen.session
-    with Store.open(session.store.home) as store:
-        live = store.adapters.live(session.model.hash)
-        id = f"adapter-{len(store.adapters.list())}"
-        folder = store.home / "adapters" / id
-        folder.mkdir()
-        (folder / "adapter.gguf").write_bytes(b"GGUF")
-        store.adapters.register(id, model_hash=session.model.hash, files={}, verdict=verdict)
-        assert store.adapters.promote(id, live.id if live else None)
-    return id
-
-
-async def test_a_new_adapter_is_used_from_the_next_turn_on(open_chat: Open) -> None:
-    engine = FakeEngine()
-    async with open_chat(engine=engine) as chat:
-        await chat.ask("One?")
-        engine.hold = True
-        await chat.ask("Two?")
-        id = adapter(chat, "It won 9 of 10.")
-        engine.feed(0, "Half")
-        await chat.until(lambda: chat.answers.cards[0].prose.text == "Half")
-        chat.screen._poll()
-        await chat.pilot.pause()
-        assert engine.swaps == [], "never within an answer"
-        engine.release()
-        await chat.says("Now answering with v1.")
-        assert [path.name for path in engine.swaps] == ["adapter.gguf"]
-        await chat.until(lambda: chat.screen.status.version == "v1")
-        engine.hold = False
-        await chat.ask("Three?")
-        made = chat.store.threads.generation(chat.answers.turn.answers[0].message_id)
-        assert made.adapter_id == id
-
-
-async def test_an_adapter_that_cannot_be_loaded_changes_nothing(open_chat: Open) -> None:
-    engine = FakeEngine()
-    async with open_chat(engine=engine) as chat:
-        engine.error = ModelFileError("bad adapter.")
-        adapter(chat, "")
-        await chat.says("v1 could not be used: bad adapter. Still answering with the base model.")
-        engine.error = None
-        await chat.ask()
-        assert chat.screen.status.version == "base"
-
-
-async def test_a_lesson_starts_by_itself_and_its_verdict_is_said(open_chat: Open) -> None:
-    async with open_chat(auto_train=True, train_after=2) as chat:
-        await chat.ask("One?")
-        await chat.press("1")
-        await chat.until(lambda: chat.screen.status.lesson == "1/2 to next lesson")
-        await chat.ask("Two?")
-        await chat.press("2")
-        await chat.says("Lesson 1 begins")
-        command = chat.spawn.commands[0]
-        run = chat.store.runs.active()
-        start = command.index(sys.executable)
-        assert command[start : start + 7] == [sys.executable, "-P", "-m", "trainer", "run", "--run", run.id]
-        with Store.open(chat.store.home) as other:
-            other.runs.claim(run.id)
-            other.runs.metrics(run.id, 5, {"progress.step": 5, "progress.total": 10})
-            await chat.until(lambda: "50%" in chat.screen.status.lesson)
-            live = [(judgment.id, "train") for judgment in other.judgments.live()]
-            other.runs.record_judgments(run.id, live)
-            other.runs.finish(run.id, "rejected", {"verdict": "It was no better than the base."})
-        await chat.says("Lesson 1 was not adopted: It was no better than the base.")
-        await chat.until(lambda: chat.screen.status.lesson == "0/2 to next lesson")
-        assert len(chat.spawn.commands) == 1
-
-
-async def test_a_lesson_that_dies_is_said_and_not_tried_at_once_again(open_chat: Open) -> None:
-    async with open_chat(auto_train=True, train_after=1) as chat:
-        await chat.ask()
-        await chat.press("1")
-        await chat.says("Lesson 1 begins")
-        chat.spawn.children[0].returncode = 1
-        await chat.says("Lesson 1 failed: the trainer ended (exit code 1)")
-        chat.screen._poll()
-        await chat.pilot.pause()
-        assert len(chat.spawn.commands) == 1
-        await chat.press("ctrl+l")
-        await chat.says("Lesson 2 begins")
-
-
-async def test_learning_on_command_and_paused(open_chat: Open) -> None:
-    async with open_chat(auto_train=True, train_after=1, idle_seconds=3600.0) as chat:
-        await chat.press("ctrl+l")
-        await chat.says("nothing new to learn from")
-        await chat.ask()
-        await chat.press("1")
-        await chat.until(lambda: chat.screen.status.lesson == "1/1 to next lesson")
-        assert chat.spawn.commands == [], "not idle"
-        chat.screen.action_toggle_learning()
-        await chat.says("no longer start by themselves")
-        await chat.until(lambda: "paused" in chat.screen.status.lesson)
-        await chat.press("ctrl+l")
-        await chat.says("Lesson 1 begins")
-        chat.screen.action_cancel_lesson()
-        await chat.says("Lesson 1 was cancelled")
-
-
-async def test_a_run_that_died_with_its_process_is_told_at_the_start(open_chat: Open, tmp_path: Path) -> None:
-    with Store.open(tmp_path / "home") as store:
-        run = store.runs.queue(model_hash="x")
-        store.runs.claim(run.id, pid=2**22 + 1)
-    async with open_chat() as chat:
-        await chat.says("Lesson 1 did not finish: the trainer ended before it was done")
+# -- end ---------------------------------------------------------------------------------------------------------------
 
 
 async def test_quitting_records_the_ranking_and_closes_the_engine(open_chat: Open, tmp_path: Path) -> None:

@@ -1,0 +1,124 @@
+"""Learning as the full-screen chat shows it: lessons that start, end and fail, and versions that are swapped in."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from chatapp.engine.base import ModelFileError
+from storage.store import Store
+from tests.chat.fakes import FakeEngine
+
+Open = Callable[..., Any]
+
+
+def adapter(chat: Any, verdict: str) -> str:
+    """Another process adds a version and makes it live."""
+    session = chat.screen.session
+    with Store.open(session.store.home) as store:
+        live = store.adapters.live(session.model.hash)
+        id = f"adapter-{len(store.adapters.list())}"
+        folder = store.home / "adapters" / id
+        folder.mkdir()
+        (folder / "adapter.gguf").write_bytes(b"GGUF")
+        store.adapters.register(id, model_hash=session.model.hash, files={}, verdict=verdict)
+        assert store.adapters.promote(id, live.id if live else None)
+    return id
+
+
+async def test_a_new_adapter_is_used_from_the_next_turn_on(open_chat: Open) -> None:
+    engine = FakeEngine()
+    async with open_chat(engine=engine) as chat:
+        await chat.ask("One?")
+        engine.hold = True
+        await chat.ask("Two?")
+        id = adapter(chat, "It won 9 of 10.")
+        engine.feed(0, "Half")
+        await chat.until(lambda: chat.answers.cards[0].prose.text == "Half")
+        chat.screen._poll()
+        await chat.pilot.pause()
+        assert engine.swaps == [], "never within an answer"
+        engine.release()
+        await chat.says("Now answering with v1.")
+        assert [path.name for path in engine.swaps] == ["adapter.gguf"]
+        await chat.until(lambda: chat.screen.status.version == "v1")
+        engine.hold = False
+        await chat.ask("Three?")
+        made = chat.store.threads.generation(chat.answers.turn.answers[0].message_id)
+        assert made.adapter_id == id
+
+
+async def test_an_adapter_that_cannot_be_loaded_changes_nothing(open_chat: Open) -> None:
+    engine = FakeEngine()
+    async with open_chat(engine=engine) as chat:
+        engine.error = ModelFileError("bad adapter.")
+        adapter(chat, "")
+        await chat.says("v1 could not be used: bad adapter. Still answering with the base model.")
+        engine.error = None
+        await chat.ask()
+        assert chat.screen.status.version == "base"
+
+
+async def test_a_lesson_starts_by_itself_and_its_verdict_is_said(open_chat: Open) -> None:
+    async with open_chat(auto_train=True, train_after=2) as chat:
+        await chat.ask("One?")
+        await chat.press("1")
+        await chat.until(lambda: chat.screen.status.lesson == "1/2 to next lesson")
+        await chat.ask("Two?")
+        await chat.press("2")
+        await chat.says("Lesson 1 begins")
+        command = chat.spawn.commands[0]
+        run = chat.store.runs.active()
+        start = command.index(sys.executable)
+        assert command[start : start + 7] == [sys.executable, "-P", "-m", "trainer", "run", "--run", run.id]
+        with Store.open(chat.store.home) as other:
+            other.runs.claim(run.id)
+            other.runs.metrics(run.id, 5, {"progress.step": 5, "progress.total": 10})
+            await chat.until(lambda: "50%" in chat.screen.status.lesson)
+            live = [(judgment.id, "train") for judgment in other.judgments.live()]
+            other.runs.record_judgments(run.id, live)
+            other.runs.finish(run.id, "rejected", {"verdict": "It was no better than the base."})
+        await chat.says("Lesson 1 was not adopted: It was no better than the base.")
+        await chat.until(lambda: chat.screen.status.lesson == "0/2 to next lesson")
+        assert len(chat.spawn.commands) == 1
+
+
+async def test_a_lesson_that_dies_is_said_and_not_tried_at_once_again(open_chat: Open) -> None:
+    async with open_chat(auto_train=True, train_after=1) as chat:
+        await chat.ask()
+        await chat.press("1")
+        await chat.says("Lesson 1 begins")
+        chat.spawn.children[0].returncode = 1
+        await chat.says("Lesson 1 failed: the trainer ended (exit code 1)")
+        chat.screen._poll()
+        await chat.pilot.pause()
+        assert len(chat.spawn.commands) == 1
+        await chat.press("ctrl+l")
+        await chat.says("Lesson 2 begins")
+
+
+async def test_learning_on_command_and_paused(open_chat: Open) -> None:
+    async with open_chat(auto_train=True, train_after=1, idle_seconds=3600.0) as chat:
+        await chat.press("ctrl+l")
+        await chat.says("nothing new to learn from")
+        await chat.ask()
+        await chat.press("1")
+        await chat.until(lambda: chat.screen.status.lesson == "1/1 to next lesson")
+        assert chat.spawn.commands == [], "not idle"
+        chat.screen.action_toggle_learning()
+        await chat.says("no longer start by themselves")
+        await chat.until(lambda: "paused" in chat.screen.status.lesson)
+        await chat.press("ctrl+l")
+        await chat.says("Lesson 1 begins")
+        chat.screen.action_cancel_lesson()
+        await chat.says("Lesson 1 was cancelled")
+
+
+async def test_a_run_that_died_with_its_process_is_told_at_the_start(open_chat: Open, tmp_path: Path) -> None:
+    with Store.open(tmp_path / "home") as store:
+        run = store.runs.queue(model_hash="x")
+        store.runs.claim(run.id, pid=2**22 + 1)
+    async with open_chat() as chat:
+        await chat.says("Lesson 1 did not finish: the trainer ended before it was done")

@@ -1,0 +1,87 @@
+"""The list of threads in the full-screen chat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from chatapp.screens.dialogs import AskText, Confirm
+from chatapp.widgets.threads import ThreadList, Threads
+from tests.chat.conftest import SMALL
+from tests.chat.fakes import FakeEngine
+
+Open = Callable[..., Any]
+
+
+async def test_threads(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        rows = chat.screen.query_one(Threads)
+        await chat.ask("About apples")
+        await chat.press("1")
+        await chat.says("A > B, C")
+        await chat.press("ctrl+n")
+        await chat.until(lambda: chat.screen.transcript.has_class("-blank"))
+        await chat.ask("About pears")
+        await chat.until(lambda: rows.option_count == 2)
+        # rename
+        await chat.press("f2")
+        await chat.until(lambda: isinstance(chat.app.screen, AskText))
+        chat.app.screen.query_one("Input").value = "Fruit"
+        await chat.press("enter")
+        await chat.until(lambda: chat.screen.status.heading == "Fruit")
+        # search, and open what was found
+        await chat.press("ctrl+t", "ctrl+t", "slash", *"apples")
+        await chat.until(lambda: rows.option_count == 1)
+        await chat.press("enter", "down", "enter")
+        await chat.until(lambda: chat.answers.turn and chat.answers.turn.prompt == "About apples")
+        assert chat.answers.turn.picked == 0
+        # delete, with what it means, and back
+        chat.screen.set_focus(rows)
+        await chat.press("d")
+        await chat.until(lambda: isinstance(chat.app.screen, Confirm))
+        assert "Its 1 judgment will no longer be learned from" in chat.app.screen.question
+        await chat.press("y")
+        await chat.says("was deleted")
+        await chat.until(lambda: chat.screen.transcript.has_class("-blank"))
+        assert chat.screen.session.waiting() == 0
+        chat.screen.action_undelete_thread()
+        await chat.says("is back")
+        assert chat.screen.session.waiting() == 1
+
+
+async def test_archiving(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask("Old news")
+        chat.screen.action_archive_thread()
+        await chat.says("was archived")
+        rows = chat.screen.query_one(Threads)
+        await chat.until(lambda: rows.option_count == 0)
+        chat.screen.set_focus(rows)
+        await chat.press("v")
+        await chat.until(lambda: rows.option_count == 1)
+
+
+async def test_the_list_lies_over_a_narrow_chat(open_chat: Open) -> None:
+    async with open_chat(SMALL) as chat:
+        await chat.ask("First")
+        threads = chat.screen.query_one(ThreadList)
+        assert not threads.display
+        await chat.press("ctrl+t")
+        assert threads.display
+        assert threads.has_class("-over")
+        assert chat.app.focused is chat.screen.query_one(Threads)
+        await chat.press("escape")
+        assert not threads.display
+        assert chat.app.focused is chat.screen.prompt
+
+
+async def test_leaving_while_answering_is_refused(open_chat: Open) -> None:
+    engine = FakeEngine()
+    engine.hold = True
+    async with open_chat(engine=engine) as chat:
+        await chat.ask()
+        await chat.press("ctrl+n")
+        await chat.says("Still answering")
+        engine.feed(0, "x")
+        engine.release()
+        await chat.until(lambda: chat.answers.ready)
