@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from textual.app import App, SystemCommand
+from textual.events import Event, Key
 from textual.screen import Screen
 
 from chatapp.config import Settings
@@ -24,6 +25,7 @@ class HoneApp(App[int]):
         self.settings = settings
         self.return_code_on_exit = 0
         self.chat = ChatScreen(settings, make_engine, **seams)
+        self._done: list[Key] = []  # keys that took effect and are still on their way through the widgets
 
     def get_default_screen(self) -> Screen[None]:
         return self.chat
@@ -36,6 +38,27 @@ class HoneApp(App[int]):
             self.notify(
                 f"There is no theme {self.settings.theme!r}. There are: {known}", severity="warning", markup=False
             )
+
+    async def on_event(self, event: Event) -> None:
+        """Keys on the answers take effect here, each before the next one is looked at.
+
+        Textual runs a binding when the key has come back through all widgets. Until then the keys behind an `i` in the
+        same burst would go to the answers too, and judge, though they were meant for the prompt.
+        """
+        on_answers = isinstance(event, Key) and not event.is_forwarded and self.chat.answers_have_focus
+        await super().on_event(event)
+        if not on_answers or not event.is_forwarded:
+            return
+        assert isinstance(event, Key)
+        self._done.append(event)
+        active = self.screen.active_bindings.get(event.key)
+        if active is not None and active.enabled:
+            await self.run_action(active.binding.action, active.node)
+
+    def on_key(self, event: Key) -> None:
+        if any(event is done for done in self._done):
+            self._done = [done for done in self._done if done is not event]
+            event.prevent_default()
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         if screen is self.chat:

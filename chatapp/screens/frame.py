@@ -86,6 +86,11 @@ class ChatFrame(Screen[None]):
             raise SessionError("Hone is still opening. One moment.")
         return self.opened.session
 
+    @property
+    def answers_have_focus(self) -> bool:
+        """Whether a key pressed now is for the answers."""
+        return self.is_current and self.focused is not None and self.focused is self.answers
+
     # -- showing ---------------------------------------------------------------------------------------------------
 
     async def _show(self, view: View, judge: bool = True) -> None:

@@ -178,6 +178,10 @@ class TurnActions(ChatFrame):
     def answers_stop(self) -> None:
         self.action_stop()
 
+    def action_to_prompt(self) -> None:
+        """At once and not by a message: the next key may be waiting already."""
+        self.set_focus(self.prompt)
+
     @on(Prompt.Left)
     def prompt_left(self) -> None:
         if self.generating:
@@ -253,9 +257,6 @@ class TurnActions(ChatFrame):
 
     @on(Answers.Wished)
     def wished(self, event: Answers.Wished) -> None:
-        if event.wish == "to_prompt":
-            self.set_focus(self.prompt)
-            return
         if self.opened is None:
             return
         if self.generating:

@@ -113,7 +113,7 @@ KEYS = [
     ),
     Binding(
         "i",
-        "wish('to_prompt')",
+        "to_prompt",
         "To the prompt",
         show=False,
         id="answers.prompt",

@@ -28,7 +28,7 @@ from chatapp.widgets.answer_keys import KEYS
 
 JUDGING = {"pick", "rank", "tie", "all_bad", "correct", "thumb", "rate"}
 
-Wish = Literal["undo", "copy", "again", "edit_question", "to_prompt", "earlier_version", "later_version"]
+Wish = Literal["undo", "copy", "again", "edit_question", "earlier_version", "later_version"]
 
 
 class Answers(Container, can_focus=True):
@@ -310,13 +310,17 @@ class Answers(Container, can_focus=True):
         elif self._settled():
             self.post_message(self.Wished(wish, self.focused_index))
 
-    def action_confirm(self) -> None:
+    async def action_to_prompt(self) -> None:
+        if self._settled():
+            await self.app.run_action("to_prompt", self.screen)
+
+    async def action_confirm(self) -> None:
         if not self._settled():
             return
         draft = self.take_draft()
         if draft is not None:
             self.post_message(self.Ranked(draft))
-        self.post_message(self.Wished("to_prompt", self.focused_index))
+        await self.action_to_prompt()
 
     def action_drop(self) -> None:
         if self.draft is not None:

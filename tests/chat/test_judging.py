@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from textual import events
 
 from chatapp.screens.correct import Correct
 from chatapp.screens.dialogs import Confirm
@@ -209,6 +210,28 @@ async def test_focus_is_never_taken_from_someone_who_types(open_chat: Open) -> N
             assert chat.app.focused is chat.screen.prompt, key
             await chat.press("escape")
             assert chat.app.focused is chat.answers
+
+
+@pytest.mark.parametrize("key", ["i", "enter"])
+async def test_what_is_typed_in_one_burst_with_the_key_to_the_prompt_judges_nothing(open_chat: Open, key: str) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        for each in (key, "2", "x", "J", "e", "s"):
+            chat.app.post_message(events.Key(each, each if len(each) == 1 else "\r"))
+        await chat.until(lambda: chat.screen.prompt.text == "2xJes")
+        assert chat.answers.draft is None
+        assert chat.app.screen is chat.screen
+        assert chat.judgments(live=False) == []
+
+
+async def test_keys_before_the_one_to_the_prompt_count_in_their_order(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        for key in ("J", "enter", "2", "x"):
+            chat.app.post_message(events.Key(key, "\r" if key == "enter" else key))
+        await chat.says("B > A > C: 3 pairs")
+        await chat.until(lambda: chat.screen.prompt.text == "2x")
+        assert [judgment.kind for judgment in chat.judgments(live=False)] == ["ranking"]
 
 
 @pytest.mark.parametrize("where", ["prompt", "answers"])
