@@ -75,6 +75,7 @@ class ChatScreen(ThreadActions):
             return
         self.opened = opened
         self.status.model = opened.session.model.name if opened.session.engine else "no model"
+        await self._take_theme()
         # who has just started is about to write: bare keys must not judge the turn of yesterday
         await self._show(opened.view, judge=False)
         self.set_interval(self.POLL, self._poll)
@@ -87,6 +88,20 @@ class ChatScreen(ThreadActions):
             self.prompt.action_send()
         await self._poll_once()
         self.threads.refresh_rows()
+
+    async def _take_theme(self) -> None:
+        """Show the chat in the theme that was chosen in it, if there is one, and keep those chosen from here on."""
+        chosen = await self.jobs.call(self.session.store.meta_get, "theme")
+        if chosen in self.app.available_themes:
+            self.app.theme = chosen
+        self.watch(self.app, "theme", self._keep_theme, init=False)
+
+    def _keep_theme(self, theme: str) -> None:
+        self.jobs.start(self._store_theme(theme), "store")
+
+    async def _store_theme(self, theme: str) -> None:
+        # the one of the settings is not kept: who changes it there later wants to see it
+        await self.jobs.call(self.session.store.meta_set, "theme", None if theme == self.settings.theme else theme)
 
     def _load(self) -> None:
         try:

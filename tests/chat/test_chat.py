@@ -115,6 +115,28 @@ async def test_an_answer_cut_off_by_a_crash_can_be_asked_for_again(open_chat: Op
         assert chat.engine.asked[0][0]["content"] == "Where was I?"
 
 
+async def test_a_theme_chosen_in_the_chat_is_there_the_next_time(open_chat: Open) -> None:
+    async with open_chat(theme="nord") as chat:
+        assert chat.app.theme == "nord"
+        chat.app.theme = "gruvbox"
+        await chat.until(lambda: chat.store.meta_get("theme") == "gruvbox")
+    async with open_chat(theme="nord") as chat:
+        await chat.until(lambda: chat.app.theme == "gruvbox")
+        chat.app.theme = "nord"
+        await chat.until(lambda: chat.store.meta_get("theme") is None)
+    async with open_chat(theme="dracula") as chat:
+        assert chat.app.theme == "dracula"
+
+
+async def test_a_kept_theme_that_is_gone_gives_way_to_the_settings(open_chat: Open, tmp_path: Path) -> None:
+    with Store.open(tmp_path / "home") as store:
+        store.meta_set("theme", "gone-by-now")
+    async with open_chat(theme="nord") as chat:
+        assert chat.app.theme == "nord"
+        assert chat.notes == []
+        assert not chat.app._notifications
+
+
 # -- the prompt --------------------------------------------------------------------------------------------------------
 
 
