@@ -9,7 +9,6 @@ transformers; whether this one does is seen by comparing the weights, and B's ro
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -153,12 +152,6 @@ def remove_stale(adapters: Path) -> int:
     for folder in stale:
         shutil.rmtree(folder, ignore_errors=True)
     return len(stale)
-
-
-def peft_config(folder: Path) -> dict[str, Any]:
-    """adapter_config.json of a PEFT folder."""
-    config: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text())
-    return config
 
 
 def _sync(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
@@ -18,9 +19,11 @@ class TrainConfig:
 
     rank: int = 16  #: of the LoRA; fixed for one base model, so that versions can be compared and continued
     alpha: float = 16.0  #: LoRA scale is alpha / rank
-    learning_rate: float = 6e-4  #: of AdamW, at its peak
-    epochs: int = 2  #: passes over the training turns
-    turns_per_step: int = 2  #: turns (prompts with all their answers) an optimiser step
+    layer_share: float = 0.5  #: of the layers, from the top, that the LoRA changes; the rest is computed once
+    learning_rate: float = 1.2e-3  #: of AdamW, at its peak
+    epochs: int = 1  #: passes over the training turns: a second one mostly learns them by heart
+    min_steps: int = 32  #: optimiser steps; fewer turns than that are gone over more often
+    turns_per_step: int = 1  #: turns (prompts with all their answers) an optimiser step
     warmup: float = 0.1  #: share of the steps over which the rate rises; it falls linearly to 0 after
     weight_decay: float = 0.0  #: of AdamW
     max_grad_norm: float = 1.0  #: gradients are scaled down to this norm
@@ -33,6 +36,8 @@ class TrainConfig:
     margin_scale: float = 0.0  #: reward gap asked for between ratings 1 and 7
     nll_weight: float = 0.2  #: of demonstrations (corrections), per token, beside the pairs' loss
     kto_weight: float = 1.0  #: of unpaired judgments, beside the pairs' loss
+    ordinary_weight: float = 0.5  #: of the NLL of ordinary text, per token, beside each step's loss
+    ordinary_texts: int = 2  #: of those texts a step
     micro_tokens: int = 1024  #: tokens computed at one time
     max_prompt: int = 1024  #: tokens; a longer prompt loses its oldest turns
     max_response: int = 1024  #: tokens; a longer answer is cut
@@ -43,8 +48,10 @@ class TrainConfig:
         checks: list[tuple[str, bool, str]] = [
             ("rank", 1 <= self.rank <= 512, "between 1 and 512"),
             ("alpha", self.alpha > 0, "above 0"),
+            ("layer_share", 0 < self.layer_share <= 1, "above 0 and at most 1"),
             ("learning_rate", 0 < self.learning_rate <= 0.1, "above 0 and at most 0.1"),
             ("epochs", 1 <= self.epochs <= 100, "between 1 and 100"),
+            ("min_steps", 1 <= self.min_steps <= 10_000, "between 1 and 10000"),
             ("turns_per_step", self.turns_per_step >= 1, "at least 1"),
             ("warmup", 0 <= self.warmup < 1, "at least 0 and below 1"),
             ("weight_decay", 0 <= self.weight_decay < 1, "at least 0 and below 1"),
@@ -57,6 +64,8 @@ class TrainConfig:
             ("margin_scale", self.margin_scale >= 0, "at least 0"),
             ("nll_weight", self.nll_weight >= 0, "at least 0"),
             ("kto_weight", self.kto_weight >= 0, "at least 0"),
+            ("ordinary_weight", self.ordinary_weight >= 0, "at least 0"),
+            ("ordinary_texts", self.ordinary_texts >= 1, "at least 1"),
             ("micro_tokens", self.micro_tokens >= 64, "at least 64"),
             ("max_prompt", self.max_prompt >= 16, "at least 16"),
             ("max_response", self.max_response >= 1, "at least 1"),
@@ -65,6 +74,15 @@ class TrainConfig:
         for name, ok, wanted in checks:
             if not ok:
                 raise BadSetting(f"{name} is {getattr(self, name)!r}; it must be {wanted}")
+
+    def passes(self, turns: int) -> int:
+        """How often a fit goes over this many turns."""
+        steps = math.ceil(turns / self.turns_per_step)
+        return max(self.epochs, math.ceil(self.min_steps / max(1, steps)))
+
+    def steps(self, turns: int) -> int:
+        """Optimiser steps of a fit on this many turns."""
+        return math.ceil(turns / self.turns_per_step) * self.passes(turns)
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> TrainConfig:

@@ -18,7 +18,7 @@ from storage.adapters import Adapter
 from storage.errors import RecordError
 from storage.formats.trl_preference import Record, read
 from storage.store import Store
-from trainer import adapter_file, gate
+from trainer import gate
 from trainer.base_model import BaseModel, load_base
 from trainer.dataset import fit_prompt
 from trainer.errors import TrainerError
@@ -130,15 +130,12 @@ def evaluate(
     reference: list[tuple[float, float]] | None = None
     results = []
     for name, folder in _adapters(store, base, adapter):
-        settings = adapter_file.peft_config(folder) if folder else {"r": 1, "lora_alpha": 1}
-        lora = Lora(base.model, rank=settings["r"], alpha=settings["lora_alpha"], seed=0)
-        lora.reset(0)
+        lora = Lora.of(base.model, folder) if folder else Lora(base.model, rank=1, alpha=1, seed=0)
         if reference is None:
             with lora.disabled():
                 reference = summed_logps(lora, examples, budget)
         policy = reference
         if folder:
-            lora.load(folder)
             policy = summed_logps(lora, examples, budget)
         base.model = lora.remove()
         result = {"adapter": name, **summarise(examples, policy, reference, beta)}

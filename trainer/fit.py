@@ -13,6 +13,7 @@ import time
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from trainer import losses
 from trainer.config import TrainConfig
 from trainer.dataset import Turn
 from trainer.errors import Cancelled, TrainerError
-from trainer.logprobs import TokenTurn, micro_batches, pack, response_logps, score
+from trainer.logprobs import TokenTurn, micro_batches, response_logps, score, token_logps
 from trainer.lora import Lora
 from trainer.team import Team
 
@@ -72,7 +73,8 @@ def prepare(turns: Sequence[Turn], lora: Lora, config: TrainConfig, cache: Path 
             if calls.cancelled():
                 raise Cancelled("the run was cancelled while the base's log-probabilities were computed")
 
-        found = score(lora.model, [w.tokens for w in missing], budget=config.micro_tokens, before=before)
+        tokens = [w.tokens for w in missing]
+        found = score(lora.model, tokens, budget=config.micro_tokens, before=before, packer=lora.pack)
     for w, sums in zip(missing, found, strict=True):
         known.add(w.tokens, sums)
     known.save()
@@ -128,24 +130,35 @@ def turn_loss(
     return total, metrics
 
 
-def fit(lora: Lora, work: Sequence[Work], config: TrainConfig, team: Team, calls: Callbacks) -> Metrics:
+def fit(
+    lora: Lora,
+    work: Sequence[Work],
+    config: TrainConfig,
+    team: Team,
+    calls: Callbacks,
+    ordinary: Sequence[TokenTurn] = (),
+) -> Metrics:
     """Train a fresh adapter on work; lora holds the result. Returns the last epoch's mean metrics.
 
+    ordinary: texts of which each step sees a few, so that it does not become worse at them: the pretraining term of
+    InstructGPT's PPO-ptx (Ouyang et al. 2022, section 3.5). Judgments alone say nothing about them. The first
+    process computes it for all.
     Raises Cancelled between micro-batches, TrainerError when the loss is no longer a number.
     """
     if not work:
         raise TrainerError("there is nothing to train on")
     lora.reset(config.seed)
     draw = random.Random(config.seed)
-    steps = math.ceil(len(work) / config.turns_per_step) * config.epochs
-    weight_a_step = sum(w.turn.weight for w in work) * config.epochs / steps
+    passes, steps = config.passes(len(work)), config.steps(len(work))
+    weight_a_step = sum(w.turn.weight for w in work) * passes / steps
     optimiser = torch.optim.AdamW(lora.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: learning_rate_share(step, steps, config.warmup)
     )
+    texts = cycle(draw.sample(list(ordinary), len(ordinary))) if config.ordinary_weight and team.rank == 0 else None
     step = 0
     history: list[Metrics] = []
-    for _ in range(config.epochs):
+    for _ in range(passes):
         order = list(work)
         draw.shuffle(order)
         history.clear()
@@ -157,7 +170,7 @@ def fit(lora: Lora, work: Sequence[Work], config: TrainConfig, team: Team, calls
                 calls.wait()
                 if team.size == 1 and calls.cancelled():
                     raise Cancelled("the run was cancelled")
-                packed = pack([batch[i].tokens for i in group], lora.device)
+                packed = lora.pack([batch[i].tokens for i in group])
                 logps = response_logps(lora.model, packed)  # (R,)
                 loss = logps.new_zeros(())
                 for i, mine in zip(group, logps.split([len(batch[i].tokens.responses) for i in group]), strict=True):
@@ -166,6 +179,12 @@ def fit(lora: Lora, work: Sequence[Work], config: TrainConfig, team: Team, calls
                     seen.append(metrics)
                 (loss / weight_a_step).backward()
                 lora.collect_gradients()
+            if ordinary and texts is not None:
+                calls.wait()
+                nll = -token_logps(lora.model, lora.pack(list(islice(texts, config.ordinary_texts)))).mean()
+                (config.ordinary_weight * nll).backward()
+                lora.collect_gradients()
+                seen.append({"ordinary_nll": float(nll.detach())})
             if team.size > 1 and team.any(calls.cancelled()):
                 raise Cancelled("the run was cancelled")
             team.add_gradients(lora.parameters())

@@ -116,15 +116,30 @@ def half(difference: float) -> float:
     return 1.0 if difference > 0 else 0.5 if difference == 0 else 0.0
 
 
-def bootstrap(new: Sequence[float], live: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES) -> Bound:
-    """The one-sided lower bound of the mean of live - new over prompts, by resampling prompts (percentile method)."""
+def undecided(gain: Bound) -> bool:
+    """Better on average, but not surely: then predictions on the other prompts (K-fold) are worth their time."""
+    return gain.mean > 0 and not gain.low > 0
+
+
+def bootstrap(
+    new: Sequence[float],
+    live: Sequence[float],
+    *,
+    seed: int = 0,
+    certain: bool = False,
+    resamples: int = RESAMPLES,
+) -> Bound:
+    """The one-sided lower bound of the mean of live - new over prompts, by resampling prompts (percentile method).
+
+    certain: the 95 % bound however few there are, as for a second look at the same adapter.
+    """
     if not new or len(new) != len(live):
         raise ValueError(f"a loss of each prompt is needed from both adapters, got {len(new)} and {len(live)}")
     gains = [b - a for a, b in zip(new, live, strict=True)]
     draw = random.Random(seed)
     count = len(gains)
     means = sorted(sum(draw.choices(gains, k=count)) / count for _ in range(resamples))
-    level = 0.95 if count >= CERTAIN_PROMPTS else 0.8
+    level = 0.95 if certain or count >= CERTAIN_PROMPTS else 0.8
     return Bound(sum(gains) / count, means[int((1 - level) * resamples)], level, count)
 
 

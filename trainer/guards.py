@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from trainer.dataset import Turn
 from trainer.errors import Cancelled
 from trainer.fit import Callbacks
 from trainer.gate import Answers, describe_answers
-from trainer.logprobs import CHUNK, ROWS, TokenTurn, hidden_states, micro_batches, pack
+from trainer.logprobs import ROWS, TokenTurn, hidden_states, micro_batches
 from trainer.lora import Lora
 from trainer.served import served
 
@@ -28,8 +29,8 @@ GIVEN = 8
 SAMPLED_PROMPTS = 4
 ANSWERS_EACH = 4
 #: what a run aims at on neutral text; the gate's limits are wider
-AIM_RISE, AIM_KL = 0.01, 0.05
-SHRINK, SMALLEST_SCALE = 0.8, 0.4
+AIM_RISE, AIM_KL = 0.009, 0.035
+MIN_SCALE, MAX_SCALE, SHRINK, MAX_TRIES = 0.5, 2.0, 0.9, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,19 @@ class Neutral:
     def rise(self) -> float:
         return self.new_nll / self.base_nll - 1
 
+    @property
+    def kept(self) -> bool:
+        """Whether a run's aims are met."""
+        return self.rise <= AIM_RISE and self.kl <= AIM_KL * 1.1
 
-def neutral_turns(vocab: Vocab) -> list[TokenTurn]:
-    """assets/neutral.jsonl: passages after their first tokens, and each assistant message after its conversation."""
+
+def plain_turns(vocab: Vocab, name: str) -> list[TokenTurn]:
+    """Texts of assets/: passages after their first tokens, and each assistant message after its conversation.
+
+    name: "neutral.jsonl", which only the gate reads, or "ordinary.jsonl", which training sees: no text is in both.
+    """
     turns = []
-    for line in asset("neutral.jsonl").read_text(encoding="utf-8").splitlines():
+    for line in asset(name).read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         if "text" in row:
             ids = vocab.tokenize(row["text"])
@@ -62,48 +71,64 @@ def neutral_turns(vocab: Vocab) -> list[TokenTurn]:
     return turns
 
 
-@torch.no_grad()
-def hold_back(
-    lora: Lora, turns: Sequence[TokenTurn], *, budget: int, wait: Callable[[], object]
-) -> tuple[Neutral, float]:
-    """Shrink the adapter step by step until neutral text is as it should be; returns how it is then, and the scale.
+class NeutralText:
+    """Texts, and what the base makes of them, to be compared with an adapter as often as needed."""
 
-    How far a run drifts varies by a factor of two with the data and the order; what was learned outlasts a smaller
-    scale better than the side effects do, since those grow with its square. No judgment is looked at here.
-    """
-    scale = 1.0
-    while True:
-        found = neutral(lora, turns, budget=budget, wait=wait)
-        if (found.rise <= AIM_RISE and found.kl <= AIM_KL) or scale < SMALLEST_SCALE:
-            return found, scale
-        lora.shrink(SHRINK)
-        scale *= SHRINK
+    def __init__(self, turns: Sequence[TokenTurn], *, budget: int, wait: Callable[[], object]) -> None:
+        """budget: tokens computed at one time; wait runs before each batch."""
+        self._turns = turns
+        self._groups = micro_batches([t.tokens for t in turns], budget)
+        self._wait = wait
+        self._base: list[Tensor] = []  # (M, D) the base's last states, a group each
 
-
-@torch.no_grad()
-def neutral(lora: Lora, turns: Sequence[TokenTurn], *, budget: int, wait: Callable[[], object]) -> Neutral:
-    """NLL under the base and under the adapter, and KL(new || base) at every predicted token."""
-    head: Any = lora.model.get_output_embeddings()
-    base_sum = new_sum = kl_sum = 0.0
-    count = 0
-    for group in micro_batches([t.tokens for t in turns], budget):
-        wait()
-        packed = pack([turns[i] for i in group], lora.device)
-        new = hidden_states(lora.model, packed)
-        with lora.disabled():
-            base = hidden_states(lora.model, packed)
-        for at in range(0, len(packed.labels), CHUNK):
-            rows = slice(at, at + CHUNK)
-            p_all = F.linear(new[rows], head.weight, head.bias)
-            q_all = F.linear(base[rows], head.weight, head.bias)
-            parts = zip(p_all.split(ROWS), q_all.split(ROWS), packed.labels[rows].split(ROWS), strict=True)
-            for p_logits, q_logits, labels in parts:
-                p, q = torch.log_softmax(p_logits.float(), -1), torch.log_softmax(q_logits.float(), -1)
+    @torch.no_grad()
+    def measure(self, lora: Lora) -> Neutral:
+        """NLL under the base and under the adapter, and KL(new || base) at every predicted token."""
+        head: Any = lora.model.get_output_embeddings()
+        base_sum = new_sum = kl_sum = 0.0
+        count = 0
+        for at, group in enumerate(self._groups):
+            self._wait()
+            packed = lora.pack([self._turns[i] for i in group])
+            new = hidden_states(lora.model, packed)
+            if at == len(self._base):
+                with lora.disabled():
+                    self._base.append(hidden_states(lora.model, packed))
+            for p_rows, q_rows, labels in zip(
+                new.split(ROWS), self._base[at].split(ROWS), packed.labels.split(ROWS), strict=True
+            ):
+                p = torch.log_softmax(F.linear(p_rows, head.weight, head.bias).float(), -1)
+                q = torch.log_softmax(F.linear(q_rows, head.weight, head.bias).float(), -1)
                 new_sum -= float(_picked(p, labels))
                 base_sum -= float(_picked(q, labels))
                 kl_sum += float((p.exp() * (p - q)).sum())
-        count += len(packed.labels)
-    return Neutral(base_sum / count, new_sum / count, kl_sum / count)
+            count += len(packed.labels)
+        return Neutral(base_sum / count, new_sum / count, kl_sum / count)
+
+
+def set_strength(lora: Lora, text: NeutralText) -> tuple[Neutral, float]:
+    """Scale the adapter up or down to what neutral text bears; returns how that is then, and the scale.
+
+    How far a run moves varies by a factor of three with the data and the order. Going on in the direction that was
+    found is worth more than its side effects, until those reach the aim (model extrapolation, Zheng et al. 2024,
+    arXiv:2404.16792). KL grows with the square of the scale s, the NLL's rise as a s + b s^2. No judgment is looked at.
+    """
+    found, scale = text.measure(lora), 1.0
+    first = found
+    wanted = math.sqrt(AIM_KL / max(found.kl, 1e-9))
+    for _ in range(MAX_TRIES):
+        wanted = min(max(wanted, MIN_SCALE), MAX_SCALE)
+        lora.rescale(wanted / scale)
+        found, scale = text.measure(lora), wanted
+        if found.kept or scale <= MIN_SCALE:
+            break
+        wanted = scale * SHRINK
+        if scale != 1.0 and found.rise > AIM_RISE:  # where a s + b s^2, through both measurements, reaches the aim
+            b = (found.rise / scale - first.rise) / (scale - 1.0)
+            a = first.rise - b
+            if b > 0 and (root := a * a + 4 * b * AIM_RISE) > 0:
+                wanted = min(wanted, (math.sqrt(root) - a) / (2 * b))
+    return found, scale
 
 
 def _picked(logps: Tensor, labels: Tensor) -> Tensor:  # (N, V), (N,) -> scalar

@@ -24,7 +24,7 @@ from trainer.config import TrainConfig
 from trainer.dataset import Dataset, Turn, build
 from trainer.errors import NotEnoughJudgments, TrainerError
 from trainer.fit import Callbacks, Metrics, Work, fit, prepare, reference_path
-from trainer.logprobs import score
+from trainer.logprobs import TokenTurn, score
 from trainer.lora import Lora
 from trainer.outcome import Clock, Outcome
 from trainer.team import Team
@@ -52,6 +52,7 @@ class Lesson:
     clock: Clock
     cancelled: Callable[[], bool]
     metrics: dict[str, Any] = field(default_factory=dict)
+    ordinary: list[TokenTurn] = field(default_factory=list)
     done: int = 0  #: optimiser steps, over all fits
     total: int = 0
 
@@ -66,39 +67,47 @@ class Lesson:
 
         with self.clock.phase("features"), Vocab.open(self.gguf) as vocab:
             dataset = self._dataset(vocab)
-            neutral_turns = guards.neutral_turns(vocab)
-        test_turns, pooled = self._choose_test(dataset.turns, live)
+            neutral_turns = guards.plain_turns(vocab, "neutral.jsonl")
+            self.ordinary = guards.plain_turns(vocab, "ordinary.jsonl")
+        held_out, unseen = self._choose_test(dataset.turns, live)
         self.team.share((dataset.turns, config, str(self.gguf)))
         with self.clock.phase("model"):
             base = load_base(self.gguf, self.cache_dir, train_base=self.train_base)
-            lora = Lora(base.model, rank=config.rank, alpha=config.alpha, seed=config.seed)
         with self.clock.phase("features"):
             cache = reference_path(home, self.model_hash, base)
+            live_logps = self._live_logps(dataset.turns, base, live, calls)
+            lora = Lora.fresh(base.model, config)
             works = prepare(dataset.turns, lora, config, cache, calls)
-            live_ratios = self._live_ratios(works, lora, live, calls)
+            live_ratios = self._live_ratios(works, live_logps)
 
         by_key = {w.turn.key: w for w in works}
-        tested = [by_key[t.key] for t in test_turns]
+        train = [w for w in works if w.turn.split == "train"]
+        tested = [by_key[t.key] for t in held_out]
+        live_losses = {t.key: _loss(t, live_ratios.get(t.key), config.beta) for t in [*held_out, *unseen]}
+        self.total = config.steps(len(train))
         with self.clock.phase("training"):
-            self._count_steps(works, tested if pooled else [])
-            new_losses = self._fold_losses(tested, works, lora, calls) if pooled else []
-            last = self._fit([w for w in works if w.turn.split == "train"], lora, calls)
-            self.team.share(None)
-        with self.clock.phase("gate"):
-            neutral, scale = guards.hold_back(lora, neutral_turns, budget=config.micro_tokens, wait=calls.wait)
-        self.metrics |= {"adapter.scale": scale}
+            last = self._fit(train, lora, calls)
         self.metrics |= {f"train.{name}": value for name, value in last.items() if name != "step_seconds"}
+        with self.clock.phase("gate"):
+            text = guards.NeutralText(neutral_turns, budget=config.micro_tokens, wait=calls.wait)
+            neutral, scale = guards.set_strength(lora, text)
+            self.metrics |= {"adapter.scale": scale}
+            losses = self._losses(tested, lora, calls)
 
         with self.clock.phase("files"):
             adapter_id = new_id()
             folder = paths.adapter_dir(home, adapter_id)
             permuted = base.check.get("permuted") or adapter_file.permuted_projections(self.gguf, base.model)
             files = adapter_file.write_folder(folder, lora, architecture=self._architecture(), permuted=permuted)
+        few = len(tested) < gate.MIN_HELD_OUT
+        pooled = few or (bool(unseen) and gate.undecided(self._gain(losses, live_losses, certain=False)))
+        if pooled:
+            with self.clock.phase("cross-validation"):
+                losses |= self._fold_losses([by_key[t.key] for t in unseen], train, lora, scale, calls)
+        self.team.share(None)
         with self.clock.phase("gate"):
-            if not pooled:
-                new_losses = [x for _, x in self._losses(tested, lora, calls)]
-            live_losses = [_loss(w.turn, live_ratios.get(w.turn.key), config.beta) for w in tested]
-            evidence = self._evidence(new_losses, live_losses, live, pooled, neutral, folder, dataset, calls)
+            gain = self._gain(losses, live_losses, certain=pooled and not few)
+            evidence = self._evidence(gain, losses, live_losses, live, pooled, neutral, folder, dataset, calls)
             verdict = gate.decide(evidence)
         return self._conclude(adapter_id, files, live, verdict, evidence, dataset, base)
 
@@ -125,76 +134,94 @@ class Lesson:
             )
         return dataset
 
-    def _live_ratios(
-        self, works: Sequence[Work], lora: Lora, live: Adapter | None, calls: Callbacks
+    def _live_logps(
+        self, turns: Sequence[Turn], base: BaseModel, live: Adapter | None, calls: Callbacks
     ) -> dict[str, list[float]]:
-        """The live adapter's log-ratios where they are needed, by turn; and its prequential accuracy as a metric.
-
-        Prequential: on the judgments that no finished run has seen, before anything learns from them.
-        """
+        """The live adapter's log-probabilities where they are needed, by turn: of what it has not learned from."""
         if live is None:
             return {}
-        new = _unseen_judgments(self.store, self.model_hash)
         trained = _trained_on(self.store, live)
-        wanted = [w for w in works if w.turn.split == "held_out" or not (w.turn.judgments & trained)]
+        wanted = [t for t in turns if t.split == "held_out" or not (t.judgments & trained)]
         try:
-            lora.load(self.store.adapters.dir(live))
+            lora = Lora.of(base.model, self.store.adapters.dir(live))
         except FileNotFoundError as error:
             raise TrainerError(
                 f"the files of {live.name}, the version in use, are gone from {self.store.adapters.dir(live)}; choose "
                 "another with `hone adapters use`, or `hone adapters use base`"
             ) from error
-        ratios = _ratios(wanted, lora, self.config, calls)
-        fresh = [(w, r) for w, r in zip(wanted, ratios, strict=True) if w.turn.judgments & new]
-        right, longer, count = gate.pair_accuracy([w.turn for w, _ in fresh], [r for _, r in fresh])
+        found = score(lora.model, [t.tokens for t in wanted], budget=self.config.micro_tokens, before=calls.wait)
+        base.model = lora.remove()
+        return {t.key: sums for t, sums in zip(wanted, found, strict=True)}
+
+    def _live_ratios(self, works: Sequence[Work], logps: dict[str, list[float]]) -> dict[str, list[float]]:
+        """log live - log base of each response, by turn; and the live adapter's prequential accuracy as a metric.
+
+        Prequential: on the judgments that no finished run has seen, before anything learns from them.
+        """
+        ratios = {
+            w.turn.key: [a - b for a, b in zip(logps[w.turn.key], w.reference, strict=False)]
+            for w in works
+            if w.turn.key in logps
+        }
+        new = _unseen_judgments(self.store, self.model_hash)
+        fresh = [w.turn for w in works if w.turn.key in ratios and w.turn.judgments & new]
+        right, longer, count = gate.pair_accuracy(fresh, [ratios[t.key] for t in fresh])
         if count:
             self.metrics |= {
                 "prequential.accuracy": right,
                 "prequential.longer_wins": longer,
                 "prequential.pairs": count,
             }
-        return {w.turn.key: r for w, r in zip(wanted, ratios, strict=True)}
+        return ratios
 
-    def _choose_test(self, turns: Sequence[Turn], live: Adapter | None) -> tuple[list[Turn], bool]:
-        """The turns that decide, and whether they are tested by K-fold.
+    def _choose_test(self, turns: Sequence[Turn], live: Adapter | None) -> tuple[list[Turn], list[Turn]]:
+        """The held-out turns; and those of the others that the live adapter has not learned from.
 
-        Held-out ones if there are enough. Else every turn that the live adapter has not learned from: on those that it
-        has, it would look better than it is.
+        On those that it has, it would look better than it is.
         """
         judged = [t for t in turns if t.pairs or t.singles]
-        held_out = [t for t in judged if t.split == "held_out"]
-        if len(held_out) >= gate.MIN_HELD_OUT:
-            return held_out, False
         trained = _trained_on(self.store, live) if live else set()
-        unseen = [t for t in judged if not t.judgments & trained]
-        if len(unseen) < gate.MIN_HELD_OUT:
+        held_out = [t for t in judged if t.split == "held_out"]
+        unseen = [t for t in judged if t.split == "train" and not t.judgments & trained]
+        if len(held_out) < gate.MIN_HELD_OUT and len(held_out) + len(unseen) < gate.MIN_HELD_OUT:
             raise NotEnoughJudgments(
                 f"the test needs at least {gate.MIN_HELD_OUT} prompts that {live.name if live else 'the base'} has not "
-                f"learned from; there are {len(unseen)}: judge a few more answers"
+                f"learned from; there are {len(held_out) + len(unseen)}: judge a few more answers"
             )
-        return unseen, True
+        return held_out, unseen
 
     def _fit(self, works: Sequence[Work], lora: Lora, calls: Callbacks) -> Metrics:
         """fit(), together with the other processes."""
         self.team.share([w.turn.key for w in works])
-        return fit(lora, works, self.config, self.team, calls)
+        return fit(lora, works, self.config, self.team, calls, self.ordinary)
 
-    def _fold_losses(self, tested: Sequence[Work], works: Sequence[Work], lora: Lora, calls: Callbacks) -> list[float]:
+    def _fold_losses(
+        self, unseen: Sequence[Work], train: Sequence[Work], lora: Lora, scale: float, calls: Callbacks
+    ) -> dict[str, float]:
+        """K-fold predictions: each turn's loss under an adapter that was trained in the same way without it."""
         losses: dict[str, float] = {}
-        for left_out in gate.folds(len(tested), seed=self.config.seed):
-            out = {tested[i].turn.key for i in left_out}
-            self._fit([w for w in works if w.turn.key not in out], lora, calls)
-            losses.update(self._losses([tested[i] for i in left_out], lora, calls))
-        return [losses[w.turn.key] for w in tested]
+        parts = [[unseen[i] for i in part] for part in gate.folds(len(unseen), seed=self.config.seed)]
+        keys = [{w.turn.key for w in part} for part in parts]
+        rests = [[w for w in train if w.turn.key not in out] for out in keys]
+        self.total += sum(self.config.steps(len(rest)) for rest in rests)
+        for part, rest in zip(parts, rests, strict=True):
+            self._fit(rest, lora, calls)
+            lora.rescale(scale)
+            losses |= self._losses(part, lora, calls)
+        return losses
 
-    def _losses(self, tested: Sequence[Work], lora: Lora, calls: Callbacks) -> list[tuple[str, float]]:
+    def _losses(self, tested: Sequence[Work], lora: Lora, calls: Callbacks) -> dict[str, float]:
         ratios = _ratios(tested, lora, self.config, calls)
-        return [(w.turn.key, _loss(w.turn, r, self.config.beta)) for w, r in zip(tested, ratios, strict=True)]
+        return {w.turn.key: _loss(w.turn, r, self.config.beta) for w, r in zip(tested, ratios, strict=True)}
+
+    def _gain(self, new: dict[str, float], live: dict[str, float], *, certain: bool) -> gate.Bound:
+        return gate.bootstrap(list(new.values()), [live[k] for k in new], seed=self.config.seed, certain=certain)
 
     def _evidence(
         self,
-        new: list[float],
-        old: list[float],
+        gain: gate.Bound,
+        new: dict[str, float],
+        live_losses: dict[str, float],
         live: Adapter | None,
         pooled: bool,
         neutral: guards.Neutral,
@@ -224,9 +251,9 @@ class Lesson:
             "answers.chosen_length": seen.chosen_length,
         }
         return gate.Evidence(
-            gain=gate.bootstrap(new, old, seed=self.config.seed),
-            new_loss=sum(new) / len(new),
-            live_loss=sum(old) / len(old),
+            gain=gain,
+            new_loss=sum(new.values()) / len(new),
+            live_loss=sum(live_losses[key] for key in new) / len(new),
             live_name=live.name if live else "the base",
             pooled=pooled,
             neutral_rise=neutral.rise,
@@ -297,13 +324,6 @@ class Lesson:
 
         return str(read_metadata(self.gguf)["general.architecture"])
 
-    def _count_steps(self, works: Sequence[Work], folded: Sequence[Work]) -> None:
-        per_step, epochs = self.config.turns_per_step, self.config.epochs
-        sizes = [sum(w.turn.split == "train" for w in works)]
-        if folded:
-            sizes += [len(works) - len(part) for part in gate.folds(len(folded), seed=self.config.seed)]
-        self.total = sum(-(-size // per_step) * epochs for size in sizes)
-
     def _progress(self, step: int, total: int, line: Metrics) -> None:
         self.done += 1
         values = {f"train.{name}": value for name, value in line.items() if value == value}
@@ -317,7 +337,7 @@ def assist(cache_dir: Path, train_base: Path | None, team: Team, clock: Clock) -
     nothing: tuple[list[Turn], TrainConfig, str] = ([], TrainConfig(), "")
     turns, config, gguf = team.share(nothing)
     base = load_base(Path(gguf), cache_dir, train_base=train_base)
-    lora = Lora(base.model, rank=config.rank, alpha=config.alpha, seed=config.seed)
+    lora = Lora.fresh(base.model, config)
     works = prepare(turns, lora, config, None, Callbacks())
     keys: list[str] | None
     while (keys := team.share(None)) is not None:
@@ -327,7 +347,8 @@ def assist(cache_dir: Path, train_base: Path | None, team: Team, clock: Clock) -
 
 def _ratios(works: Sequence[Work], lora: Lora, config: TrainConfig, calls: Callbacks) -> list[list[float]]:
     """log pi - log base of each turn's responses, under what lora holds."""
-    found = score(lora.model, [w.turn.tokens for w in works], budget=config.micro_tokens, before=calls.wait)
+    tokens = [w.turn.tokens for w in works]
+    found = score(lora.model, tokens, budget=config.micro_tokens, before=calls.wait, packer=lora.pack)
     return [[a - b for a, b in zip(mine, w.reference, strict=False)] for w, mine in zip(works, found, strict=True)]
 
 

@@ -10,9 +10,10 @@ so nothing of vocabulary size is kept for the backward pass (the trick of Liger'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -63,6 +64,8 @@ class Packed:
     labels: Tensor  # (M,)
     owner: Tensor  # (M,) 0..R-1, turns in order, responses in order
     lengths: Tensor  # (R,) tokens of each response
+    states: Tensor | None = None  # (1, T, D) entering layer `first`, where the layers below are frozen
+    first: int = 0
 
 
 def pack(turns: Sequence[TokenTurn], device: torch.device | str = "cpu") -> Packed:
@@ -200,12 +203,31 @@ class _ChosenLogProb(torch.autograd.Function):
         return (slopes * grad[:, None].to(slopes.dtype) if slopes is not None else None), None, None, None
 
 
+def decoder(model: Any) -> Any:
+    """The part of a transformers model that holds the layers."""
+    return model.get_decoder() if hasattr(model, "get_decoder") else model.model
+
+
+@contextmanager
+def upper_layers(body: Any, first: int) -> Iterator[None]:
+    """A decoder without its first layers."""
+    whole = body.layers
+    body.layers = whole[first:]
+    try:
+        yield
+    finally:
+        body.layers = whole
+
+
 def hidden_states(model: Any, packed: Packed) -> Tensor:  # (M, D)
     """The last layer's states at the places that predict a response token."""
-    body = model.get_decoder() if hasattr(model, "get_decoder") else model.model
-    states = body(
-        input_ids=packed.input_ids, position_ids=packed.position_ids, use_cache=False, blocks=packed.blocks
-    ).last_hidden_state
+    body = decoder(model)
+    given = {"position_ids": packed.position_ids, "use_cache": False, "blocks": packed.blocks}
+    if packed.states is None:
+        states = body(input_ids=packed.input_ids, **given).last_hidden_state
+    else:
+        with upper_layers(body, packed.first):
+            states = body(inputs_embeds=packed.states, **given).last_hidden_state
     return states[0].index_select(0, packed.predictor)
 
 
@@ -249,15 +271,24 @@ def micro_batches(sizes: Sequence[int], budget: int) -> list[list[int]]:
 
 @torch.no_grad()
 def score(
-    model: Any, turns: Sequence[TokenTurn], *, budget: int, before: Callable[[], object] | None = None
+    model: Any,
+    turns: Sequence[TokenTurn],
+    *,
+    budget: int,
+    before: Callable[[], object] | None = None,
+    packer: Callable[[Sequence[TokenTurn]], Packed] | None = None,
 ) -> list[list[float]]:
-    """Summed log-probability of every response of every turn, without gradients. `before` runs before each batch."""
+    """Summed log-probability of every response of every turn, without gradients.
+
+    `before` runs before each batch; `packer` is a trunk's, where one is at hand.
+    """
     device = next(model.parameters()).device
+    lay_out = packer or partial(pack, device=device)
     result: list[list[float]] = []
     for group in micro_batches([turn.tokens for turn in turns], budget):
         if before is not None:
             before()
-        sums = response_logps(model, pack([turns[i] for i in group], device)).tolist()
+        sums = response_logps(model, lay_out([turns[i] for i in group])).tolist()
         for i in group:
             count = len(turns[i].responses)
             result.append(sums[:count])

@@ -7,9 +7,10 @@ all; their fp32 masters live here and are what the optimiser changes and what is
 
 from __future__ import annotations
 
+import json
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainer.config import TrainConfig
 from trainer.errors import TrainerError
+from trainer.logprobs import Packed, TokenTurn, decoder
+from trainer.trunk import Trunk, layer_count
 
 
 def _forward(self: Any, x: Tensor, *_: Any, **__: Any) -> Tensor:  # (..., in) -> (..., out)
@@ -36,15 +40,23 @@ def _forward(self: Any, x: Tensor, *_: Any, **__: Any) -> Tensor:  # (..., in) -
 class Lora:
     """A model with one LoRA adapter: `model` computes, `masters` are the fp32 parameters by PEFT's names."""
 
-    def __init__(self, base: Any, *, rank: int, alpha: float, seed: int) -> None:
+    def __init__(self, base: Any, *, rank: int, alpha: float, seed: int, layers: Sequence[int] | None = None) -> None:
+        """layers: those that are adapted, None for all. What lies below the lowest is computed once a turn."""
         from peft import LoraConfig, get_peft_model
         from peft.tuners.lora import Linear
 
         torch.manual_seed(seed)
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`")  # peft asks transformers 5 for it
         base.requires_grad_(False)
+        self.trunk = Trunk(base, min(layers) if layers else 0)
         config = LoraConfig(
-            r=rank, lora_alpha=alpha, target_modules="all-linear", lora_dropout=0.0, bias="none", task_type="CAUSAL_LM"
+            r=rank,
+            lora_alpha=alpha,
+            target_modules=_linear_names(base) if layers else "all-linear",
+            layers_to_transform=list(layers) if layers else None,
+            lora_dropout=0.0,
+            bias="none",
+            task_type="CAUSAL_LM",
         )
         self.model: Any = get_peft_model(base, config)
         self._working: dict[str, torch.nn.Parameter] = {}
@@ -58,6 +70,26 @@ class Lora:
                 parameter.data = parameter.data.to(base.dtype)
                 self._working[name] = parameter
         self.model.eval()  # no dropout anywhere; gradients flow all the same
+
+    @classmethod
+    def fresh(cls, base: Any, config: TrainConfig) -> Lora:
+        """A new adapter as a run's settings want it."""
+        count = layer_count(base)
+        layers = range(count - max(1, round(count * config.layer_share)), count)
+        return cls(base, rank=config.rank, alpha=config.alpha, seed=config.seed, layers=layers)
+
+    @classmethod
+    def of(cls, base: Any, folder: Path) -> Lora:
+        """A saved adapter, whatever its rank and layers. Raises FileNotFoundError."""
+        config: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text())
+        layers = config.get("layers_to_transform")
+        found = cls(base, rank=config["r"], alpha=config["lora_alpha"], seed=0, layers=layers)
+        found.load(folder)
+        return found
+
+    def pack(self, turns: Sequence[TokenTurn]) -> Packed:
+        """Turns in one row, as this adapter's model computes them quickest."""
+        return self.trunk.pack(turns)
 
     @property
     def device(self) -> torch.device:
@@ -94,7 +126,7 @@ class Lora:
                 master.grad = None
         self.publish()
 
-    def shrink(self, factor: float) -> None:
+    def rescale(self, factor: float) -> None:
         """Multiply what the adapter adds by factor."""
         with torch.no_grad():
             for name, master in self.masters.items():
@@ -151,6 +183,12 @@ class Lora:
     def decoder(self) -> Any:
         """The transformers model that holds the adapter's layers."""
         return self.model.get_base_model()
+
+
+def _linear_names(base: Any) -> list[str]:
+    """The linear maps of a layer; PEFT's "all-linear" cannot be combined with a choice of layers."""
+    named = decoder(base).layers.named_modules()
+    return sorted({name.rpartition(".")[2] for name, module in named if isinstance(module, torch.nn.Linear)})
 
 
 def file_name(name: str) -> str:

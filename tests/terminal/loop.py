@@ -1,6 +1,6 @@
 """The whole loop from the shell, on the real model, with nothing but `hone` and files of JSON lines.
 
-    python tests/terminal/loop.py [--home DIR] [--prompts 40]
+    python tests/terminal/loop.py [--home DIR] [--prompts 40] [--seed 1000]
 
 For 40 prompts `hone ask -n 4 --json`; each set of answers is ranked by a rule (fewest letters a word is best) and
 recorded with `hone judge`; `hone train --wait --json`; then, on 40 other prompts, answers of the live version meet
@@ -66,6 +66,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--home", type=Path)
     parser.add_argument("--prompts", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=1000, help="another seed, other answers")
     arguments = parser.parse_args()
     seconds: dict[str, float] = {}
 
@@ -79,7 +80,7 @@ def main() -> int:
         clock = time.perf_counter()
         file = (arguments.home or folder) / "judged.jsonl"
         if not file.exists():  # a home that has them: another try at learning from the same judgments
-            answers = ask(folder, home, PROMPTS[:count], 4, 1000, "base")
+            answers = ask(folder, home, PROMPTS[:count], 4, arguments.seed, "base")
             clock = timed("ask", clock)
             write(file, [rank(a) for a in answers])
         judged = hone("judge", "--file", file, "--home", home)[0]
@@ -88,8 +89,8 @@ def main() -> int:
         clock = timed("train", clock)
         print(json.dumps({"judged": judged, "run": run}), file=sys.stderr, flush=True)
         unseen = PROMPTS[40:80]
-        live = ask(folder, home, unseen, 2, 50_000, "live")
-        base = ask(folder, home, unseen, 2, 90_000, "base")
+        live = ask(folder, home, unseen, 2, arguments.seed + 50_000, "live")
+        base = ask(folder, home, unseen, 2, arguments.seed + 90_000, "base")
         timed("compare", clock)
 
     scores = [

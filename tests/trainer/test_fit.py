@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,13 +66,29 @@ def test_micro_batches_do_not_change_the_step() -> None:
     """One micro-batch a turn or all turns of the step in one: the same gradients, up to rounding."""
     found = []
     for tokens in (64, 4096):
-        config = TrainConfig(rank=4, epochs=1, learning_rate=1e-3, turns_per_step=4, micro_tokens=tokens)
+        config = TrainConfig(rank=4, epochs=1, min_steps=1, learning_rate=1e-3, turns_per_step=4, micro_tokens=tokens)
         lora = tiny_lora()
         work = prepare(turns("pairs"), lora, config, None, Callbacks())
         fit(lora, work, config, Team(), Callbacks())
         found.append(ratios(lora, work))
     for a, b in zip(*found, strict=True):
         assert a == pytest.approx(b, abs=2e-3)
+
+
+def test_ordinary_text_holds_its_place() -> None:
+    """What judgments say nothing about is pulled along without it, and kept with it."""
+    texts = [TokenTurn([40 + i, 41 + i], [[50 + i, 60 + i, 70 + i]]) for i in range(4)]
+    nll = {}
+    for weight in (0.0, 1.0):
+        config = replace(CONFIG, ordinary_weight=weight)
+        lora = tiny_lora()
+        work = prepare(turns("pairs"), lora, config, None, Callbacks())
+        last = fit(lora, work, config, Team(), Callbacks(), texts)
+        nll[weight] = -sum(x for sums in score(lora.model, texts, budget=1000) for x in sums)
+        assert ("ordinary_nll" in last) == (weight > 0)
+        for good, bad in ratios(lora, work):
+            assert good > bad + 1.0
+    assert nll[1.0] < nll[0.0] - 1.0
 
 
 def test_cancelling_stops_within_a_step() -> None:
@@ -86,7 +103,7 @@ def test_cancelling_stops_within_a_step() -> None:
 
 def test_the_chat_is_asked_before_every_micro_batch() -> None:
     lora, waits = tiny_lora(), []
-    config = TrainConfig(rank=4, epochs=1, turns_per_step=4, micro_tokens=64)
+    config = TrainConfig(rank=4, epochs=1, min_steps=1, turns_per_step=4, micro_tokens=64)
     calls = Callbacks(wait=lambda: waits.append(1))
     work = prepare(turns("pairs"), lora, config, None, calls)
     before = len(waits)

@@ -1,45 +1,88 @@
-"""An adapter that drifted too far is held back before it is tested."""
+"""The strength of an adapter is set by what ordinary text bears, before it is tested."""
 
 from __future__ import annotations
+
+import json
+import re
+from typing import Any
 
 import pytest
 import torch
 
+from storage.assets import asset
 from tests.trainer.conftest import random_turns, shake, tiny_lora
 from trainer import guards
 
 
-def drifted(
-    scale: float,
-) -> tuple[guards.Neutral, float, guards.Neutral, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+def settled(size: float, monkeypatch: pytest.MonkeyPatch, *, kl: float, rise: float = 1.0) -> Any:
+    """Before, after, the scale found, and by how much each weight was scaled; the aims are given."""
+    monkeypatch.setattr(guards, "AIM_KL", kl)
+    monkeypatch.setattr(guards, "AIM_RISE", rise)  # the tiny model is random: its NLL on any text is about the same
     lora = tiny_lora()
-    shake(lora, scale)
-    before = lora.state()
-    first = guards.neutral(lora, random_turns(), budget=1000, wait=lambda: None)
-    found, factor = guards.hold_back(lora, random_turns(), budget=1000, wait=lambda: None)
-    return first, factor, found, before, lora.state()
+    shake(lora, size)
+    text = guards.NeutralText(random_turns(), budget=40, wait=lambda: None)
+    before, first = lora.state(), text.measure(lora)
+    found, scale = guards.set_strength(lora, text)
+    assert found == text.measure(lora)  # what is reported is how the adapter is left
+    for name, tensor in lora.state().items():
+        assert torch.allclose(tensor, before[name] * (scale if "lora_B" in name else 1.0), rtol=1e-4)
+    return first, found, scale
 
 
-def test_a_quiet_adapter_is_left_as_it_is() -> None:
-    first, factor, found, before, after = drifted(0.001)
-    assert first.kl < guards.AIM_KL
-    assert factor == 1.0
-    assert found == first
-    assert all(torch.equal(before[name], after[name]) for name in before)
+def test_a_strong_adapter_is_held_back_to_the_aim(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, found, scale = settled(0.1, monkeypatch, kl=0.1)
+    assert first.kl > 0.11 >= found.kl
+    assert guards.MIN_SCALE <= scale < 1
 
 
-def test_an_adapter_that_drifted_is_shrunk_until_it_keeps_the_aim(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = drifted(0.1)[0]
-    monkeypatch.setattr(guards, "AIM_RISE", 1.0)  # the tiny model is random: only its drift means something
-    monkeypatch.setattr(guards, "AIM_KL", first.kl * 0.7)
-    first, factor, found, before, after = drifted(0.1)
-    assert first.kl > guards.AIM_KL >= found.kl
-    assert factor in (guards.SHRINK, pytest.approx(guards.SHRINK**2))
-    for name in before:
-        expected = before[name] * (factor if "lora_B" in name else 1.0)
-        assert torch.allclose(after[name], expected)
+def test_a_weak_adapter_goes_on_in_its_direction(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, found, scale = settled(0.02, monkeypatch, kl=10.0)
+    assert scale == guards.MAX_SCALE
+    assert found.kl > 2 * first.kl
+
+
+def test_it_does_not_go_on_where_ordinary_text_would_suffer(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _, _ = settled(0.05, monkeypatch, kl=10.0)
+    limit = abs(first.rise) * 1.2 + 1e-6
+    _, found, scale = settled(0.05, monkeypatch, kl=10.0, rise=limit)
+    assert found.rise <= limit
+    assert guards.MIN_SCALE <= scale <= guards.MAX_SCALE
 
 
 def test_what_no_scale_mends_is_left_to_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guards, "AIM_KL", -1.0)
-    assert guards.SMALLEST_SCALE * guards.SHRINK < drifted(0.1)[1] < guards.SMALLEST_SCALE
+    _, found, scale = settled(0.1, monkeypatch, kl=1e-9)
+    assert scale == guards.MIN_SCALE
+    assert not found.kept
+
+
+def test_neutral_text_is_measured_as_written_out() -> None:
+    """Against one plain pass a text, the whole vocabulary at once."""
+    lora, turns = tiny_lora(), random_turns()
+    found = guards.NeutralText(turns, budget=1000, wait=lambda: None).measure(lora)
+    base_nll, new_nll, kl, count = 0.0, 0.0, 0.0, 0
+    for turn in turns:
+        for response in turn.responses:
+            ids = torch.tensor([[*turn.prompt, *response]])
+            rows = slice(len(turn.prompt) - 1, -1)
+            p = torch.log_softmax(lora.model(input_ids=ids).logits[0, rows].double(), -1)
+            with lora.disabled():
+                q = torch.log_softmax(lora.model(input_ids=ids).logits[0, rows].double(), -1)
+            for at, label in enumerate(response):
+                new_nll -= float(p[at, label])
+                base_nll -= float(q[at, label])
+                kl += float((p[at].exp() * (p[at] - q[at])).sum())
+                count += 1
+    assert found.base_nll == pytest.approx(base_nll / count, rel=1e-4)
+    assert found.new_nll == pytest.approx(new_nll / count, rel=1e-4)
+    assert found.kl == pytest.approx(kl / count, rel=1e-3)
+
+
+def test_what_training_sees_is_not_what_the_gate_reads() -> None:
+    def sentences(name: str) -> set[str]:
+        rows = [json.loads(line) for line in asset(name).read_text(encoding="utf-8").splitlines()]
+        texts = [r["text"] if "text" in r else " ".join(m["content"] for m in r["messages"]) for r in rows]
+        return {s.strip() for text in texts for s in re.split(r"[.?!\n]", text) if len(s.strip()) > 20}
+
+    assert sentences("neutral.jsonl")
+    assert sentences("ordinary.jsonl")
+    assert not sentences("neutral.jsonl") & sentences("ordinary.jsonl")

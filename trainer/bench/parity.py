@@ -36,9 +36,7 @@ def measure(settings: Settings, *, quick: bool = False) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="hone-parity-") as folder, Store.open(settings.home) as store:
         live = store.adapters.live(base.hash)
         if live:
-            config = adapter_file.peft_config(store.adapters.dir(live))
-            lora = Lora(base.model, rank=config["r"], alpha=config["lora_alpha"], seed=0)
-            lora.load(store.adapters.dir(live))
+            lora = Lora.of(base.model, store.adapters.dir(live))
         else:
             lora = Lora(base.model, rank=16, alpha=16, seed=0)
             randomise(lora)

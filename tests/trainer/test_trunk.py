@@ -1,0 +1,93 @@
+"""States of frozen layers that are kept give what computing everything gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.trainer.conftest import random_turns, shake, tiny_model
+from trainer import adapter_file
+from trainer.logprobs import pack, response_logps, use_shared_prefix
+from trainer.lora import Lora
+from trainer.trunk import Trunk
+
+
+def upper(seed: int = 0) -> Lora:
+    """An adapter on the second of the tiny model's two layers."""
+    model = tiny_model(seed)
+    use_shared_prefix(model)
+    lora = Lora(model, rank=4, alpha=4, seed=seed, layers=[1])
+    shake(lora)
+    return lora
+
+
+def gradients(lora: Lora, packed: Any) -> torch.Tensor:
+    response_logps(lora.model, packed).square().sum().backward()
+    lora.collect_gradients()
+    found = torch.cat([p.grad.flatten() for p in lora.parameters() if p.grad is not None])
+    for p in lora.parameters():
+        p.grad = None
+    return found
+
+
+def test_log_probabilities_and_gradients_are_those_of_the_whole_pass() -> None:
+    lora, turns = upper(), random_turns()
+    short = lora.pack(turns)
+    assert short.states is not None
+    assert short.first == 1
+    assert torch.allclose(response_logps(lora.model, short), response_logps(lora.model, pack(turns)), atol=1e-5)
+    assert torch.allclose(gradients(lora, lora.pack(turns)), gradients(lora, pack(turns)), rtol=1e-4, atol=1e-5)
+
+
+def test_states_are_computed_once_a_turn_and_not_kept_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit, passes in ((1 << 20, 1), (0, 3)):
+        trunk = Trunk(prepared(), 1, keep_bytes=limit)
+        turn = random_turns()[0]
+        computed = []
+        compute = Trunk._compute
+
+        def count(self: Trunk, packed: Any, computed: list[int] = computed, compute: Any = compute) -> Any:
+            computed.append(1)
+            return compute(self, packed)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Trunk, "_compute", count)
+            found = [trunk.pack([turn]).states for _ in range(3)]
+        assert all(states is not None for states in found)
+        assert len(computed) == passes
+
+
+def test_a_model_that_does_more_before_its_layers_is_computed_whole() -> None:
+    """Scaled embeddings (Gemma), for one: its states must not be scaled twice."""
+    model = prepared()
+    whole = model.model.forward
+
+    def scaled(*, input_ids: Any = None, inputs_embeds: Any = None, **rest: Any) -> Any:
+        embedded = model.model.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        return whole(inputs_embeds=embedded * 8, **rest)
+
+    model.model.forward = scaled
+    trunk = Trunk(model, 1)
+    assert trunk.first == 0
+    assert trunk.pack(random_turns()).states is None
+
+
+def test_a_saved_adapter_of_some_layers_comes_back_as_it_was(tmp_path: Path) -> None:
+    lora = upper()
+    adapter_file.write_folder(tmp_path / "a", lora, architecture="llama", permuted={"q_proj": True, "k_proj": True})
+    again = Lora.of(prepared(), tmp_path / "a")
+    turns = random_turns()
+    assert set(again.state()) == set(lora.state())
+    assert all(".layers.1." in name for name in again.state())
+    assert torch.equal(response_logps(again.model, again.pack(turns)), response_logps(lora.model, lora.pack(turns)))
+    with pytest.raises(FileNotFoundError):
+        Lora.of(prepared(), tmp_path / "none")
+
+
+def prepared() -> Any:
+    model = tiny_model()
+    use_shared_prefix(model)
+    return model
