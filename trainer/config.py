@@ -20,10 +20,10 @@ class TrainConfig:
     rank: int = 16  #: of the LoRA; fixed for one base model, so that versions can be compared and continued
     alpha: float = 16.0  #: LoRA scale is alpha / rank
     layer_share: float = 0.5  #: of the layers, from the top, that the LoRA changes; the rest is computed once
-    learning_rate: float = 1.2e-3  #: of AdamW, at its peak
-    epochs: int = 1  #: passes over the training turns: a second one mostly learns them by heart
-    min_steps: int = 32  #: optimiser steps; fewer turns than that are gone over more often
-    turns_per_step: int = 1  #: turns (prompts with all their answers) an optimiser step
+    learning_rate: float = 8e-4  #: of AdamW, at its peak
+    epochs: int = 2  #: passes over the training turns
+    min_steps: int = 20  #: optimiser steps; fewer turns than that are gone over more often
+    turns_per_step: int = 2  #: turns (prompts with all their answers) an optimiser step
     warmup: float = 0.1  #: share of the steps over which the rate rises; it falls linearly to 0 after
     weight_decay: float = 0.0  #: of AdamW
     max_grad_norm: float = 1.0  #: gradients are scaled down to this norm

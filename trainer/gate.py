@@ -25,6 +25,8 @@ MIN_HELD_OUT = 4  #: below, pooled K-fold predictions on all prompts
 MIN_PROMPTS = 8  #: judged prompts that a run needs at all
 FOLDS = 3
 RESAMPLES = 2000
+#: the gate's beta as a share of the training's: on prompts that it did not see, an adapter's margins are overconfident
+CAUTION = 0.5
 MAX_NEUTRAL_RISE = 0.02  #: of the neutral text's NLL, as a share
 MAX_KL = 0.1  #: mean KL(new || base) on neutral text, nats a token
 LENGTH_SLACK = 1.5  #: mean answer length may leave the span by this factor
@@ -116,9 +118,9 @@ def half(difference: float) -> float:
     return 1.0 if difference > 0 else 0.5 if difference == 0 else 0.0
 
 
-def undecided(gain: Bound) -> bool:
-    """Better on average, but not surely: then predictions on the other prompts (K-fold) are worth their time."""
-    return gain.mean > 0 and not gain.low > 0
+def wants_second_look(gain: Bound) -> bool:
+    """Few held-out prompts did not show it: then predictions on the other prompts (K-fold) are worth their time."""
+    return not gain.low > 0 and gain.prompts < CERTAIN_PROMPTS
 
 
 def bootstrap(

@@ -83,7 +83,9 @@ class Lesson:
         by_key = {w.turn.key: w for w in works}
         train = [w for w in works if w.turn.split == "train"]
         tested = [by_key[t.key] for t in held_out]
-        live_losses = {t.key: _loss(t, live_ratios.get(t.key), config.beta) for t in [*held_out, *unseen]}
+        live_losses = {
+            t.key: _loss(t, live_ratios.get(t.key), config.beta * gate.CAUTION) for t in [*held_out, *unseen]
+        }
         self.total = config.steps(len(train))
         with self.clock.phase("training"):
             last = self._fit(train, lora, calls)
@@ -100,7 +102,7 @@ class Lesson:
             permuted = base.check.get("permuted") or adapter_file.permuted_projections(self.gguf, base.model)
             files = adapter_file.write_folder(folder, lora, architecture=self._architecture(), permuted=permuted)
         few = len(tested) < gate.MIN_HELD_OUT
-        pooled = few or (bool(unseen) and gate.undecided(self._gain(losses, live_losses, certain=False)))
+        pooled = few or (bool(unseen) and gate.wants_second_look(self._gain(losses, live_losses, certain=False)))
         if pooled:
             with self.clock.phase("cross-validation"):
                 losses |= self._fold_losses([by_key[t.key] for t in unseen], train, lora, scale, calls)
@@ -212,7 +214,9 @@ class Lesson:
 
     def _losses(self, tested: Sequence[Work], lora: Lora, calls: Callbacks) -> dict[str, float]:
         ratios = _ratios(tested, lora, self.config, calls)
-        return {w.turn.key: _loss(w.turn, r, self.config.beta) for w, r in zip(tested, ratios, strict=True)}
+        return {
+            w.turn.key: _loss(w.turn, r, self.config.beta * gate.CAUTION) for w, r in zip(tested, ratios, strict=True)
+        }
 
     def _gain(self, new: dict[str, float], live: dict[str, float], *, certain: bool) -> gate.Bound:
         return gate.bootstrap(list(new.values()), [live[k] for k in new], seed=self.config.seed, certain=certain)

@@ -67,9 +67,10 @@ def test_rates_of_the_bootstrap_at_eight_prompts(gain: float, promoted: tuple[fl
     assert promoted[0] <= passed / 200 <= promoted[1]
 
 
-def test_a_second_look_is_taken_where_the_first_is_open_and_must_be_certain() -> None:
+def test_a_second_look_is_taken_where_few_prompts_did_not_show_it_and_must_be_certain() -> None:
     surely, open_, worse = ([0.5] * 8, [0.69] * 8), ([0.2] * 4 + [1.0] * 4, [0.69] * 8), ([0.9] * 8, [0.69] * 8)
-    assert [gate.undecided(gate.bootstrap(*x)) for x in (surely, open_, worse)] == [False, True, False]
+    assert [gate.wants_second_look(gate.bootstrap(*x)) for x in (surely, open_, worse)] == [False, True, True]
+    assert not gate.wants_second_look(gate.bootstrap([0.9] * 40, [0.69] * 40))  # there was enough to see
     once, again = gate.bootstrap(*open_), gate.bootstrap(*open_, certain=True)
     assert once.provisional
     assert not again.provisional

@@ -88,7 +88,7 @@ def test_a_run_learns_passes_its_gate_and_goes_live(judged: Store, model_cache: 
     assert (process.returncode, run.state) in ((0, "done"), (3, "rejected"))
     assert (live is not None) == (run.state == "done")
     assert run.result["seconds"]["training"] > 0
-    assert judged.runs.progress(run.id) == (32, 32)
+    assert judged.runs.progress(run.id) == (24, 24)
     assert judged.judgments.waiting(model_hash) == 0
     adapter = judged.adapters.get(result["adapter"])
     assert set(adapter.files) == {"adapter.gguf", "adapter_config.json", "adapter_model.safetensors"}
