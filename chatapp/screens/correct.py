@@ -49,6 +49,10 @@ class Correct(ModalScreen[str | None]):
         self.query_one(TextArea).focus()
 
     def action_save(self) -> None:
+        # behind the keys that still wait in the editor's queue: what was typed before Ctrl+S is saved too
+        self.query_one(TextArea).call_later(self._save)
+
+    def _save(self) -> None:
         text = self.query_one(TextArea).text
         hint = self.query_one("#correct-hint", Static)
         if not text.strip():

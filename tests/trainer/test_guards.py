@@ -55,6 +55,7 @@ def test_what_no_scale_mends_is_left_to_the_gate(monkeypatch: pytest.MonkeyPatch
     assert not found.kept
 
 
+@torch.no_grad()
 def test_neutral_text_is_measured_as_written_out() -> None:
     """Against one plain pass a text, the whole vocabulary at once."""
     lora, turns = tiny_lora(), random_turns()
