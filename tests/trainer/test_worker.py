@@ -97,8 +97,7 @@ def test_a_run_learns_passes_its_gate_and_goes_live(judged: Store, model_cache: 
 
     judged.adapters.use(adapter.id, model_hash)
     judge(judged, 8, first=100)
-    timid = ("epochs=1", "min_steps=1", "learning_rate=1e-5")
-    process = worker(judged.home, model_cache, *(x for value in timid for x in ("--set", value)))
+    process = worker(judged.home, model_cache, "--set", "epochs=1", "--set", "learning_rate=1e-5")
     out, err = process.communicate(timeout=200)
     second = json.loads(out)
     # eight new rankings of four: the first version orders most as they were judged; a timid second one is no gain
