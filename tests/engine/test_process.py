@@ -148,17 +148,16 @@ from chatapp.engine.base import EngineConfig, Message, Sampling
 from chatapp.engine.process import EngineProcess
 engine = EngineProcess(EngineConfig(Path(sys.argv[1]), context_size=2048))
 engine.info
-print(engine.pid, flush=True)
 chat = [Message(role="user", content="Tell a long story.")]
-engine.generate(chat, 4, Sampling(max_tokens=400, temperature=2.0, min_p=0))
+say = lambda index, text: print(engine.pid, flush=True)
+engine.generate(chat, 4, Sampling(max_tokens=400, temperature=2.0, min_p=0), say)
 """
 
 
 def test_a_killed_parent_leaves_no_orphan(model_path: Path) -> None:
     parent = subprocess.Popen([sys.executable, "-c", ORPHAN, str(model_path)], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
-    child = int(parent.stdout.readline())
-    time.sleep(0.3)  # in mid-answer
+    child = int(parent.stdout.readline())  # said at a token: it is in mid-answer
     os.kill(child, 0)
     parent.kill()
     parent.wait()
