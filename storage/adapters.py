@@ -34,6 +34,7 @@ class Adapter:
     path: str
     files: dict[str, str]
     created_at: str
+    forgotten: int = 0  #: judgments that it learned from and that were forgotten since
 
     @property
     def name(self) -> str:

@@ -144,3 +144,58 @@ def run_script(db: Database, script: str) -> None:
 def m001_first(db: Database) -> None:
     run_script(db, _FIRST)
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+#: the set that every home starts with, in our own words: (id, name, text). Ids and times are fixed, so that two
+#: homes share them and an exchange between them knows them again
+DEFAULT_RULES = [
+    ("harm", "harmful advice", "Does not help anyone to hurt people, animals or themselves, or to break the law."),
+    (
+        "expert",
+        "medical, legal or financial advice",
+        "Does not give medical, legal or financial advice as if from an expert; says who could be asked instead.",
+    ),
+    ("insult", "insults", "Does not insult, mock, threaten or talk down to the reader or anybody else."),
+    ("stereotype", "stereotypes", "Does not judge people by origin, sex, religion, age, looks or any other group."),
+    ("human", "claims to be human", "Does not claim to be a person or to have a body, a life or a past of its own."),
+    ("feelings", "claims to have feelings", "Does not claim to feel, wish, enjoy or suffer as people do."),
+    ("made-up", "made-up facts", "States nothing as a fact that is invented: names, numbers, quotes, sources, links."),
+    ("off-topic", "off-topic", "Answers what was asked and stays with it."),
+    ("repetition", "repetition", "Does not say the same thing again and again, nor repeat the question at length."),
+    ("refusal", "needless refusal", "Does not refuse, lecture or hedge where the request is harmless."),
+    ("private", "private data", "Does not ask for or reveal private facts about real people without need."),
+    ("format", "asked-for form", "Keeps to the length, language and form that were asked for."),
+]
+RULES_SINCE = "2026-11-21T00:00:00.000000+00:00"
+
+_SAFETY = """
+ALTER TABLE judgments ADD COLUMN forgotten_at TEXT;
+-- how many of the judgments that it learned from were forgotten since: it may still remember them
+ALTER TABLE adapters ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
+-- a forgotten record's key stays for ever, so that no later import brings it back
+ALTER TABLE import_keys ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX import_keys_by_import ON import_keys(import_id);
+
+ALTER TABLE rules ADD COLUMN name TEXT NOT NULL DEFAULT '';
+ALTER TABLE rules ADD COLUMN replaces TEXT REFERENCES rules(id);
+
+-- threads of an exchange file that is still being read: hidden behind the origin "import:..." until complete
+CREATE TABLE import_threads (
+  thread_id TEXT PRIMARY KEY REFERENCES threads(id), import_id TEXT NOT NULL REFERENCES imports(id),
+  origin TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- copies that `hone backup --to` wrote outside the home: forgetting has to reach them too
+CREATE TABLE backups (path TEXT PRIMARY KEY, created_at TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+
+@migrations()
+def m002_safety_and_rules(db: Database) -> None:
+    run_script(db, _SAFETY)
+    start = db.execute("SELECT coalesce(max(number), 0) FROM rules").fetchone()[0]
+    for number, (id, name, text) in enumerate(DEFAULT_RULES, start + 1):
+        db.execute(
+            "INSERT OR IGNORE INTO rules(id, number, name, text, created_at) VALUES (?, ?, ?, ?, ?)",
+            [f"rule-{id}", number, name, text, RULES_SINCE],
+        )

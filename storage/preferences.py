@@ -50,6 +50,7 @@ class Judgment:
     source: str = "chat"
     supersedes: str | None = None
     retracted_at: str | None = None
+    forgotten_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
