@@ -1,0 +1,197 @@
+"""What a line of an exchange file says, whatever its format: answers to a prompt, and what was judged of them.
+
+Every format's `parse` makes these; `storage.importing` stores them. The constructors check what comes from outside and
+raise RecordError with the field, the value and, where it helps, the way out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from storage.errors import RecordError
+from storage.formats.canonical import dumps
+
+Conversation = list[dict[str, str]]
+
+ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One answer's part in what was said: `storage.preferences.Item`, by the answer's place in the turn."""
+
+    answer: int
+    rank: int | None = None
+    score: int | None = None
+    value: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One judgment: its kind (`storage.judgments.KINDS`), marks and payload."""
+
+    kind: str
+    marks: tuple[Mark, ...]
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One prompt with its answers and what was said of them."""
+
+    prompt: Conversation
+    answers: tuple[str, ...]
+    said: tuple[Said, ...]
+    #: the judgment's id in the Hone that exported it: that home does not take its own data in again
+    judgment: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What makes two records the same one, in any file: 128 bits of SHA-256, hex."""
+        said = [[s.kind, [[m.answer, m.rank, m.score, m.value] for m in s.marks], dict(s.payload)] for s in self.said]
+        return hashlib.sha256(dumps([self.prompt, self.answers, said]).encode()).hexdigest()[:32]
+
+
+def pair(
+    prompt: Conversation, chosen: str, rejected: str, margin: Any = 0.0, *, tie: bool = False, judgment: Any = None
+) -> Turn:
+    """chosen is the better answer (tie: neither is). margin: how much better, 0 where nobody said."""
+    if chosen == rejected:
+        raise RecordError("chosen and rejected are the same text")
+    margin = number(margin, "margin")
+    marks = (Mark(0, rank=0), Mark(1, rank=0 if tie else 1))
+    said = Said("ranking", marks, {"margin": margin} if margin else {})
+    return Turn(checked(prompt), (answer(chosen, "chosen"), answer(rejected, "rejected")), (said,), _id(judgment))
+
+
+def ranking(prompt: Conversation, answers: Sequence[str], ranks: Sequence[int]) -> Turn:
+    """ranks: 0 is best, equal ranks are ties; one for each answer. Two equal texts count once, at their better rank."""
+    best: dict[str, int] = {}
+    for text, rank in sorted(zip(answers, ranks, strict=True), key=lambda both: both[1]):
+        best.setdefault(answer(text, "an answer"), rank)
+    if len(best) < 2:
+        raise RecordError("fewer than two different answers are ranked")
+    marks = tuple(Mark(index, rank=rank) for index, rank in enumerate(best.values()))
+    return Turn(checked(prompt), tuple(best), (Said("ranking", marks),))
+
+
+def thumb(prompt: Conversation, completion: str, good: bool, *, judgment: Any = None) -> Turn:
+    """One answer, good or bad by itself."""
+    said = Said("thumb", (Mark(0, value=1 if good else -1),))
+    return Turn(checked(prompt), (answer(completion, "completion"),), (said,), _id(judgment))
+
+
+def demonstration(prompt: Conversation, completion: str, *, judgment: Any = None) -> Turn:
+    """One answer as it should be: stored as a correction of nothing."""
+    said = Said("correction", (Mark(0, rank=0),))
+    return Turn(checked(prompt), (answer(completion, "completion"),), (said,), _id(judgment))
+
+
+def checked(prompt: Conversation) -> Conversation:
+    """The prompt, if it ends with a message of the user that is not empty."""
+    if not prompt:
+        raise RecordError("the prompt is empty")
+    if prompt[-1]["role"] != "user":
+        raise RecordError(f"the prompt ends with a message of the {prompt[-1]['role']}; it must end with the user's")
+    if not prompt[-1]["content"].strip():
+        raise RecordError("the user's last message is empty")
+    return prompt
+
+
+def answer(value: Any, name: str) -> str:
+    """An answer's text: it may be anything but empty."""
+    found = text(value, name)
+    if not found.strip():
+        raise RecordError(f"{name} is empty")
+    return found
+
+
+def text(value: Any, name: str) -> str:
+    """A text that can be stored. Content parts ([{"type": "text", "text": ...}]) are joined."""
+    if isinstance(value, list) and value and all(isinstance(part, Mapping) for part in value):
+        for part in value:
+            if not isinstance(part.get("text"), str):
+                raise RecordError(f"{name} holds a part of the type {part.get('type')!r:.40}; only text can be read")
+        value = "".join(part["text"] for part in value)
+    if not isinstance(value, str):
+        raise RecordError(f"{name} is {_kind(value)}; it must be a text")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise RecordError(
+            f"{name} holds half of a surrogate pair at character {error.start}: a character was cut in two"
+        ) from error
+    return value
+
+
+def messages(value: Any, name: str, role: str = "assistant") -> Conversation:
+    """A text (of `role`), or a list of {role, content}, as a conversation."""
+    if isinstance(value, str):
+        return [{"role": role, "content": text(value, name)}]
+    if isinstance(value, Mapping):
+        value = [value]
+    if not isinstance(value, list):
+        raise RecordError(f"{name} is {_kind(value)}; it must be a text or a list of messages")
+    found = []
+    for message in value:
+        if not isinstance(message, Mapping) or "content" not in message:
+            raise RecordError(f"{name} holds {message!r:.60}; each message needs a role and a text content")
+        named = message.get("role")
+        if not isinstance(named, str) or named not in ROLES:
+            raise RecordError(f"{name} has the role {named!r:.40}; use system, user or assistant")
+        found.append({"role": ROLES[named], "content": text(message["content"], name)})
+    return found
+
+
+def one_answer(conversation: Conversation, name: str) -> str:
+    """The text of the one message of the assistant that a conversation consists of."""
+    if len(conversation) != 1 or conversation[0]["role"] != "assistant":
+        roles = ", ".join(message["role"] for message in conversation[:4])
+        raise RecordError(f"{name} must be one message of the assistant, found [{roles}]")
+    return conversation[0]["content"]
+
+
+def fields(row: Any, *names: str) -> dict[str, Any]:
+    """row, if it is an object that has these fields."""
+    if not isinstance(row, dict):
+        raise RecordError(f"expected an object with {', '.join(names)}, found {_kind(row)}")
+    for name in names:
+        if name not in row:
+            there = ", ".join(f"{key!r:.40}" for key in list(row)[:12]) or "none"
+            raise RecordError(f"the field {name!r} is missing; there are {there}")
+    return row
+
+
+def number(value: Any, name: str) -> float:
+    """A finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise RecordError(f"{name} is {value!r:.40}; it must be a number")
+    return float(value)
+
+
+def about(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The `hone` object of a row that a Hone wrote, or {}."""
+    own = row.get("hone")
+    return own if isinstance(own, Mapping) else {}
+
+
+def _id(value: Any) -> str | None:
+    return value if isinstance(value, str) and len(value) <= 64 else None
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    words = {
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        str: "a text",
+        list: "a list",
+        dict: "an object",
+    }
+    return words.get(type(value), type(value).__name__)
