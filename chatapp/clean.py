@@ -19,6 +19,7 @@ _HARMFUL = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def _stand_in(match: re.Match[str]) -> str:
@@ -36,6 +37,11 @@ def _stand_in(match: re.Match[str]) -> str:
 def clean(text: str) -> str:
     """text with every control, bidi and invisible character replaced by something that can be seen."""
     return _HARMFUL.sub(_stand_in, _BREAKS.sub("\n", text))
+
+
+def obeyed(text: str) -> str:
+    """text with just those characters replaced that a terminal obeys: controls other than newline and tab."""
+    return _OBEYED.sub(_stand_in, text)
 
 
 def one_line(text: str, limit: int = 60) -> str:

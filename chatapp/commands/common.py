@@ -17,6 +17,7 @@ from chatapp.engine.model_files import ModelFile, file_hash, read_metadata, reso
 from storage import paths
 from storage.adapters import Adapter
 from storage.errors import StorageError
+from storage.formats.canonical import escape
 from storage.store import Store
 
 #: source of judgments from the shell, and origin of the threads that they and `hone ask` make
@@ -119,11 +120,15 @@ def as_messages(prompt: Any, where: str) -> list[Message]:
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False), flush=True)
+    """One line of JSON; what a terminal would obey is escaped, which JSON allows everywhere."""
+    print(escape(json.dumps(value, ensure_ascii=False)), flush=True)
 
 
 def printable(text: str) -> str:
-    """Text that was written by others, safe to print on a terminal: no control characters but newline and tab."""
-    from chatapp.clean import clean
+    """Text that was written by others, safe to print: a pipe may well end at a terminal.
 
-    return clean(text) if sys.stdout.isatty() else text
+    Control characters but newline and tab become visible stand-ins; on a terminal all of `clean`.
+    """
+    from chatapp.clean import clean, obeyed
+
+    return clean(text) if sys.stdout.isatty() else obeyed(text)

@@ -12,5 +12,9 @@ _RAW = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]
 
 def dumps(value: Any) -> str:
     """Keys sorted, no spaces, UTF-8 letters as they are, control characters escaped. Raises ValueError for NaN."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return escape(json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+
+
+def escape(text: str) -> str:
+    """JSON that is safe to print; it means the same."""
     return _RAW.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
