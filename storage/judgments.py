@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import InvalidJudgment, NotFound
 from storage.ids import new_id, now
-from storage.preferences import Derived, Item, Judgment, derive
+from storage.preferences import Derived, Item, Judgment, Pair, Taught, derive, derive_turn, explain
 from storage.threads import Message
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ KINDS = ("ranking", "pick", "all_bad", "thumb", "rating", "correction", "flag", 
 #: kinds that a training run can learn from
 LEARNABLE = ("ranking", "pick", "all_bad", "thumb", "rating", "correction")
 OWN_SOURCES = ("chat", "judge")
+#: rows read at a time
+PIECE = 20_000
 #: live: neither retracted nor superseded by a live one; in no deleted, private or forgotten place
 _LIVE = """
 j.retracted_at IS NULL
@@ -189,9 +191,63 @@ class Judgments:
         where, parameters = _sources(include)
         return self._select(f"WHERE {_USABLE} AND ({where})", parameters)
 
+    def each_turn(self, include: Sequence[str] = ()) -> Iterator[list[Judgment]]:
+        """What `live` gives, turn by turn in the order of prompt ids: a million judgments take no more memory than ten.
+
+        Read in pieces; no transaction stays open between them, so a turn judged meanwhile may or may not be among them.
+        """
+        where, parameters = _sources(include)
+        after, limit = "", PIECE
+        while True:
+            rows = self._rows(
+                f"WHERE {_USABLE} AND ({where}) AND j.prompt_message_id > ?",
+                [*parameters, after],
+                f"ORDER BY j.prompt_message_id, j.seq, i.rank, i.message_id LIMIT {limit}",
+            )
+            whole = len(rows) < limit
+            turns: list[list[Judgment]] = []
+            for judgment in _judgments(rows):
+                if turns and turns[-1][0].prompt_id == judgment.prompt_id:
+                    turns[-1].append(judgment)
+                else:
+                    turns.append([judgment])
+            if not whole:
+                turns.pop()  # it may have been cut; it begins the next piece
+                limit = PIECE if turns else 2 * limit
+            yield from turns
+            if whole:
+                return
+            if turns:
+                after = turns[-1][0].prompt_id
+
     def derived(self, include: Sequence[str] = ()) -> Derived:
         """The training examples that `live` gives."""
-        return derive(self.live(include))
+        result = Derived([], [], [], [])
+        for derived in self.each_derived(include):
+            for name in ("pairs", "unpaired", "demonstrations", "rule_labels"):
+                getattr(result, name).extend(getattr(derived, name))
+        return result
+
+    def each_derived(self, include: Sequence[str] = ()) -> Iterator[Derived]:
+        """`derived`, in parts of some thousand turns."""
+        part = Derived([], [], [], [])
+        for count, turn in enumerate(self.each_turn(include), 1):
+            derive_turn(turn, part)
+            if count % 2000 == 0:
+                yield part
+                part = Derived([], [], [], [])
+        yield part
+
+    def pairs(self, include: Sequence[str] = ()) -> Iterator[Pair]:
+        """The pairs of `derived`, one by one."""
+        for part in self.each_derived(include):
+            yield from part.pairs
+
+    def explain(self, prompt_id: str) -> dict[str, Taught]:
+        """What each judgment of a turn teaches, by its id; empty where a turn teaches nothing (private, deleted)."""
+        sql = f"SELECT j.id FROM judgments j WHERE j.prompt_message_id = ? AND {_USABLE}"
+        usable = {row["id"] for row in self._store.rows(sql, [prompt_id])}
+        return explain(j for j in self.for_prompt(prompt_id) if j.id in usable)
 
     def waiting(self, model_hash: str) -> int:
         """How many of one's own judgments no finished run of this model has seen."""
@@ -235,34 +291,39 @@ class Judgments:
         return names
 
     def _select(self, where: str, parameters: Sequence[Any]) -> list[Judgment]:
-        rows = self._store.rows(
-            "SELECT j.id, j.prompt_message_id, j.kind, j.payload, j.source, j.supersedes, j.created_at, "
-            "j.retracted_at, i.message_id, i.rank, i.score, i.value "
-            f"FROM judgments j LEFT JOIN judgment_items i ON i.judgment_id = j.id {where} "
-            "ORDER BY j.seq, i.rank, i.message_id",
+        return _judgments(self._rows(where, parameters, "ORDER BY j.seq, i.rank, i.message_id"))
+
+    def _rows(self, where: str, parameters: Sequence[Any], order: str) -> list[tuple[Any, ...]]:
+        return self._store.tuples(
+            "SELECT j.id, j.prompt_message_id, j.kind, j.created_at, j.payload, j.source, j.supersedes, "
+            "j.retracted_at, j.forgotten_at, i.message_id, i.rank, i.score, i.value "
+            f"FROM judgments j LEFT JOIN judgment_items i ON i.judgment_id = j.id {where} {order}",
             parameters,
         )
-        heads: dict[str, dict[str, Any]] = {}
-        items: dict[str, list[Item]] = {}
-        for row in rows:
-            heads.setdefault(row["id"], row)
-            mine = items.setdefault(row["id"], [])
-            if row["message_id"] is not None:
-                mine.append(Item(row["message_id"], row["rank"], row["score"], row["value"]))
-        return [
-            Judgment(
-                id,
-                row["prompt_message_id"],
-                row["kind"],
-                row["created_at"],
-                tuple(items[id]),
-                json.loads(row["payload"]),
-                row["source"],
-                row["supersedes"],
-                row["retracted_at"],
+
+
+def _judgments(rows: Iterable[tuple[Any, ...]]) -> list[Judgment]:
+    """Rows of `_rows`, in which a judgment's items stand together."""
+    found: list[Judgment] = []
+    items: list[Item] = []
+    last: tuple[Any, ...] | None = None
+
+    def add() -> None:
+        if last is not None:
+            id, prompt, kind, created, payload, source, supersedes, retracted, forgotten = last[:9]
+            said = {} if payload == "{}" else json.loads(payload)
+            found.append(
+                Judgment(id, prompt, kind, created, tuple(items), said, source, supersedes, retracted, forgotten)
             )
-            for id, row in heads.items()
-        ]
+
+    for row in rows:
+        if last is None or row[0] != last[0]:
+            add()
+            last, items = row, []
+        if row[9] is not None:
+            items.append(Item(row[9], row[10], row[11], row[12]))
+    add()
+    return found
 
 
 def _sources(include: Sequence[str]) -> tuple[str, list[Any]]:

@@ -19,9 +19,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any, TypeVar
+from typing import Any
 
 #: smaller is more explicit
 TIERS = {"ranking": 0, "pick": 0, "correction": 0, "rating": 1, "thumb": 2}
@@ -103,9 +103,6 @@ class RuleLabel:
     source: str
 
 
-T = TypeVar("T", Pair, Unpaired)
-
-
 @dataclass(frozen=True, slots=True)
 class Derived:
     """Everything that a set of judgments teaches."""
@@ -117,13 +114,29 @@ class Derived:
 
 
 @dataclass(frozen=True, slots=True)
-class _Claim:
-    """What one judgment says of two answers; winner is None for a tie."""
+class Overridden:
+    """What a judgment says of answers a and b (winner None: a tie; b None: of a alone) and another says better."""
 
+    a: str
+    b: str | None
     winner: str | None
-    loser: str | None
-    margin: float
-    judgment: Judgment
+    by: str  #: the judgment that counts instead
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """What one judgment teaches beside the others of its turn, and what of it does not count."""
+
+    pairs: list[Pair]
+    unpaired: list[Unpaired]
+    demonstrations: list[Demonstration]
+    rule_labels: list[RuleLabel]
+    overridden: list[Overridden]
+
+
+#: what is said of two answers: winner (None: a tie), loser, margin, the judgment that says it
+_Claim = tuple[str | None, str | None, float, Judgment]
+_Key = tuple[str, str]
 
 
 def derive(judgments: Iterable[Judgment]) -> Derived:
@@ -133,89 +146,135 @@ def derive(judgments: Iterable[Judgment]) -> Derived:
         turns[judgment.prompt_id].append(judgment)
     result = Derived([], [], [], [])
     for prompt_id in sorted(turns):
-        _derive_turn(sorted(turns[prompt_id], key=_age), result)
+        derive_turn(turns[prompt_id], result)
     return result
+
+
+def explain(judgments: Iterable[Judgment]) -> dict[str, Taught]:
+    """By judgment id, what each live judgment of one turn teaches, and which of its statements another overrides."""
+    turn = sorted(judgments, key=_age)
+    result = Derived([], [], [], [])
+    derive_turn(turn, result)
+    found = {judgment.id: Taught([], [], [], [], []) for judgment in turn}
+    for name in ("pairs", "unpaired", "demonstrations", "rule_labels"):
+        for example in getattr(result, name):
+            getattr(found[example.judgment_id], name).append(example)
+    said = _Said(turn)
+    for judgment in turn:
+        alone = _Said([judgment])
+        mine = found[judgment.id].overridden
+        for (a, b), (winner, _, _, _) in sorted(alone.claims.items()):
+            if (a, b) in said.claims:
+                by = said.claims[a, b][3]
+            else:  # up and down were thumbs; by now both are the same
+                by = max(said.thumbs[a][1], said.thumbs[b][1], key=_age)
+            if by is not judgment:
+                mine.append(Overridden(a, b, winner, by.id))
+        for one, all in ((alone.thumbs, said.thumbs), (alone.ratings, said.ratings)):
+            if len(one) == 1:  # several make pairs, which were looked at above
+                ((id, _),) = one.items()
+                if all[id][1] is not judgment:
+                    mine.append(Overridden(id, None, None, all[id][1].id))
+        for key in alone.labels:
+            if said.labels[key].judgment_id != judgment.id:
+                mine.append(Overridden(key[0], None, None, said.labels[key].judgment_id))
+    return found
 
 
 def _age(judgment: Judgment) -> tuple[str, str]:
     return judgment.created_at, judgment.id
 
 
-def _derive_turn(judgments: Sequence[Judgment], result: Derived) -> None:
-    claims: dict[tuple[str, str], _Claim] = {}
+class _Said:
+    """What the judgments of one turn (the oldest first) say, each overriding applied."""
 
-    def claim(a: str, b: str, winner: str | None, margin: float, judgment: Judgment) -> None:
+    __slots__ = ("bad", "claims", "demonstrations", "labels", "ratings", "thumbs")
+
+    def __init__(self, judgments: Sequence[Judgment]) -> None:
+        self.claims: dict[_Key, _Claim] = {}
+        self.ratings: dict[str, tuple[int, Judgment]] = {}
+        self.thumbs: dict[str, tuple[int, Judgment]] = {}
+        self.labels: dict[_Key, RuleLabel] = {}
+        self.bad: dict[str, Judgment] = {}
+        self.demonstrations: list[tuple[str, Judgment]] = []
+        for judgment in judgments:
+            self._hear(judgment)
+        if self.ratings:
+            for (a, (score_a, by_a)), (b, (score_b, by_b)) in combinations(sorted(self.ratings.items()), 2):
+                winner = None if score_a == score_b else a if score_a > score_b else b
+                self._claim(a, b, winner, abs(score_a - score_b) / 6, max(by_a, by_b, key=_age))
+        if self.thumbs:
+            for (a, (value_a, by_a)), (b, (value_b, by_b)) in combinations(sorted(self.thumbs.items()), 2):
+                if value_a != value_b:
+                    self._claim(a, b, a if value_a > value_b else b, 0.0, max(by_a, by_b, key=_age))
+
+    def _claim(self, a: str, b: str, winner: str | None, margin: float, judgment: Judgment) -> None:
         key = (a, b) if a < b else (b, a)
-        old = claims.get(key)
-        tier = TIERS[judgment.kind]
-        if old is None or tier <= TIERS[old.judgment.kind]:
-            # judgments arrive oldest first, so an equal tier is the later word
-            claims[key] = _Claim(winner, (b if winner == a else a) if winner else None, margin, judgment)
+        old = self.claims.get(key)
+        # judgments arrive oldest first, so an equal tier is the later word
+        if old is None or TIERS[judgment.kind] <= TIERS[old[3].kind]:
+            self.claims[key] = (winner, (b if winner == a else a) if winner else None, margin, judgment)
 
-    ratings: dict[str, tuple[int, Judgment]] = {}
-    thumbs: dict[str, tuple[int, Judgment]] = {}
-    labels: dict[tuple[str, str], RuleLabel] = {}
-    bad: dict[str, Judgment] = {}
-    demonstrations: list[Demonstration] = []
-    for judgment in judgments:
+    def _hear(self, judgment: Judgment) -> None:
         kind, items = judgment.kind, judgment.items
         if kind == "ranking":
+            margin = float(judgment.payload.get("margin", 0.0))
             for x, y in combinations(items, 2):
                 if x.rank is None or y.rank is None:
                     continue
                 better = None if x.rank == y.rank else x.message_id if x.rank < y.rank else y.message_id
-                claim(x.message_id, y.message_id, better, float(judgment.payload.get("margin", 0.0)), judgment)
+                self._claim(x.message_id, y.message_id, better, margin, judgment)
         elif kind in ("pick", "correction"):
             best = [item.message_id for item in items if item.rank == 0]
-            for top in best[:1]:
+            if best:
+                top = min(best)
                 for item in items:
                     if item.message_id != top:
-                        claim(top, item.message_id, top, 0.0, judgment)
+                        self._claim(top, item.message_id, top, 0.0, judgment)
                 if kind == "correction":
-                    demonstrations.append(Demonstration(judgment.prompt_id, top, 1.0, judgment.id, judgment.source))
+                    self.demonstrations.append((top, judgment))
         elif kind == "rating":
-            ratings.update({i.message_id: (i.score, judgment) for i in items if i.score is not None})
+            self.ratings.update({i.message_id: (i.score, judgment) for i in items if i.score is not None})
         elif kind == "thumb":
-            thumbs.update({i.message_id: (i.value, judgment) for i in items if i.value})
+            self.thumbs.update({i.message_id: (i.value, judgment) for i in items if i.value})
         elif kind == "all_bad":
-            bad.update({i.message_id: judgment for i in items})
+            self.bad.update({i.message_id: judgment for i in items})
         elif kind == "flag":
+            rule = str(judgment.payload.get("rule", ""))
             for item in items:
-                rule = str(judgment.payload.get("rule", ""))
-                labels[item.message_id, rule] = RuleLabel(
+                self.labels[item.message_id, rule] = RuleLabel(
                     judgment.prompt_id, item.message_id, rule, bool(item.value), judgment.id, judgment.source
                 )
 
-    for (a, (score_a, by_a)), (b, (score_b, by_b)) in combinations(sorted(ratings.items()), 2):
-        later = max(by_a, by_b, key=_age)
-        winner = None if score_a == score_b else a if score_a > score_b else b
-        claim(a, b, winner, abs(score_a - score_b) / 6, later)
-    for (a, (value_a, by_a)), (b, (value_b, by_b)) in combinations(sorted(thumbs.items()), 2):
-        if value_a != value_b:
-            claim(a, b, a if value_a > value_b else b, 0.0, max(by_a, by_b, key=_age))
 
-    pairs = [
-        Pair(c.judgment.prompt_id, c.winner, c.loser, c.margin, 1.0, c.judgment.kind, c.judgment.id, c.judgment.source)
-        for _, c in sorted(claims.items())
-        if c.winner is not None and c.loser is not None
-    ]
-    unpaired = [
-        Unpaired(j.prompt_id, id, good, 1.0, j.kind, j.id, j.source)
-        for id, good, j in (
-            *((id, value > 0, j) for id, (value, j) in sorted(thumbs.items())),
-            *((id, False, j) for id, j in sorted(bad.items())),
-            *((id, score >= 5, j) for id, (score, j) in sorted(ratings.items()) if len(ratings) == 1 and score != 4),
-        )
-    ]
-    result.pairs.extend(_share(pairs))
-    result.unpaired.extend(_share(unpaired))
-    result.demonstrations.extend(replace(d, weight=1 / len(demonstrations)) for d in demonstrations)
-    result.rule_labels.extend(label for _, label in sorted(labels.items()))
-
-
-def _share(examples: list[T]) -> list[T]:
-    """Give each kind of this turn the weight 1, shared equally."""
+def derive_turn(judgments: Sequence[Judgment], result: Derived) -> None:
+    """Add what the live judgments of one turn give, in a canonical order. Each kind of the turn has the weight 1."""
+    said = _Said(sorted(judgments, key=_age) if len(judgments) > 1 else judgments)
+    claims = [c for _, c in sorted(said.claims.items()) if c[0] is not None] if said.claims else ()
     counts: dict[str, int] = defaultdict(int)
-    for example in examples:
-        counts[example.kind] += 1
-    return [replace(example, weight=1 / counts[example.kind]) for example in examples]
+    for _, _, _, judgment in claims:
+        counts[judgment.kind] += 1
+    for winner, loser, margin, j in claims:
+        assert winner is not None
+        assert loser is not None
+        weight = 1.0 / counts[j.kind]
+        result.pairs.append(Pair(j.prompt_id, winner, loser, margin, weight, j.kind, j.id, j.source))
+    single: list[tuple[str, bool, Judgment]] = []
+    if said.thumbs:
+        single += ((id, value > 0, j) for id, (value, j) in sorted(said.thumbs.items()))
+    if said.bad:
+        single += ((id, False, j) for id, j in sorted(said.bad.items()))
+    if len(said.ratings) == 1:
+        single += ((id, score >= 5, j) for id, (score, j) in said.ratings.items() if score != 4)
+    if single:
+        counts.clear()
+        for _, _, j in single:
+            counts[j.kind] += 1
+        result.unpaired.extend(
+            Unpaired(j.prompt_id, id, good, 1.0 / counts[j.kind], j.kind, j.id, j.source) for id, good, j in single
+        )
+    result.demonstrations.extend(
+        Demonstration(j.prompt_id, id, 1.0 / len(said.demonstrations), j.id, j.source) for id, j in said.demonstrations
+    )
+    if said.labels:
+        result.rule_labels.extend(label for _, label in sorted(said.labels.items()))

@@ -155,6 +155,13 @@ class Store:
         except sqlite3.Error as error:
             raise translate(error, self.path) from error
 
+    def tuples(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """`rows` without the names, for many."""
+        try:
+            return self.db.conn.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise translate(error, self.path) from error
+
     def row(self, sql: str, parameters: Sequence[Any] = ()) -> dict[str, Any] | None:
         rows = self.rows(sql, parameters)
         return rows[0] if rows else None

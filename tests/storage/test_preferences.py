@@ -6,10 +6,11 @@ import random
 from collections import defaultdict
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.preferences import Item, Judgment, derive
+from storage.preferences import Derived, Item, Judgment, Overridden, derive, explain
+from storage.store import Store
 
 
 def judge(kind: str, *items: Item, time: int = 0, payload: dict | None = None, prompt: str = "p") -> Judgment:
@@ -147,3 +148,95 @@ def test_what_holds_for_any_judgments(made: list[Judgment], chance: random.Rando
     shuffled = list(made)
     chance.shuffle(shuffled)
     assert derive(shuffled) == derived
+
+
+def test_what_is_overridden_is_said_with_what_counts_instead() -> None:
+    first, second = pick("b", "ac", time=1), ranking("a>b", time=2)
+    taught = explain([second, first])
+    assert taught[first.id].overridden == [Overridden("a", "b", "b", second.id)]
+    assert [(p.chosen_id, p.rejected_id) for p in taught[first.id].pairs] == [("b", "c")]
+    assert [(p.chosen_id, p.rejected_id) for p in taught[second.id].pairs] == [("a", "b")]
+    assert taught[second.id].overridden == []
+
+
+def test_a_later_thumb_rating_or_flag_of_one_answer_overrides_the_earlier() -> None:
+    for old, new in (
+        (judge("thumb", Item("a", value=1), time=1), judge("thumb", Item("a", value=-1), time=2)),
+        (judge("rating", Item("a", score=6), time=1), judge("rating", Item("a", score=2), time=2)),
+        (
+            judge("flag", Item("a", value=1), time=1, payload={"rule": "r"}),
+            judge("flag", Item("a", value=0), time=2, payload={"rule": "r"}),
+        ),
+    ):
+        taught = explain([old, new])
+        assert taught[old.id].overridden == [Overridden("a", None, None, new.id)]
+        assert not taught[old.id].unpaired
+        assert not taught[old.id].rule_labels
+        assert taught[new.id].overridden == []
+
+
+@settings(max_examples=200, deadline=None)
+@given(judgments())
+def test_the_explanation_is_the_derivation_by_judgment(made: list[Judgment]) -> None:
+    """Every pair that a judgment alone would make is either made or overridden by one that is there."""
+    for prompt in ("p", "q"):
+        turn = [j for j in made if j.prompt_id == prompt]
+        taught, derived = explain(turn), derive(turn)
+        for name in ("pairs", "unpaired", "demonstrations", "rule_labels"):
+            parts = [example for t in taught.values() for example in getattr(t, name)]
+            assert sorted(map(repr, parts)) == sorted(map(repr, getattr(derived, name)))
+        for judgment in turn:
+            mine = taught[judgment.id]
+            made_of = {frozenset((p.chosen_id, p.rejected_id)) for p in mine.pairs}
+            lost = {frozenset((o.a, o.b)) for o in mine.overridden if o.b is not None}
+            alone = {frozenset((p.chosen_id, p.rejected_id)) for p in derive([judgment]).pairs}
+            assert alone <= made_of | lost
+            assert not made_of & lost
+            assert all(o.by in taught and o.by != judgment.id for o in mine.overridden)
+
+
+words = st.lists(
+    st.tuples(st.integers(0, 1), st.sampled_from(["pick", "ranking", "thumb", "rating", "correction", "all_bad"]), ids),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(before=words, then=words, replaces=st.booleans())
+def test_retracting_brings_back_exactly_what_was_before(
+    store: Store, before: list[tuple[int, str, str]], then: list[tuple[int, str, str]], replaces: bool
+) -> None:
+    """In the database, with judgments that supersede others among them, whatever the order of taking back."""
+    thread = store.threads.new("t")
+    turns = []
+    for _ in range(2):
+        prompt = store.threads.add_message(thread.id, None, "user", "q")
+        turns.append((prompt.id, [store.threads.add_message(thread.id, prompt.id, "assistant", x).id for x in "abcde"]))
+
+    def say(word: tuple[int, str, str], supersedes: str | None = None) -> str:
+        (prompt, answers), kind, letter = turns[word[0]], word[1], word[2]
+        one = answers["abcde".index(letter)]
+        about = {"supersedes": supersedes}
+        if kind == "pick":
+            return store.judgments.pick(prompt, one, answers, **about).id
+        if kind == "ranking":
+            return store.judgments.rank(prompt, [[one], [a for a in answers if a != one]], **about).id
+        if kind == "thumb":
+            return store.judgments.thumb(prompt, one, 1 if letter < "c" else -1, **about).id
+        if kind == "rating":
+            return store.judgments.rate(prompt, {one: 2 + "abcde".index(letter)}, **about).id
+        if kind == "correction":
+            return store.judgments.correct(prompt, one, "better", answers, **about)[0].id
+        return store.judgments.all_bad(prompt, answers, **about).id
+
+    for word in before:
+        last = say(word)
+    history: list[tuple[Derived, str]] = []
+    for word in then:
+        was = store.judgments.derived()
+        last = say(word, last if replaces else None)
+        history.append((was, last))
+    for was, id in reversed(history):
+        assert store.judgments.retract(id)
+        assert store.judgments.derived() == was
