@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -115,7 +116,7 @@ def text(value: Any, name: str) -> str:
     if isinstance(value, list) and value and all(isinstance(part, Mapping) for part in value):
         for part in value:
             if not isinstance(part.get("text"), str):
-                raise RecordError(f"{name} holds a part of the type {part.get('type')!r:.40}; only text can be read")
+                raise RecordError(f"{name} holds a part of the type {shown(part.get('type'))}; only text can be read")
         value = "".join(part["text"] for part in value)
     if not isinstance(value, str):
         raise RecordError(f"{name} is {_kind(value)}; it must be a text")
@@ -138,11 +139,13 @@ def messages(value: Any, name: str, role: str = "assistant") -> Conversation:
         raise RecordError(f"{name} is {_kind(value)}; it must be a text or a list of messages")
     found = []
     for message in value:
+        if isinstance(message, Mapping) and (message.get("tool_calls") or message.get("function_call")):
+            raise RecordError(f"{name} holds a call of a tool; only conversations of texts can be read")
         if not isinstance(message, Mapping) or "content" not in message:
-            raise RecordError(f"{name} holds {message!r:.60}; each message needs a role and a text content")
+            raise RecordError(f"{name} holds {shown(message)}; each message needs a role and a text content")
         named = message.get("role")
         if not isinstance(named, str) or named not in ROLES:
-            raise RecordError(f"{name} has the role {named!r:.40}; use system, user or assistant")
+            raise RecordError(f"{name} has the role {shown(named)}; use system, user or assistant")
         found.append({"role": ROLES[named], "content": text(message["content"], name)})
     return found
 
@@ -153,6 +156,46 @@ def one_answer(conversation: Conversation, name: str) -> str:
         roles = ", ".join(message["role"] for message in conversation[:4])
         raise RecordError(f"{name} must be one message of the assistant, found [{roles}]")
     return conversation[0]["content"]
+
+
+def last_answer(dialogue: Conversation, name: str) -> tuple[Conversation, str]:
+    """What stands before the assistant's message that a dialogue ends with, and that message's text."""
+    if not dialogue:
+        raise RecordError(f"{name} is empty")
+    if dialogue[-1]["role"] != "assistant":
+        raise RecordError(f"{name} ends with a message of the {dialogue[-1]['role']}; it must end with an answer")
+    return dialogue[:-1], dialogue[-1]["content"]
+
+
+def fork(chosen: Conversation, rejected: Conversation) -> tuple[Conversation, str, str]:
+    """The prompt that two whole dialogues share, and the answers that they end with."""
+    prompt, better = last_answer(chosen, "chosen")
+    other, worse = last_answer(rejected, "rejected")
+    if prompt != other:
+        same = 0
+        while same < min(len(prompt), len(other)) and prompt[same] == other[same]:
+            same += 1
+        raise RecordError(
+            f"chosen and rejected part at message {same + 1} (of {len(chosen)} and {len(rejected)}); "
+            "only their last answers may differ"
+        )
+    return prompt, better, worse
+
+
+def margin(row: Mapping[str, Any]) -> float:
+    """How much better chosen is, by a row's `hone` object or `margin`. Above 1, on a scale of its own, counts as 1."""
+    value = about(row).get("margin", row.get("margin"))
+    found = 0.0 if value is None else number(value, "margin")
+    if found < 0:
+        raise RecordError(f"margin is {shown(value)}: the rejected answer would be the better one")
+    return min(found, 1.0)
+
+
+def only_text(row: Mapping[str, Any]) -> None:
+    """Refuse a row whose answers were given with tools or to pictures: without them they answer something else."""
+    for name in ("tools", "image", "images", "videos", "audios"):
+        if row.get(name) and row[name] != "[]":
+            raise RecordError(f"the row has {name}; only conversations of texts can be read")
 
 
 def fields(row: Any, *names: str) -> dict[str, Any]:
@@ -168,9 +211,19 @@ def fields(row: Any, *names: str) -> dict[str, Any]:
 
 def number(value: Any, name: str) -> float:
     """A finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise RecordError(f"{name} is {value!r:.40}; it must be a number")
-    return float(value)
+    try:
+        if not isinstance(value, bool | str) and math.isfinite(value):
+            return float(value)
+    except (TypeError, OverflowError):
+        pass
+    raise RecordError(f"{name} is {shown(value)}; it must be a number")
+
+
+def good(value: Any, name: str) -> bool:
+    """True or false, also said as 1 or 0."""
+    if not isinstance(value, int) or value not in (0, 1):
+        raise RecordError(f"{name} is {shown(value)}; it must be true (a good answer) or false (a bad one)")
+    return bool(value)
 
 
 def about(row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -179,8 +232,22 @@ def about(row: Mapping[str, Any]) -> Mapping[str, Any]:
     return own if isinstance(own, Mapping) else {}
 
 
+def signed(row: dict[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
+    """The row, with its `hone` object if that says anything."""
+    return {**row, "hone": dict(about)} if about else row
+
+
+def shown(value: Any) -> str:
+    """A value as an error may show it: short, whatever its size or depth."""
+    try:
+        text = reprlib.repr(value)
+    except ValueError:  # an integer of thousands of digits
+        return "a huge number"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def _id(value: Any) -> str | None:
-    return value if isinstance(value, str) and len(value) <= 64 else None
+    return value if isinstance(value, str) and value.isascii() and len(value) <= 64 else None
 
 
 def _kind(value: Any) -> str:
