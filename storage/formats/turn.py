@@ -182,6 +182,17 @@ def fork(chosen: Conversation, rejected: Conversation) -> tuple[Conversation, st
     return prompt, better, worse
 
 
+def alternating(prompt: Conversation, name: str) -> None:
+    """Refuse to write a prompt whose user and assistant do not take turns, for a format whose readers leave it out."""
+    first = 1 if prompt and prompt[0]["role"] == "system" else 0
+    for place, message in enumerate(prompt[first:]):
+        if message["role"] != ("user", "assistant")[place % 2]:
+            at, role = first + place + 1, message["role"]
+            raise RecordError(f"message {at} is the {role}'s; in {name} user and assistant must take turns")
+    if not prompt[first:] or prompt[-1]["role"] != "user":
+        raise RecordError(f"the prompt does not end with the user's message, as {name} needs it")
+
+
 def margin(row: Mapping[str, Any]) -> float:
     """How much better chosen is, by a row's `hone` object or `margin`. Above 1, on a scale of its own, counts as 1."""
     value = about(row).get("margin", row.get("margin"))
