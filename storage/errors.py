@@ -37,6 +37,10 @@ class InvalidJudgment(StorageError, ValueError):
     """A judgment that contradicts itself or names answers that are not this prompt's."""
 
 
+class InvalidRule(StorageError, ValueError):
+    """A rule that says nothing, too much, or what another one is called already."""
+
+
 class RecordError(StorageError, ValueError):
     """A line of an exchange file that cannot be used."""
 

@@ -151,14 +151,24 @@ class Judgments:
     # taking back
 
     def retract(self, id: str) -> bool:
-        """Take one back; what it superseded counts again. False if it was retracted already."""
+        """Take one back; what it superseded counts again. False if it was retracted already.
+
+        Raises InvalidJudgment when a live one stands in its place.
+        """
         with self._store.write() as db:
-            changed = db.execute(
-                "UPDATE judgments SET retracted_at = ? WHERE id = ? AND retracted_at IS NULL", [now(), id]
-            ).rowcount
-            if not changed:
-                self.get(id)
-        return bool(changed)
+            if self.get(id).retracted_at is not None:
+                return False
+            by = self.replaced_by(id)
+            if by is not None:
+                raise InvalidJudgment(f"judgment {id} was replaced by {by}: take that one back first")
+            db.execute("UPDATE judgments SET retracted_at = ? WHERE id = ?", [now(), id])
+        return True
+
+    def replaced_by(self, id: str) -> str | None:
+        """The judgment that stands in its place, if that one was not taken back."""
+        sql = "SELECT id FROM judgments WHERE supersedes = ? AND retracted_at IS NULL ORDER BY seq DESC LIMIT 1"
+        found = self._store.value(sql, [id])
+        return None if found is None else str(found)
 
     def undo_last(self, prompt_id: str, source: str = "chat") -> Judgment | None:
         """Retract the newest live judgment of a turn and return it, or None if there is none."""
@@ -265,6 +275,8 @@ class Judgments:
         if isinstance(judgment, str):
             judgment = self.get(judgment)
         names = {**self.labels(judgment.prompt_id), **(labels or {})}
+        if judgment.kind == "flag":
+            names |= {rule.id: f"the rule {rule.name!r}" for rule in self._store.rules.list(active_only=False)}
         return describe(judgment, names)
 
     def labels(self, prompt_id: str) -> dict[str, str]:
@@ -366,7 +378,8 @@ def describe(judgment: Judgment, names: Mapping[str, str]) -> str:
     elif kind == "rating":
         said = ", ".join(f"{name(i)} {i.score}/7" for i in sorted(items, key=name))
     elif kind == "flag":
-        said = ", ".join(f"{name(i)} {'breaks' if i.value else 'keeps'} the rule" for i in items)
+        rule = names.get(str(judgment.payload.get("rule")), "the rule")
+        said = ", ".join(f"{name(i)} {'breaks' if i.value else 'keeps'} {rule}" for i in items)
     else:
         said = f"note on {', '.join(name(i) for i in items)}"
     derived = derive([judgment])

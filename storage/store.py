@@ -26,6 +26,7 @@ from storage.migrations import APPLICATION_ID, migrations
 if TYPE_CHECKING:
     from storage.adapters import Adapters
     from storage.judgments import Judgments
+    from storage.rules import Rules
     from storage.runs import Runs
     from storage.splits import Splits
     from storage.threads import Threads
@@ -227,6 +228,12 @@ class Store:
         from storage.judgments import Judgments
 
         return Judgments(self)
+
+    @cached_property
+    def rules(self) -> Rules:
+        from storage.rules import Rules
+
+        return Rules(self)
 
     @cached_property
     def splits(self) -> Splits:

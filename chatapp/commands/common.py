@@ -124,6 +124,11 @@ def print_json(value: Any) -> None:
     print(escape(json.dumps(value, ensure_ascii=False)), flush=True)
 
 
+def say(text: str = "") -> None:
+    """Print what others may have written; see `printable`."""
+    print(printable(text), flush=True)
+
+
 def printable(text: str) -> str:
     """Text that was written by others, safe to print: a pipe may well end at a terminal.
 

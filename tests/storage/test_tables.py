@@ -223,3 +223,23 @@ def test_promotion_is_compare_and_set_and_can_be_rolled_back(store: Store, home:
     assert store.adapters.live("m").id == "second"  # type: ignore[union-attr]
     with pytest.raises(NotFound, match="v9"):
         store.adapters.use("v9", "m")
+
+
+def test_what_was_replaced_is_taken_back_from_the_end(store: Store) -> None:
+    _, prompt, ids = turn(store)
+    first = store.judgments.pick(prompt.id, ids[0], ids)
+    second = store.judgments.pick(prompt.id, ids[1], ids, supersedes=first.id)
+    with pytest.raises(InvalidJudgment, match=second.id):
+        store.judgments.retract(first.id)
+    assert store.judgments.retract(second.id) is True
+    assert store.judgments.retract(second.id) is False
+    assert [j.id for j in store.judgments.live()] == [first.id]
+    assert store.judgments.retract(first.id) is True
+
+
+def test_a_flag_names_its_rule(store: Store) -> None:
+    _, prompt, ids = turn(store)
+    flag = store.judgments.flag(prompt.id, ids[1], "rule-insult", True)
+    assert store.judgments.describe(flag) == "B breaks the rule 'insults': 1 rule label"
+    gone = store.judgments.flag(prompt.id, ids[1], "rule-of-another-home", False)
+    assert store.judgments.describe(gone) == "B keeps the rule: 1 rule label"
