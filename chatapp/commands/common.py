@@ -96,9 +96,16 @@ def _parse(lines: IO[str], name: str) -> Iterator[tuple[int, Any]]:
         if not line.strip():
             continue
         try:
-            yield number, json.loads(line)
+            row = json.loads(line)
+            if "\\u" in line:  # the only way in for half of a surrogate pair, which no text can hold
+                json.dumps(row, ensure_ascii=False).encode()
         except json.JSONDecodeError as error:
             raise UserError(f"{name}, line {number}: not JSON: {error}") from error
+        except UnicodeEncodeError as error:
+            raise UserError(f"{name}, line {number}: a character was cut in two (half of a surrogate pair)") from error
+        except RecursionError as error:
+            raise UserError(f"{name}, line {number}: it is nested too deeply") from error
+        yield number, row
 
 
 def as_messages(prompt: Any, where: str) -> list[Message]:

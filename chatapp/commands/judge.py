@@ -1,9 +1,12 @@
 """`hone judge`: everything that can be judged in the chat, from the shell.
 
 A line is {"prompt": text or messages, "responses": [text, ...]} and one of "ranking", "pick", "all_bad", "thumbs",
-"ratings", "correction". A response that `hone ask` gave to this prompt is found again by its text, with its token ids;
-instead of "responses", the "candidates" of `hone ask --json` may stand, which carry them from another machine.
-A file with a bad line is refused whole: nothing is recorded.
+"ratings", "correction". Beside it, or without it, may stand "notes": [text or null for each response], and "flags":
+[{"response": index, "rule": number, id or name, "violated": true or false}]. A response that `hone ask` gave to this
+prompt is found again by its text, with its token ids; instead of "responses", the "candidates" of `hone ask --json`
+may stand, which carry them from another machine. A file with a bad line is refused whole: nothing is recorded.
+
+JSON: judgments, and what they give: pairs, unpaired, demonstrations, rule_labels; notes, which teach nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ from chatapp.cli import UserError
 from chatapp.commands.common import SHELL, as_messages, find_model, print_json, read_lines, register_model
 from chatapp.config import Settings
 from chatapp.engine.base import Message
+from storage.errors import NotFound
 from storage.preferences import Judgment, derive
+from storage.rules import Rule
 from storage.store import Store
 from storage.threads import NewAnswer
 
@@ -30,12 +35,13 @@ class Line:
     where: str
     prompt: list[Message]
     responses: list[str]
-    kind: str
+    kind: str | None  #: None: notes and flags only
     value: Any
     generated: list[dict[str, Any]] | None = None  #: the candidates of `hone ask`, with token ids
     model: str | None = None
     adapter: str | None = None
-    ids: list[str] = field(default_factory=list)
+    notes: dict[int, str] = field(default_factory=dict)
+    flags: list[tuple[int, int | str, bool]] = field(default_factory=list)  #: response, rule, violated
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -58,13 +64,16 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         "pairs": len(derived.pairs),
         "unpaired": len(derived.unpaired),
         "demonstrations": len(derived.demonstrations),
+        "rule_labels": len(derived.rule_labels),
+        "notes": sum(judgment.kind == "note" for judgment in judgments),
     }
     if arguments.json:
         print_json(report)
     else:
-        print(
-            f"{report['judgments']} judgments recorded: {report['pairs']} pairs, {report['unpaired']} single examples"
-        )
+        said = f"{report['pairs']} pairs, {report['unpaired']} single examples"
+        for name, words in (("rule_labels", "rule labels"), ("notes", "notes")):
+            said += f", {report[name]} {words}" * bool(report[name])
+        print(f"{report['judgments']} judgments recorded: {said}")
     return 0
 
 
@@ -87,12 +96,15 @@ def parse(row: Any, where: str) -> Line:
     if not isinstance(responses, list) or not responses or not all(isinstance(r, str) for r in responses):
         raise UserError(f'{where}: "responses" must be a list of at least one text')
     kinds = [kind for kind in KINDS if kind in row]
-    if len(kinds) != 1:
+    notes = _notes(row.get("notes"), len(responses), where)
+    flags = _flags(row.get("flags"), len(responses), where)
+    if len(kinds) > 1 or not (kinds or notes or flags):
         raise UserError(
-            f"{where}: found {' and '.join(kinds) or 'no judgment'}; give exactly one of {', '.join(KINDS)}"
+            f"{where}: found {' and '.join(kinds) or 'no judgment'}; give exactly one of {', '.join(KINDS)}, "
+            "or notes or flags"
         )
-    kind = kinds[0]
-    value = _check(kind, row[kind], len(responses), where)
+    kind = kinds[0] if kinds else None
+    value = _check(kind, row[kind], len(responses), where) if kind else None
     adapter = row.get("adapter")
     return Line(
         where,
@@ -103,6 +115,8 @@ def parse(row: Any, where: str) -> Line:
         generated,
         row.get("model"),
         adapter if isinstance(adapter, str) else None,
+        notes,
+        flags,
     )
 
 
@@ -115,11 +129,42 @@ def _is_generation(candidate: dict[str, Any]) -> bool:
     )
 
 
+def _notes(value: Any, count: int, where: str) -> dict[int, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, list) or len(value) != count:
+        raise UserError(f"{where}: notes must be a list with a text or null for each of the {count} responses")
+    for note in value:
+        if note is not None and (not isinstance(note, str) or not note.strip()):
+            raise UserError(f"{where}: notes has {note!r:.60}; each entry must be a text that is not empty, or null")
+    return {index: note for index, note in enumerate(value) if note is not None}
+
+
+def _flags(value: Any, count: int, where: str) -> list[tuple[int, int | str, bool]]:
+    """The rules themselves are looked up when the flags are recorded."""
+    if value is None:
+        return []
+    form = '{"response": index, "rule": number, id or name, "violated": true or false}'
+    if not isinstance(value, list) or not all(isinstance(flag, dict) for flag in value):
+        raise UserError(f"{where}: flags must be a list of {form}")
+    found = []
+    for flag in value:
+        rule, violated = flag.get("rule"), flag.get("violated")
+        if isinstance(rule, bool) or not isinstance(rule, int | str) or not isinstance(violated, bool):
+            raise UserError(f"{where}: the flag {flag!r:.100} must be {form}")
+        found.append((_index(flag.get("response"), "flags", count, where), rule, violated))
+    return found
+
+
+def _index(i: Any, kind: str, count: int, where: str) -> int:
+    if isinstance(i, bool) or not isinstance(i, int) or not 0 <= i < count:
+        raise UserError(f"{where}: {kind} has the index {i!r}; there are the responses 0 to {count - 1}")
+    return i
+
+
 def _check(kind: str, value: Any, count: int, where: str) -> Any:
     def index(i: Any) -> int:
-        if isinstance(i, bool) or not isinstance(i, int) or not 0 <= i < count:
-            raise UserError(f"{where}: {kind} has the index {i!r}; there are the responses 0 to {count - 1}")
-        return i
+        return _index(i, kind, count, where)
 
     if kind == "pick":
         return index(value)
@@ -152,11 +197,38 @@ def _check(kind: str, value: Any, count: int, where: str) -> Any:
 
 
 def record(store: Store, line: Line) -> list[Judgment]:
-    """Store the turn, where it is not there yet, and its judgment."""
+    """Store the turn, where it is not there yet, and its judgments."""
     from storage.formats.trl_preference import add_prompt
 
     prompt_id = add_prompt(store, [dict(message) for message in line.prompt], SHELL)  # type: ignore[arg-type]
     ids = _answers(store, prompt_id, line)
+    recorded = _judge(store, prompt_id, ids, line) if line.kind else []
+    for index, text in line.notes.items():
+        recorded.append(store.judgments.note(prompt_id, ids[index], text, source=SHELL))
+    flagged: set[tuple[int, str]] = set()
+    for index, name, violated in line.flags:
+        rule = _rule(store, name, line.where)
+        if (index, rule.id) in flagged:
+            raise UserError(f"{line.where}: flags names response {index} and the rule {rule.name!r} twice")
+        flagged.add((index, rule.id))
+        recorded.append(store.judgments.flag(prompt_id, ids[index], rule.id, violated, source=SHELL))
+    return recorded
+
+
+def _rule(store: Store, name: int | str, where: str) -> Rule:
+    try:
+        rule = store.rules.get(name)
+    except NotFound as error:
+        raise UserError(f"{where}: {error}") from error
+    if rule.replaced_by is not None and not rule.active:
+        new = store.rules.get(rule.replaced_by).number
+        raise UserError(f"{where}: rule {rule.number} ({rule.name}) was replaced by rule {new}")
+    if not rule.active:
+        raise UserError(f"{where}: rule {rule.number} ({rule.name}) is disabled; `hone rules enable {rule.number}`")
+    return rule
+
+
+def _judge(store: Store, prompt_id: str, ids: list[str], line: Line) -> list[Judgment]:
     judgments, value = store.judgments, line.value
     if line.kind == "ranking":
         return [judgments.rank(prompt_id, [[ids[i] for i in group] for group in value], source=SHELL)]

@@ -75,6 +75,37 @@ def test_judge_records_every_kind(hone: Shell, tmp_path: Path, judgment: dict, p
     assert all(r["prompt"] == [{"role": "user", "content": "why?"}] for r in rows)
 
 
+def test_notes_and_flags_beside_a_judgment_or_alone(hone: Shell, home: Path, tmp_path: Path) -> None:
+    flags = [{"response": 0, "rule": 3, "violated": True}, {"response": 2, "rule": "Made-up Facts", "violated": False}]
+    rows = [
+        {**TURN, "pick": 1, "notes": [None, "to the point", None], "flags": flags},
+        {**TURN, "prompt": "how?", "notes": ["x", None, "y"]},
+        {
+            **TURN,
+            "prompt": "who?",
+            "ratings": [1, 4, 7],
+            "flags": [{"response": 1, "rule": "rule-human", "violated": True}],
+        },
+    ]
+    said = hone.json("judge", "--file", lines(tmp_path / "j.jsonl", *rows))
+    assert said == {"judgments": 8, "pairs": 5, "unpaired": 0, "demonstrations": 0, "rule_labels": 3, "notes": 3}
+    with Store.open(home) as store:
+        labels = [(label.rule_id, label.violated) for label in store.judgments.derived().rule_labels]
+        assert sorted(labels) == [("rule-human", True), ("rule-insult", True), ("rule-made-up", False)]
+        assert {j.payload["text"] for j in store.judgments.live() if j.kind == "note"} == {"to the point", "x", "y"}
+    hone("judge", "--file", lines(tmp_path / "more.jsonl", {**TURN, "flags": flags}))
+    assert hone.out == "2 judgments recorded: 0 pairs, 0 single examples, 2 rule labels\n"
+
+
+def test_flags_of_a_rule_that_is_not_offered_are_refused(hone: Shell, tmp_path: Path) -> None:
+    row = {**TURN, "flags": [{"response": 0, "rule": 3, "violated": True}]}
+    hone("rules", "disable", "insults")
+    assert "hone rules enable 3" in hone("judge", "--file", lines(tmp_path / "j.jsonl", row), code=1)
+    hone("rules", "enable", "insults")
+    hone("rules", "edit", "insults", "--text", "Is kind.")
+    assert "was replaced by rule 13" in hone("judge", "--file", lines(tmp_path / "j.jsonl", row), code=1)
+
+
 def test_judging_the_same_answers_twice_is_one_turn(hone: Shell, home: Path, tmp_path: Path) -> None:
     hone("judge", "--file", lines(tmp_path / "a.jsonl", {**TURN, "pick": 1}))
     hone("judge", "--file", lines(tmp_path / "b.jsonl", {**TURN, "pick": 0}))
@@ -112,6 +143,16 @@ def test_equal_answers_stay_apart(hone: Shell, tmp_path: Path) -> None:
         ({**TURN, "ratings": [1, 8, None]}, "ratings has 8"),
         ({**TURN, "ratings": [1]}, "each of the 3 responses"),
         ({**TURN, "correction": {"of": 0, "text": " "}}, "the better answer"),
+        ({**TURN, "notes": ["only one"]}, "each of the 3 responses"),
+        ({**TURN, "notes": ["a", 2, None]}, "notes has 2"),
+        ({**TURN, "notes": [None, " ", None]}, "notes has ' '"),
+        ({**TURN, "notes": [None, None, None]}, "no judgment"),
+        ({**TURN, "flags": {"response": 0}}, "flags must be a list"),
+        ({**TURN, "flags": [{"response": 0, "rule": 1}]}, "must be"),
+        ({**TURN, "flags": [{"response": 3, "rule": 1, "violated": True}]}, "index 3"),
+        ({**TURN, "flags": [{"response": 0, "rule": 77, "violated": True}]}, "no rule '77'"),
+        ({**TURN, "flags": [{"response": 0, "rule": r, "violated": True} for r in (3, "insults")]}, "twice"),
+        ({**TURN, "notes": [None, "\ud83d", None]}, "cut in two"),
     ],
 )
 def test_a_bad_line_is_named_and_nothing_is_recorded(
