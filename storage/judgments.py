@@ -29,7 +29,8 @@ _USABLE = (
     _LIVE
     + """
 AND EXISTS (SELECT 1 FROM messages m JOIN threads t ON t.id = m.thread_id
-  WHERE m.id = j.prompt_message_id AND m.content IS NOT NULL AND t.deleted_at IS NULL AND NOT t.private)
+  WHERE m.id = j.prompt_message_id AND m.content IS NOT NULL AND t.deleted_at IS NULL AND NOT t.private
+  AND t.id NOT IN (SELECT thread_id FROM import_threads))
 AND (j.source NOT LIKE 'import:%' OR EXISTS (SELECT 1 FROM imports i
   WHERE i.name = substr(j.source, 8) AND i.state = 'complete'))
 """

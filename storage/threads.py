@@ -258,6 +258,10 @@ class Threads:
         """Many messages by id; unknown ids are left out."""
         return {row["id"]: Message(**row) for row in self._in(_MESSAGE + " WHERE id IN ", ids)}
 
+    def contents(self, ids: Iterable[str]) -> dict[str, str | None]:
+        """The texts of many messages by id; None: forgotten."""
+        return {row["id"]: row["content"] for row in self._in("SELECT id, content FROM messages WHERE id IN ", ids)}
+
     def by_key(self, key: str) -> Message | None:
         row = self._store.row(_MESSAGE + " WHERE key = ?", [key])
         return Message(**row) if row else None

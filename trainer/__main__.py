@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from chatapp.clean import clean
+
 _STARTED = time.perf_counter()
 FAILED, REFUSED = 1, 3
 
@@ -30,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
         result: int = arguments.function(settings, arguments)
         return result
     except (ConfigError, EngineError, StorageError, TrainerError) as error:
-        print(f"trainer: {error}", file=sys.stderr)
+        print(f"trainer: {clean(str(error))}", file=sys.stderr)
     except KeyboardInterrupt:
         print("trainer: interrupted; nothing was changed", file=sys.stderr)
     return FAILED
@@ -73,6 +75,7 @@ def _eval(settings: Any, arguments: argparse.Namespace) -> int:
             resolve(settings.model, settings.cache_dir).path,
             settings.cache_dir,
             arguments.file,
+            format=arguments.format,
             adapter=arguments.adapter,
             per_pair=arguments.per_pair,
             beta=arguments.beta,
@@ -93,7 +96,7 @@ def _eval(settings: Any, arguments: argparse.Namespace) -> int:
                 "        " + "  ".join(f"{k} {v:.2f}" if isinstance(v, float) else f"{k} {v}" for k, v in pair.items())
             )
         for row in result["skipped"]:
-            print(f"        line {row['line']} was skipped: {row['why']}", file=sys.stderr)
+            print(f"        line {row['line']} was skipped: {clean(row['why'])}", file=sys.stderr)
     return 0
 
 
@@ -101,7 +104,9 @@ def _bench(settings: Any, arguments: argparse.Namespace) -> int:
     from importlib import import_module
 
     module = import_module(
-        {"loop": "loop", "parity": "parity", "yield": "yield_speed"}[arguments.name].join(["trainer.bench.", ""])
+        {"loop": "loop", "parity": "parity", "yield": "yield_speed", "storage": "storage"}[arguments.name].join(
+            ["trainer.bench.", ""]
+        )
     )
     result = module.measure(settings, quick=arguments.quick)
     print(json.dumps(result, indent=None if arguments.json else 2))
@@ -135,15 +140,16 @@ def _parser() -> argparse.ArgumentParser:
         "--train-base", type=Path, metavar="DIR", help="the same model unquantised, as a Hugging Face folder"
     )
     run.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of this run")
-    evaluation = command("eval", _eval, "how well the implicit reward orders the pairs of a TRL preference file")
+    evaluation = command("eval", _eval, "how well the implicit reward orders the pairs of a preference file")
     evaluation.add_argument("file", type=Path)
+    evaluation.add_argument("--format", default="trl-preference", help="of the file (default: trl-preference)")
     evaluation.add_argument("--adapter", default="live", help="ID, v3, base, live or all (default: live)")
     evaluation.add_argument("--per-pair", action="store_true", help="the log-probabilities of each pair too")
     evaluation.add_argument("--beta", type=float, default=0.1, help="scale of the implicit reward (default: 0.1)")
     evaluation.add_argument("--fp32", action="store_true", help="exact rather than quick")
     evaluation.add_argument("--train-base", type=Path, metavar="DIR")
     bench = command("bench", _bench, "a measurement on this machine, in a temporary home")
-    bench.add_argument("name", choices=["loop", "parity", "yield"])
+    bench.add_argument("name", choices=["loop", "parity", "yield", "storage"])
     bench.add_argument("--quick", action="store_true", help="a small version, to see that it works")
     return parser
 

@@ -16,7 +16,8 @@ from chatapp.engine.base import Message
 from chatapp.engine.vocab import Vocab
 from storage.adapters import Adapter
 from storage.errors import RecordError
-from storage.formats.trl_preference import Record, read
+from storage.formats.files import REASONS, Skipped
+from storage.formats.pairs import Record, read
 from storage.store import Store
 from trainer import gate
 from trainer.base_model import BaseModel, load_base
@@ -104,6 +105,7 @@ def evaluate(
     cache_dir: Path,
     file: Path,
     *,
+    format: str = "trl-preference",
     adapter: str = "live",
     per_pair: bool = False,
     beta: float = 0.1,
@@ -119,12 +121,12 @@ def evaluate(
     """
     import torch
 
-    bad: list[tuple[int, str]] = []
+    skipped = Skipped()
     with Vocab.open(gguf) as vocab:
-        records = read(file, skipped=bad)
+        records = read(file, format, skipped=skipped)
         examples, too_long = read_examples(records, vocab, max_prompt=max_prompt, max_response=max_response)
     if not examples:
-        first = f"; line {bad[0][0]}: {bad[0][1]}" if bad else ""
+        first = "; line {}: {}".format(*skipped.reasons[0]) if skipped.count else ""
         raise RecordError(f"{file.name} holds no pair that could be evaluated{first}")
     base = load_base(gguf, cache_dir, train_base=train_base, dtype=torch.float32 if fp32 else None)
     reference: list[tuple[float, float]] | None = None
@@ -139,8 +141,11 @@ def evaluate(
             policy = summed_logps(lora, examples, budget)
         base.model = lora.remove()
         result = {"adapter": name, **summarise(examples, policy, reference, beta)}
-        result["skipped"] = [{"line": line, "why": why} for line, why in bad]
-        result["skipped"] += [{"line": line, "why": f"the prompt is over {max_prompt} tokens"} for line in too_long]
+        result["skipped"] = [{"line": line, "why": why} for line, why in skipped.reasons]
+        result["skipped"] += [
+            {"line": line, "why": f"the prompt is over {max_prompt} tokens"} for line in too_long[:REASONS]
+        ]
+        result["skipped_count"] = skipped.count + len(too_long)
         if per_pair:
             result["pairs"] = [
                 {

@@ -30,7 +30,7 @@ from chatapp.engine.base import MAX_CANDIDATES, Candidate, Message, Sampling
 from chatapp.engine.process import EngineProcess
 from storage.adapters import Adapter
 from storage.errors import StorageError
-from storage.formats.trl_preference import add_prompt
+from storage.outside import add_prompt
 from storage.store import Store
 from storage.threads import NewAnswer
 
@@ -106,7 +106,7 @@ def _save(
 ) -> None:
     """Where `hone judge` looks: below the same conversation, in the threads of the shell."""
     with store.write():
-        prompt_id = add_prompt(store, [dict(m) for m in messages], SHELL)  # type: ignore[arg-type]
+        prompt_id = add_prompt(store, messages, SHELL)  # type: ignore[arg-type]
         thread_id = store.threads.message(prompt_id).thread_id
         new = [
             NewAnswer(

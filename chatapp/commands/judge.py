@@ -198,9 +198,9 @@ def _check(kind: str, value: Any, count: int, where: str) -> Any:
 
 def record(store: Store, line: Line) -> list[Judgment]:
     """Store the turn, where it is not there yet, and its judgments."""
-    from storage.formats.trl_preference import add_prompt
+    from storage.outside import add_prompt
 
-    prompt_id = add_prompt(store, [dict(message) for message in line.prompt], SHELL)  # type: ignore[arg-type]
+    prompt_id = add_prompt(store, line.prompt, SHELL)  # type: ignore[arg-type]
     ids = _answers(store, prompt_id, line)
     recorded = _judge(store, prompt_id, ids, line) if line.kind else []
     for index, text in line.notes.items():

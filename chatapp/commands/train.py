@@ -117,6 +117,7 @@ def evaluate(settings: Settings, arguments: argparse.Namespace) -> int:
     if not file.is_file():
         raise UserError(f"there is no file {arguments.file}")
     asked = trainer_process.command(settings, "eval", str(file), "--adapter", arguments.adapter)
+    asked += ["--format", arguments.format]
     asked += ["--per-pair"] * arguments.per_pair + ["--json"] * arguments.json
     environment = {**os.environ, **trainer_process.environment(settings)}
     return subprocess.run(asked, stdin=subprocess.DEVNULL, env=environment).returncode

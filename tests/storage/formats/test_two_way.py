@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from storage.errors import RecordError
 from storage.formats import alpaca, hh_rlhf, openai_preference, sharegpt, trl_sft, trl_unpaired
-from storage.formats import trl_preference_new as trl_preference
+from storage.formats import trl_preference
 from storage.formats.canonical import dumps
 from storage.formats.files import Source
 from storage.formats.turn import Conversation, Turn, demonstration, pair, thumb
