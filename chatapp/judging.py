@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: what is said of the answers as a whole: the newest replaces the one before
 OVERALL = ("pick", "ranking", "all_bad")
-KINDS = (*OVERALL, "thumb", "rating", "correction")
+KINDS = (*OVERALL, "thumb", "rating", "correction", "flag", "note")
 
 
 def in_force(store: Store, turn: Turn, kinds: Sequence[str] = KINDS) -> list[Judgment]:
@@ -32,10 +32,10 @@ def in_force(store: Store, turn: Turn, kinds: Sequence[str] = KINDS) -> list[Jud
     ]
 
 
-def thumbs_of(store: Store, turn: Turn, index: int) -> list[Judgment]:
-    """The thumb that answer index has."""
+def said_of(store: Store, turn: Turn, index: int, kind: str) -> list[Judgment]:
+    """The thumb, the note or the flags that answer index has."""
     id = turn.answers[index].message_id
-    return [judgment for judgment in in_force(store, turn, ("thumb",)) if judgment.items[0].message_id == id]
+    return [judgment for judgment in in_force(store, turn, (kind,)) if judgment.items[0].message_id == id]
 
 
 def pick(store: Store, turn: Turn, index: int) -> Judgment:
@@ -56,7 +56,7 @@ def all_bad(store: Store, turn: Turn) -> Judgment:
 def thumb(store: Store, turn: Turn, index: int, value: int) -> Judgment:
     """value: +1 or -1."""
     id = turn.answers[index].message_id
-    return store.judgments.thumb(turn.prompt_id, id, value, **_replacing(thumbs_of(store, turn, index)))
+    return store.judgments.thumb(turn.prompt_id, id, value, **_replacing(said_of(store, turn, index, "thumb")))
 
 
 def rate(store: Store, turn: Turn, index: int, score: int) -> Judgment:
@@ -70,6 +70,18 @@ def correct(store: Store, turn: Turn, index: int, text: str) -> Judgment:
     before = [j for j in in_force(store, turn, ("correction",)) if j.payload.get("of") == ids[index]]
     judgment, _ = store.judgments.correct(turn.prompt_id, ids[index], text, ids, **_replacing(before))
     return judgment
+
+
+def note(store: Store, turn: Turn, index: int, text: str) -> Judgment:
+    id = turn.answers[index].message_id
+    return store.judgments.note(turn.prompt_id, id, text, **_replacing(said_of(store, turn, index, "note")))
+
+
+def flag(store: Store, turn: Turn, index: int, rule_id: str, violated: bool) -> Judgment:
+    """What is said of an answer and a rule replaces what was said of the two before."""
+    before = [j for j in said_of(store, turn, index, "flag") if j.payload.get("rule") == rule_id]
+    id = turn.answers[index].message_id
+    return store.judgments.flag(turn.prompt_id, id, rule_id, violated, **_replacing(before))
 
 
 def _ids(turn: Turn) -> list[str]:

@@ -30,16 +30,19 @@ Write a question; the answers are called A, B, C (or 1, 2, 3).
   x            all of them are bad
   +1  -2       A is good, B is bad
   s 1 6        A gets 6 of 7 points
+  n 1 TEXT     a note on A
+  f 1 3        A breaks rule 3; f 1 3 kept: it keeps it; /rules lists them
   e 1          correct A: write the better answer, end with a line of a single dot
   u            take the newest judgment of this turn back
   r            ask the same question again
   /edit TEXT   ask TEXT in the place of the last question, in a branch of its own
   /new  /threads  /open N  /rename TITLE  /delete  /undelete  /find WORDS
-  /train  /status  /text TEXT (a question that looks like a command)  /help  /quit
+  /rules  /train  /status  /text TEXT (a question that looks like a command)  /help  /quit
 Going on without a choice follows A and records nothing."""
 
 _JUDGING = re.compile(
     r"(?P<thumb>[+-]) ?(?P<answer>[1-9])|(?P<pick>[1-9])|e ?(?P<correct>[1-9])|s ?(?P<score>[1-9]) (?P<points>\d+)"
+    r"|n (?P<note>[1-9]) (?P<remark>.+)|f ?(?P<flag>[1-9]) (?P<rule>\d+)(?: (?P<how>broken|kept))?"
 )
 
 
@@ -130,7 +133,7 @@ class Plain:
         match = _JUDGING.fullmatch(text)
         if match is None:
             return False
-        number = next(match[name] for name in ("answer", "pick", "correct", "score") if match[name])
+        number = next(match[n] for n in ("answer", "pick", "correct", "score", "note", "flag") if match[n])
         index = int(number) - 1
         if not turn.answers:
             raise SessionError(f"There are no answers to judge yet: r asks again, /text {text} asks this.")
@@ -142,6 +145,13 @@ class Plain:
             self._said(self.session.pick(index))
         elif match["score"]:
             self._said(self.session.rate(index, int(match["points"])))
+        elif match["note"]:
+            self._said(self.session.note(index, match["remark"]))
+        elif match["flag"]:
+            rule = next((r for r in self.session.store.rules.list() if r.number == int(match["rule"])), None)
+            if rule is None:
+                raise SessionError(f"There is no rule {match['rule']} to flag; /rules lists those there are.")
+            self._said(self.session.flag(index, rule.id, match["how"] != "kept"))
         else:
             self._correct(index)
         return True
@@ -259,6 +269,9 @@ class Plain:
             self.lessons.recount()
             self.show(self.session.open(self.deleted))
             self.deleted = None
+        elif word == "/rules":
+            for rule in self.session.store.rules.list():
+                self.out(f"{rule.number}. {rule.name}: {rule.text}")
         elif word == "/train":
             self.note(self.lessons.start())
         elif word == "/status":
@@ -323,7 +336,7 @@ def run_plain(
     """`hone chat --plain`. Returns the exit code: 1 when it could not open or, in a pipe, when a line failed."""
 
     def out(line: str) -> None:
-        stdout.write(line + "\n")
+        stdout.write(clean(line) + "\n")  # whoever wrote it, and whether or not it was cleaned before
         stdout.flush()
 
     try:

@@ -102,6 +102,8 @@ def with_judgments(turn: Turn, judgments: Sequence[Judgment], texts: dict[str, s
         "thumbs": {},
         "ratings": {},
         "corrections": {},
+        "notes": {},
+        "flags": {},
         "continues_id": turn.answers[0].message_id if turn.answers else None,
     }
     for judgment in judgments:
@@ -124,6 +126,11 @@ def with_judgments(turn: Turn, judgments: Sequence[Judgment], texts: dict[str, s
             changes["thumbs"][at[items[0].message_id]] = items[0].value
         elif judgment.kind == "rating":
             changes["ratings"] |= {at[item.message_id]: item.score for item in items}
+        elif judgment.kind == "note":
+            changes["notes"][at[items[0].message_id]] = str(judgment.payload.get("text", ""))
+        elif judgment.kind == "flag":
+            flags = changes["flags"].setdefault(at[items[0].message_id], {})
+            flags[str(judgment.payload.get("rule"))] = bool(items[0].value)
         elif judgment.kind == "correction":
             index = at.get(str(judgment.payload.get("of")))
             better = next((item.message_id for item in judgment.items if item.rank == 0), None)

@@ -318,7 +318,7 @@ class ChatSession:
         """+1 or -1; the same one again takes it back."""
         turn = self._current()
         if turn.thumbs.get(index) == value:
-            return self._take_back(judging.thumbs_of(self.store, turn, index)[-1])
+            return self._take_back(judging.said_of(self.store, turn, index, "thumb")[-1])
         return self._record(judging.thumb, index, value)
 
     def rate(self, index: int, score: int) -> Said:
@@ -327,6 +327,18 @@ class ChatSession:
 
     def correct(self, index: int, text: str) -> Said:
         return self._record(judging.correct, index, text)
+
+    def note(self, index: int, text: str) -> Said:
+        """An empty text takes the note back."""
+        turn, text = self._current(), text.strip()
+        if text == turn.notes.get(index, ""):
+            return Said("The note is as it was.", turn)
+        if not text:
+            return self._take_back(judging.said_of(self.store, turn, index, "note")[-1])
+        return self._record(judging.note, index, text)
+
+    def flag(self, index: int, rule_id: str, violated: bool) -> Said:
+        return self._record(judging.flag, index, rule_id, violated)
 
     def undo(self) -> Said:
         """Take the newest judgment of this turn back."""

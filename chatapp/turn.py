@@ -40,6 +40,8 @@ class Turn:
     thumbs: Mapping[int, int] = field(default_factory=dict)  #: index -> +1 or -1
     ratings: Mapping[int, int] = field(default_factory=dict)  #: index -> 1..7
     corrections: Mapping[int, str] = field(default_factory=dict)  #: index -> the better text
+    notes: Mapping[int, str] = field(default_factory=dict)  #: index -> remark
+    flags: Mapping[int, Mapping[str, bool]] = field(default_factory=dict)  #: index -> rule id -> violated?
     chosen: int | None = None  #: whose text the chat goes on from; None: nothing was chosen, so the first
     continues_id: str | None = None  #: message that the next question follows
     version: int = 1  #: this branch is number ...
@@ -48,7 +50,7 @@ class Turn:
     @property
     def judged(self) -> bool:
         return self.picked is not None or bool(
-            self.groups or self.all_bad or self.thumbs or self.ratings or self.corrections
+            self.groups or self.all_bad or self.thumbs or self.ratings or self.corrections or self.flags or self.notes
         )
 
     def text_of(self, index: int) -> str:

@@ -11,7 +11,9 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static, TextArea
 
+from chatapp.clean import obeyed
 from chatapp.screens.dialogs import Confirm
+from chatapp.widgets.fields import SafeTextArea
 
 
 class Correct(ModalScreen[str | None]):
@@ -37,12 +39,12 @@ class Correct(ModalScreen[str | None]):
     def __init__(self, name: str, text: str) -> None:
         super().__init__()
         self.answer_name = name
-        self.before = text
+        self.before = obeyed(text)  # as the editor shows it
 
     def compose(self) -> ComposeResult:
         with Vertical() as panel:
             panel.border_title = Content(f"{self.answer_name}: write what it should have said")
-            yield TextArea(self.before, highlight_cursor_line=False)
+            yield SafeTextArea(self.before, highlight_cursor_line=False)
             yield Static(Content("Ctrl+S saves · Esc cancels"), id="correct-hint")
 
     def on_mount(self) -> None:

@@ -18,6 +18,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from chatapp.clean import one_line
+from chatapp.widgets.fields import SafeInput
 
 CANCEL = Binding("escape", "cancel", "Cancel", id="dialog.cancel", tooltip="Leave everything as it is")
 
@@ -59,7 +60,7 @@ class AskText(Dialog):
     def compose(self) -> ComposeResult:
         with Vertical():
             yield Static(Content(self.question))
-            yield Input(self.value)
+            yield SafeInput(self.value)
             yield Static(Content("Enter saves · Esc cancels"), classes="hint")
 
     @on(Input.Submitted)

@@ -13,6 +13,7 @@ from chatapp.config import Settings
 from chatapp.screens.correct import Correct
 from chatapp.screens.dialogs import Choose, Score
 from chatapp.screens.frame import ChatFrame
+from chatapp.screens.remarks import Flag, WriteNote
 from chatapp.session import NotSaved
 from chatapp.turn import in_words, label
 from chatapp.view import Note, Outcome, Said
@@ -226,6 +227,10 @@ class TurnActions(ChatFrame):
             self.jobs.start(self._judge(session.all_bad), "store")
         elif event.kind == "correct":
             self.jobs.start(self._correct(index), "dialog")
+        elif event.kind == "note":
+            self.jobs.start(self._note(index), "dialog")
+        elif event.kind == "flag":
+            self.jobs.start(self._flag(index), "dialog")
         else:
             self.jobs.start(self._rate(index), "dialog")
 
@@ -243,6 +248,28 @@ class TurnActions(ChatFrame):
         score = await self.app.push_screen_wait(Score(f"How good is {label(index)}?"))
         if score is not None:
             await self._judge(self.session.rate, index, int(score))
+
+    async def _note(self, index: int) -> None:
+        turn = self.answers.turn
+        if turn is None:
+            return
+        text = await self.app.push_screen_wait(WriteNote(f"A note on {label(index)}", turn.notes.get(index, "")))
+        if text is not None:
+            await self._judge(self.session.note, index, text)
+
+    async def _flag(self, index: int) -> None:
+        rules = await self.jobs.call(self.session.store.rules.list)
+        if self.answers.turn is None:
+            return
+        if not rules:
+            self.say("No rule is active. `hone rules` adds and enables them.", quiet=True)
+            return
+        flags = self.answers.turn.flags.get(index, {})
+        choices = [(rule.id, rule.number, rule.name, flags.get(rule.id)) for rule in rules]
+        chosen = await self.app.push_screen_wait(Flag(f"Which rule does {label(index)} break, or keep?", choices))
+        if chosen is not None:
+            how, _, rule_id = chosen.partition(":")
+            await self._judge(self.session.flag, index, rule_id, how == "broken")
 
     @on(Answers.Ranked)
     def ranked(self, event: Answers.Ranked) -> None:

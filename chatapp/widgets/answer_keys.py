@@ -67,6 +67,15 @@ KEYS = [
     Binding(
         "s", "rate", "Score 1 to 7", show=False, id="answers.rate", tooltip="Give the focused answer 1 to 7 points"
     ),
+    Binding("n", "note", "Note", show=False, id="answers.note", tooltip="Write a remark on the focused answer"),
+    Binding(
+        "f",
+        "flag",
+        "Flag",
+        show=False,
+        id="answers.flag",
+        tooltip="Say that the focused answer breaks a rule, or keeps it",
+    ),
     Binding("u", "wish('undo')", "Undo", id="answers.undo", tooltip="Take the newest judgment of this turn back"),
     Binding(
         "r",

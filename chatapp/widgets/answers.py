@@ -26,7 +26,7 @@ from chatapp.turn import Groups, Turn, move, places, start_order, tie
 from chatapp.widgets.answer_card import AnswerCard
 from chatapp.widgets.answer_keys import KEYS
 
-JUDGING = {"pick", "rank", "tie", "all_bad", "correct", "thumb", "rate"}
+JUDGING = {"pick", "rank", "tie", "all_bad", "correct", "thumb", "rate", "note", "flag"}
 
 Wish = Literal["undo", "copy", "again", "edit_question", "earlier_version", "later_version"]
 
@@ -54,9 +54,9 @@ class Answers(Container, can_focus=True):
 
     @dataclass
     class Judged(Message):
-        """A judgment of answer index: pick, thumb (value +1/-1), correct, rate; all_bad is of all of them."""
+        """A judgment of answer index; thumb has a value, +1 or -1; all_bad is of all of them."""
 
-        kind: Literal["pick", "thumb", "correct", "rate", "all_bad"]
+        kind: Literal["pick", "thumb", "correct", "rate", "note", "flag", "all_bad"]
         index: int
         value: int = 0
 
@@ -224,6 +224,11 @@ class Answers(Container, can_focus=True):
             marks.append("+ good" if turn.thumbs[index] > 0 else "− bad")
         if index in turn.ratings:
             marks.append(f"{turn.ratings[index]}/7")
+        if index in turn.notes:
+            marks.append("note")
+        if index in turn.flags:
+            broken = sum(turn.flags[index].values())
+            marks.append(f"⚑ {broken} broken" if broken else f"⚑ {len(turn.flags[index])} kept")
         answer = turn.answers[index]
         end = {"length": "cut at the limit", "cancelled": "stopped"}.get(answer.finish_reason, "")
         if end and index not in turn.corrections:
@@ -303,6 +308,14 @@ class Answers(Container, can_focus=True):
     def action_rate(self) -> None:
         if self._may_judge():
             self.post_message(self.Judged("rate", self.focused_index))
+
+    def action_note(self) -> None:
+        if self._may_judge():
+            self.post_message(self.Judged("note", self.focused_index))
+
+    def action_flag(self) -> None:
+        if self._may_judge():
+            self.post_message(self.Judged("flag", self.focused_index))
 
     def action_wish(self, wish: Wish) -> None:
         if wish == "undo" and self.draft is not None:

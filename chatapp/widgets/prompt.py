@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 from textual.binding import Binding, BindingType
 from textual.events import Key
 from textual.message import Message
-from textual.widgets import TextArea
+
+from chatapp.widgets.fields import SafeTextArea
 
 NEW_LINE = ("ctrl+j", "shift+enter", "alt+enter")
 HINT = "Ask something.  Enter sends, Ctrl+J begins a new line."
 
 
-class Prompt(TextArea):
+class Prompt(SafeTextArea):
     """A text area that sends."""
 
     DEFAULT_CSS = """

@@ -16,6 +16,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from chatapp.clean import one_line
+from chatapp.widgets.fields import SafeInput
 
 
 class Row(Protocol):
@@ -82,7 +83,7 @@ class ThreadList(Vertical):
         self.current: str | None = None
 
     def compose(self) -> ComposeResult:
-        yield Input(placeholder="Search threads", id="thread-search", select_on_focus=False)
+        yield SafeInput(placeholder="Search threads", id="thread-search", select_on_focus=False)
         yield Threads(id="thread-options")
         yield Static(markup=False, id="thread-hint")
 

@@ -10,6 +10,7 @@ from textual import events
 
 from chatapp.screens.correct import Correct
 from chatapp.screens.dialogs import Confirm
+from chatapp.screens.remarks import Flag, WriteNote
 from chatapp.widgets.answers import Answers
 from tests.chat.conftest import SMALL, WIDE
 from tests.chat.fakes import TEXTS, FakeEngine
@@ -318,3 +319,70 @@ async def test_copying_goes_through_the_terminal(open_chat: Open) -> None:
         await chat.press("right", "y")
         await chat.says("B was copied")
         assert chat.app.clipboard == TEXTS[1]
+
+
+async def test_notes_and_flags(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        await chat.press("right", "n")
+        await chat.until(lambda: isinstance(chat.app.screen, WriteNote))
+        await chat.press("enter")
+        assert isinstance(chat.app.screen, WriteNote), "there is nothing to save yet"
+        await chat.press(*"long", "enter")
+        await chat.says("note on B")
+        assert chat.answers.turn.notes == {1: "long"}
+        assert "note" in str(chat.answers.cards[1].border_title)
+        await chat.press("f")
+        await chat.until(lambda: isinstance(chat.app.screen, Flag))
+        await chat.press("1", "2", "k")
+        await chat.says("B keeps the rule 'asked-for form': 1 rule label")
+        await chat.press("f", "3", "b")
+        await chat.says("B breaks the rule 'insults': 1 rule label")
+        assert chat.answers.turn.flags == {1: {"rule-format": False, "rule-insult": True}}
+        assert "⚑ 1 broken" in str(chat.answers.cards[1].border_title)
+        await chat.press("f", "3", "k")
+        await chat.says("B keeps the rule 'insults'")
+        assert [j.kind for j in chat.judgments()] == ["note", "flag", "flag"]
+        await chat.press("u")
+        await chat.says("Taken back: B keeps the rule 'insults'")
+        assert chat.answers.turn.flags[1]["rule-insult"] is True
+        await chat.press("n", *["backspace"] * 4, "enter")
+        await chat.says("Taken back: note on B")
+        assert chat.answers.turn.notes == {}
+        await chat.press("f", "escape")
+        await chat.until(lambda: chat.app.screen is chat.screen)
+        assert len(chat.judgments()) == 2
+
+
+async def test_flagging_needs_an_active_rule(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        for rule in chat.store.rules.list():
+            chat.store.rules.disable(rule.id)
+        await chat.ask()
+        await chat.press("f")
+        await chat.says("No rule is active")
+        chat.store.rules.add("rhymes\u202e", "Does not rhyme.")
+        await chat.press("f")
+        await chat.until(lambda: isinstance(chat.app.screen, Flag))
+        assert "\u202e" not in str(chat.app.screen.query_one("OptionList").get_option_at_index(0).prompt)
+        await chat.press("enter")
+        await chat.says("A breaks the rule")
+
+
+@pytest.mark.parametrize("key", ["e", "n", "E"])
+async def test_no_field_draws_what_a_terminal_would_obey(open_chat: Open, key: str) -> None:
+    engine = FakeEngine()
+    engine.texts = ("\x1b[2J\x9bhello",)
+    async with open_chat(engine=engine) as chat:
+        await chat.ask("Why \x1b[31m?")
+        chat.app.copy_to_clipboard("\x1b]0;x\x07")
+        await chat.press(key)
+        await chat.until(lambda: chat.app.screen is not chat.screen or chat.screen.editing)
+        await chat.press("ctrl+v")
+        field = chat.app.focused
+        await chat.until(lambda: "␛]0;x␇" in (field.text if hasattr(field, "text") else field.value))
+        drawn = "".join(
+            segment.text for strip in chat.app.screen._compositor.render_strips() for segment in strip if segment.text
+        )
+        assert "␛" in drawn
+        assert not [c for c in drawn if c < " " or "\x7f" <= c <= "\x9f"]

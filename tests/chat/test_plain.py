@@ -57,6 +57,9 @@ def test_answers_are_printed_one_after_the_other(tmp_path: Path) -> None:
         ("+1", "A good: 1 good example", "thumb"),
         ("- 2", "B bad: 1 bad example", "thumb"),
         ("s 1 6", "A 6/7", "rating"),
+        ("n 2 too long, and flat", "note on B", "note"),
+        ("f 1 3", "A breaks the rule 'insults': 1 rule label", "flag"),
+        ("f3 12 kept", "C keeps the rule 'asked-for form': 1 rule label", "flag"),
     ],
 )
 def test_judging(tmp_path: Path, line: str, said: str, kind: str) -> None:
@@ -71,6 +74,14 @@ def test_correcting_and_undoing(tmp_path: Path) -> None:
     assert "Taken back: B > A, C" in said
     assert "Nothing to undo" in said
     assert judgments(tmp_path) == [("pick", False), ("correction", False)]
+
+
+def test_rules_are_listed_and_unknown_ones_named(tmp_path: Path) -> None:
+    said = talk(tmp_path, "Why?", "/rules", "f 1 77", "n 1 x", "n 1 y", "u", "u", "u")
+    assert "3. insults: Does not insult" in said
+    assert "There is no rule 77 to flag" in said
+    assert said.count("Taken back: note on A") == 2
+    assert "Nothing to undo" in said
 
 
 def test_a_correction_without_its_end_is_not_recorded(tmp_path: Path) -> None:
