@@ -28,11 +28,10 @@ AND NOT EXISTS (SELECT 1 FROM judgments s WHERE s.supersedes = j.id AND s.retrac
 _USABLE = (
     _LIVE
     + """
-AND EXISTS (SELECT 1 FROM messages m JOIN threads t ON t.id = m.thread_id
-  WHERE m.id = j.prompt_message_id AND m.content IS NOT NULL AND t.deleted_at IS NULL AND NOT t.private
-  AND t.id NOT IN (SELECT thread_id FROM import_threads))
-AND (j.source NOT LIKE 'import:%' OR EXISTS (SELECT 1 FROM imports i
-  WHERE i.name = substr(j.source, 8) AND i.state = 'complete'))
+AND j.prompt_message_id NOT IN (SELECT m.id FROM messages m WHERE m.content IS NULL)
+AND j.prompt_message_id NOT IN (SELECT m.id FROM messages m WHERE m.thread_id IN (
+  SELECT t.id FROM threads t WHERE t.deleted_at IS NOT NULL OR t.private UNION ALL SELECT thread_id FROM import_threads))
+AND (j.source NOT LIKE 'import:%' OR j.source IN (SELECT 'import:' || i.name FROM imports i WHERE i.state = 'complete'))
 """
 )
 
@@ -210,10 +209,12 @@ class Judgments:
         where, parameters = _sources(include)
         after, limit = "", PIECE
         while True:
+            # by the prompts' own index: any other would sort all that is left for each piece
             rows = self._rows(
                 f"WHERE {_USABLE} AND ({where}) AND j.prompt_message_id > ?",
                 [*parameters, after],
                 f"ORDER BY j.prompt_message_id, j.seq, i.rank, i.message_id LIMIT {limit}",
+                "INDEXED BY judgments_by_prompt",
             )
             whole = len(rows) < limit
             turns: list[list[Judgment]] = []
@@ -306,36 +307,35 @@ class Judgments:
     def _select(self, where: str, parameters: Sequence[Any]) -> list[Judgment]:
         return _judgments(self._rows(where, parameters, "ORDER BY j.seq, i.rank, i.message_id"))
 
-    def _rows(self, where: str, parameters: Sequence[Any], order: str) -> list[tuple[Any, ...]]:
+    def _rows(self, where: str, parameters: Sequence[Any], order: str, index: str = "") -> list[tuple[Any, ...]]:
         return self._store.tuples(
             "SELECT j.id, j.prompt_message_id, j.kind, j.created_at, j.payload, j.source, j.supersedes, "
             "j.retracted_at, j.forgotten_at, i.message_id, i.rank, i.score, i.value "
-            f"FROM judgments j LEFT JOIN judgment_items i ON i.judgment_id = j.id {where} {order}",
+            f"FROM judgments j {index} LEFT JOIN judgment_items i ON i.judgment_id = j.id {where} {order}",
             parameters,
         )
+
+
+def _judgment(row: tuple[Any, ...], items: Sequence[Item]) -> Judgment:
+    id, prompt, kind, created, payload, source, supersedes, retracted, forgotten = row[:9]
+    said = {} if payload == "{}" else json.loads(payload)
+    return Judgment(id, prompt, kind, created, tuple(items), said, source, supersedes, retracted, forgotten)
 
 
 def _judgments(rows: Iterable[tuple[Any, ...]]) -> list[Judgment]:
     """Rows of `_rows`, in which a judgment's items stand together."""
     found: list[Judgment] = []
     items: list[Item] = []
-    last: tuple[Any, ...] | None = None
-
-    def add() -> None:
-        if last is not None:
-            id, prompt, kind, created, payload, source, supersedes, retracted, forgotten = last[:9]
-            said = {} if payload == "{}" else json.loads(payload)
-            found.append(
-                Judgment(id, prompt, kind, created, tuple(items), said, source, supersedes, retracted, forgotten)
-            )
-
+    last: tuple[Any, ...] = ("",)
     for row in rows:
-        if last is None or row[0] != last[0]:
-            add()
+        if row[0] != last[0]:
+            if last[0]:
+                found.append(_judgment(last, items))
             last, items = row, []
         if row[9] is not None:
             items.append(Item(row[9], row[10], row[11], row[12]))
-    add()
+    if last[0]:
+        found.append(_judgment(last, items))
     return found
 
 

@@ -185,6 +185,10 @@ CREATE TABLE import_threads (
   origin TEXT NOT NULL
 ) WITHOUT ROWID;
 
+-- the few exceptions that every derivation looks for: a list of them is quicker than a look at each message
+CREATE INDEX threads_hidden ON threads(id) WHERE deleted_at IS NOT NULL OR private;
+CREATE INDEX messages_without_text ON messages(id) WHERE content IS NULL;
+
 -- copies that `hone backup --to` wrote outside the home: forgetting has to reach them too
 CREATE TABLE backups (path TEXT PRIMARY KEY, created_at TEXT NOT NULL) WITHOUT ROWID;
 """

@@ -19,16 +19,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 #: smaller is more explicit
 TIERS = {"ranking": 0, "pick": 0, "correction": 0, "rating": 1, "thumb": 2}
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+# named tuples: they are made by the hundred thousand, three times as fast as frozen dataclasses
+
+
+class Item(NamedTuple):
     """One answer's part in a judgment."""
 
     message_id: str
@@ -37,8 +40,7 @@ class Item:
     value: int | None = None  #: thumb: 1 or -1; flag: 1 violated, 0 not
 
 
-@dataclass(frozen=True, slots=True)
-class Judgment:
+class Judgment(NamedTuple):
     """A live judgment of one turn (the candidates below one prompt message)."""
 
     id: str
@@ -46,15 +48,14 @@ class Judgment:
     kind: str
     created_at: str
     items: tuple[Item, ...]
-    payload: Mapping[str, Any] = field(default_factory=dict)
+    payload: Mapping[str, Any] = MappingProxyType({})
     source: str = "chat"
     supersedes: str | None = None
     retracted_at: str | None = None
     forgotten_at: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(NamedTuple):
     """chosen was preferred to rejected as the answer to prompt."""
 
     prompt_id: str
@@ -67,8 +68,7 @@ class Pair:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unpaired:
+class Unpaired(NamedTuple):
     """One answer, good or bad by itself."""
 
     prompt_id: str
@@ -80,8 +80,7 @@ class Unpaired:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Demonstration:
+class Demonstration(NamedTuple):
     """An answer as the user would have written it."""
 
     prompt_id: str
