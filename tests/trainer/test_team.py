@@ -14,9 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def fitted(processes: int, path: Path) -> dict[str, torch.Tensor]:
     # what `accelerate launch` starts for several devices; on a CPU it starts one process, so torchrun does it here
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes > 1 else []
     result = subprocess.run(
-        [*launch, "-m", "tests.trainer.team_fit", str(path)],
+        [sys.executable, *launch, "-m", "tests.trainer.team_fit", str(path)],
         cwd=ROOT,
         capture_output=True,
         text=True,
