@@ -48,15 +48,17 @@ class RecordError(StorageError, ValueError):
 def translate(error: sqlite3.Error, path: Path) -> StorageError:
     """The StorageError that says what a sqlite3 error means to a person."""
     text = str(error)
+    if getattr(error, "sqlite_errorname", "") in ("SQLITE_IOERR_READ", "SQLITE_IOERR_CORRUPTFS"):
+        text = "malformed: the disk cannot read a part of it"
     if "disk is full" in text or "disk I/O error" in text:
         return DiskFull(f"cannot write {path}: {text}. Free some space and try again; everything saved before is safe.")
     if "readonly" in text or "unable to open" in text:
         return HomeError(f"cannot write {path}: {text}. Check the permissions of the folder, or choose another --home.")
     if "locked" in text or "busy" in text:
         return StorageError(f"{path} was busy for too long: another program is writing to it. Try again in a moment.")
-    if isinstance(error, sqlite3.DatabaseError) and ("malformed" in text or "not a database" in text):
-        return DatabaseCorrupt(
-            f"{path} is damaged or is not a Hone database ({text}). It was left untouched. Move it away to start "
-            f"afresh, or point --home to another folder; `sqlite3 {path.name} .recover` can save what is readable."
-        )
+    if any(sign in text for sign in ("malformed", "not a database", "vtable constructor failed")):
+        from storage.backups import way_back
+
+        said = f"{path} is damaged ({text}). Nothing was changed. `hone doctor` says whether the messages are whole."
+        return DatabaseCorrupt(f"{said} {way_back(path.parent)}")
     return StorageError(f"{path}: {text}")

@@ -49,3 +49,18 @@ def generation_lock(home: Path) -> Path:
 
 def migration_lock(home: Path) -> Path:
     return home / "migration.lock"
+
+
+def backups_dir(home: Path) -> Path:
+    """Whole copies of the database: forgetting has to reach them."""
+    return home / "backups"
+
+
+def backup_lock(home: Path) -> Path:
+    """Held while a copy is made or put back, and by whoever changes the copies."""
+    return home / "backup.lock"
+
+
+def restoring_dir(home: Path) -> Path:
+    """Where a copy is made ready before it takes the place of the database. Whatever is left there is waste."""
+    return home / "restoring"

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlite_utils import Database
 
-from storage import paths
-from storage.errors import DatabaseCorrupt, DatabaseTooNew, HomeError, StorageError, translate
+from storage import health, paths
+from storage.errors import DatabaseTooNew, HomeError, StorageError, translate
 from storage.ids import new_id, now
 from storage.locks import FileLock
-from storage.migrations import APPLICATION_ID, migrations
+from storage.migrations import migrations
 
 if TYPE_CHECKING:
     from storage.adapters import Adapters
@@ -46,7 +46,7 @@ class Store:
 
     @classmethod
     def open(cls, home: Path) -> Store:
-        """Create or open the database of a home folder and bring its schema up to date.
+        """Create or open the database of a home folder and bring its schema up to date, after a backup.
 
         Raises HomeError, DatabaseTooNew, DatabaseCorrupt or DiskFull; none of them changes the file.
         """
@@ -55,20 +55,24 @@ class Store:
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (paths.adapters_dir(home), paths.logs_dir(home), paths.cache_dir(home)):
                 folder.mkdir(mode=0o700, exist_ok=True)
-            path = paths.database(home)
-            # created here, so that no moment exists at which others could read it
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            health.look(paths.database(home))
+            try:
+                # created here, so that no moment exists at which others could read it. One that is there is not opened:
+                # closing it again would let go of the locks that SQLite may hold on it in this process
+                os.close(os.open(paths.database(home), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            except FileExistsError:
+                pass
         except OSError as error:
-            raise HomeError(
-                f"cannot use {home} as the home folder: {error.strerror or error}. "
-                "Choose another with --home or HONE_HOME, or mend its permissions."
-            ) from error
+            raise _unusable(home, error) from error
         store = cls(home)
         try:
             store._migrate()
         except sqlite3.Error as error:
             store.close()
             raise translate(error, store.path) from error
+        except OSError as error:
+            store.close()
+            raise _unusable(home, error) from error
         except BaseException:
             store.close()
             raise
@@ -76,14 +80,6 @@ class Store:
 
     def _migrate(self) -> None:
         db = self.db
-        owner = db.execute("PRAGMA application_id").fetchone()[0]
-        if owner not in (0, APPLICATION_ID) or (owner == 0 and "_sqlite_migrations" not in db.table_names()):
-            tables = [t for t in db.table_names() if not t.startswith("sqlite_")]
-            if owner != 0 or tables:
-                raise DatabaseCorrupt(
-                    f"{self.path} is a database of another program. It was left untouched; "
-                    "choose another folder with --home or HONE_HOME."
-                )
         if not migrations.pending(db) and not self._unknown(db):
             return
         with FileLock(paths.migration_lock(self.home)):
@@ -92,7 +88,13 @@ class Store:
                     f"{self.path} was written by a newer Hone (it has the step {unknown[-1]!r}, unknown here). "
                     "Update Hone, or point --home to another folder; the file was left untouched."
                 )
-            migrations.apply(db)
+            pending = migrations.pending(db)
+            if pending and migrations.applied(db):
+                from storage import backups  # not needed by most
+
+                backups.before_migration(self, pending[0].name)
+            with self.write():  # all steps or none, and no other writer between them
+                migrations.apply(db)
         with self.write() as db:
             db.execute("INSERT OR IGNORE INTO meta(key, value) VALUES ('store_id', ?)", [new_id()])
 
@@ -252,6 +254,15 @@ class Store:
         from storage.adapters import Adapters
 
         return Adapters(self)
+
+
+def _unusable(home: Path, error: OSError) -> StorageError:
+    if isinstance(error, StorageError):
+        return error
+    return HomeError(
+        f"cannot use {home} as the home folder: {error.strerror or error}. "
+        "Choose another with --home or HONE_HOME, or mend its permissions."
+    )
 
 
 __all__ = ["StorageError", "Store"]
