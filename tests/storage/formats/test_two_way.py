@@ -16,8 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.errors import RecordError
-from storage.formats import alpaca, hh_rlhf, openai_preference, sharegpt, trl_sft, trl_unpaired
-from storage.formats import trl_preference
+from storage.formats import alpaca, hh_rlhf, openai_preference, sharegpt, trl_preference, trl_sft, trl_unpaired
 from storage.formats.canonical import dumps
 from storage.formats.files import Source
 from storage.formats.turn import Conversation, Turn, demonstration, pair, thumb
