@@ -1,0 +1,81 @@
+"""Finding messages by their words, the newest first.
+
+No ranking: the index gives its rows by number, backwards, so that the first hits are there at once however many there
+are; sorting a million hits by how well they fit would take seconds, and in a chat the newest is mostly the one meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from storage.errors import StorageError
+from storage.threads import fts_query
+
+if TYPE_CHECKING:
+    from storage.store import Store
+
+#: letters from which the last word may be a beginning: one letter begins so many words that to merge them takes seconds
+BEGINNING = 3
+#: words of a snippet
+AROUND = 16
+#: threads that are there for the reader: not deleted, and of no import that is under way or was taken back
+VISIBLE = (
+    "t.deleted_at IS NULL AND (t.origin NOT LIKE 'import:%' OR (t.id NOT IN (SELECT thread_id FROM import_threads) "
+    "AND substr(t.origin, 8) IN (SELECT name FROM imports WHERE state = 'complete')))"
+)
+#: CROSS JOIN: the index first, then its rows one by one, until there are enough
+HITS = f"""
+SELECT m.id AS message_id, m.role, m.created_at, t.id AS thread_id, t.title, t.private, t.archived_at, t.origin,
+  snippet(messages_fts, 0, '[', ']', '…', {AROUND}) AS snippet
+FROM messages_fts f CROSS JOIN messages m ON m.seq = f.rowid CROSS JOIN threads t ON t.id = m.thread_id
+WHERE messages_fts MATCH ? AND {VISIBLE}
+ORDER BY f.rowid DESC LIMIT ?
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One message with the words."""
+
+    message_id: str
+    thread_id: str
+    role: str
+    created_at: str
+    title: str  #: of the thread
+    snippet: str  #: the text around the first of the words; they stand in [brackets]
+    private: bool
+    archived: bool
+    origin: str
+
+
+def search(store: Store, words: Sequence[str], limit: int = 20) -> list[Hit]:
+    """Messages that hold all words, the newest first. Operators are plain text.
+
+    The last word may be a beginning, if it has BEGINNING letters or is in no Latin script. Raises StorageError for no
+    words or a limit below 1.
+    """
+    # what no database can hold (half of a surrogate pair, from a broken command line) can be in no message
+    text = " ".join(words).encode("utf-8", "replace").decode().replace("\0", " ")
+    if not text.strip():
+        raise StorageError("there is nothing to search for: name a word, or several")
+    if limit < 1:
+        raise StorageError(f"the limit is {limit}; it must be at least 1")
+    query = fts_query(text)
+    if len(last := text.split()[-1]) < BEGINNING and last.isascii():
+        query = query.removesuffix("*")
+    return [
+        Hit(
+            row["message_id"],
+            row["thread_id"],
+            row["role"],
+            row["created_at"],
+            row["title"],
+            row["snippet"] or "",
+            bool(row["private"]),
+            row["archived_at"] is not None,
+            row["origin"],
+        )
+        for row in store.rows(HITS, [query, limit])
+    ]
