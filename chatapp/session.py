@@ -145,7 +145,8 @@ class ChatSession:
         hidden = 0
         if self.turn is not None:
             past, hidden = past_turns(self.store, self.turn.prompt_id, shown)
-        return View(self.thread.id, self.thread.title, past, hidden, self.turn, draft)
+        title = f"{self.thread.title} (private)" if self.thread.private else self.thread.title
+        return View(self.thread.id, title, past, hidden, self.turn, draft)
 
     def questions(self) -> list[tuple[str, str]]:
         """(id, text) of the questions on the way to the current one, the newest first."""

@@ -168,6 +168,10 @@ class Threads:
         """For the turns to come: those already there keep the one they were asked under."""
         self._update(id, "system_prompt = ?", [text])
 
+    def set_private(self, id: str, private: bool = True) -> None:
+        """A private thread is never learned from, nor exported as training data."""
+        self._update(id, "private = ?", [int(private)])
+
     def archive(self, id: str, archived: bool = True) -> None:
         self._update(id, "archived_at = ?", [now() if archived else None])
 

@@ -43,6 +43,7 @@ class ChatScreen(ThreadActions):
     POLL: ClassVar[float] = 1.0  #: seconds between looks at what other processes wrote
     #: what has no key of its own: title, help, action
     KEYLESS: ClassVar[list[tuple[str, str, str]]] = [
+        ("Make this thread private, or not", "A private thread is never learned from", "private_thread"),
         ("Archive this thread", "Put it away; the list can show archived threads", "archive_thread"),
         ("Delete this thread", "Its judgments are no longer learned from; can be undone", "delete_thread"),
         ("Bring back the deleted thread", "Undo the last deletion", "undelete_thread"),

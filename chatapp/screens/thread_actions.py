@@ -93,6 +93,9 @@ class ThreadActions(TurnActions):
     def action_archive_thread(self) -> None:
         self._with_current(self._archive, "store")
 
+    def action_private_thread(self) -> None:
+        self._with_current(self._private, "store")
+
     def action_delete_thread(self) -> None:
         self._with_current(self._delete, "dialog")
 
@@ -112,6 +115,17 @@ class ThreadActions(TurnActions):
         what = "archived" if thread.archived_at is None else "brought back"
         self.say(f"“{one_line(thread.title, 40)}” was {what}.", quiet=True)
         self.threads.refresh_rows()
+
+    async def _private(self, id: str) -> None:
+        threads = self.session.store.threads
+        private = not (await self.jobs.call(threads.get, id)).private
+        await self.jobs.call(threads.set_private, id, private)
+        if self.session.thread is not None and self.session.thread.id == id:
+            self.session.thread = await self.jobs.call(threads.get, id)
+            self.status.heading = (await self.jobs.call(self.session.view, 1)).title
+        what = "is never learned from, nor exported" if private else "is learned from again"
+        self.say(f"This thread {what}.", quiet=True)
+        self._mark_changed()
 
     async def _delete(self, id: str) -> None:
         thread = await self.jobs.call(self.session.store.threads.get, id)

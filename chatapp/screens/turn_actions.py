@@ -14,7 +14,9 @@ from chatapp.screens.correct import Correct
 from chatapp.screens.dialogs import Choose, Score
 from chatapp.screens.frame import ChatFrame
 from chatapp.screens.remarks import Flag, WriteNote
+from chatapp.screens.teaches import Teaches
 from chatapp.session import NotSaved
+from chatapp.teaching import explain_turn
 from chatapp.turn import in_words, label
 from chatapp.view import Note, Outcome, Said
 from chatapp.widgets.answers import Answers
@@ -292,6 +294,8 @@ class TurnActions(ChatFrame):
             self.jobs.start(self._judge(self.session.undo), "store")
         elif event.wish == "again":
             self.jobs.start(self._again(), "turn")
+        elif event.wish == "teaches":
+            self.jobs.start(self._teaches(), "dialog")
         elif event.wish == "edit_question":
             self.jobs.start(self._edit_question(), "dialog")
         elif event.wish == "copy" and self.answers.turn is not None and self.answers.turn.answers:
@@ -299,6 +303,15 @@ class TurnActions(ChatFrame):
             self.say(f"{label(event.index)} was copied.", quiet=True)
         elif event.wish in ("earlier_version", "later_version"):
             self.jobs.start(self._go_to_version(-1 if event.wish == "earlier_version" else 1), "turn")
+
+    async def _teaches(self) -> None:
+        turn, store = self.answers.turn, self.session.store
+        if turn is None:
+            return
+        await self._commit_ranking()
+        explained = await self.jobs.call(explain_turn, store, turn.prompt_id)
+        private = self.session.thread is not None and self.session.thread.private
+        await self.app.push_screen_wait(Teaches(explained, private))
 
     async def _again(self) -> None:
         await self._commit_ranking()

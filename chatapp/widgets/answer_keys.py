@@ -78,6 +78,14 @@ KEYS = [
     ),
     Binding("u", "wish('undo')", "Undo", id="answers.undo", tooltip="Take the newest judgment of this turn back"),
     Binding(
+        "w",
+        "wish('teaches')",
+        "What it teaches",
+        show=False,
+        id="answers.teaches",
+        tooltip="Which pairs and examples this turn gives, and what overrides what",
+    ),
+    Binding(
         "r",
         "wish('again')",
         "Ask again",

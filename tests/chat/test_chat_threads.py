@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chatapp.screens.dialogs import AskText, Confirm
+from chatapp.screens.teaches import Teaches
 from chatapp.widgets.threads import ThreadList, Threads
 from tests.chat.conftest import SMALL
 from tests.chat.fakes import FakeEngine
@@ -85,3 +86,40 @@ async def test_leaving_while_answering_is_refused(open_chat: Open) -> None:
         engine.feed(0, "x")
         engine.release()
         await chat.until(lambda: chat.answers.ready)
+
+
+async def test_a_private_thread_teaches_nothing_and_says_so(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask("A secret")
+        await chat.press("1")
+        await chat.says("A > B, C")
+        assert chat.screen.session.waiting() == 1
+        chat.screen.action_private_thread()
+        await chat.says("never learned from")
+        assert chat.screen.status.heading == "A secret (private)"
+        assert chat.screen.session.waiting() == 0
+        chat.screen.set_focus(chat.answers)
+        await chat.press("w")
+        await chat.until(lambda: isinstance(chat.app.screen, Teaches))
+        assert chat.app.screen.private
+        await chat.press("escape")
+        chat.screen.action_private_thread()
+        await chat.says("learned from again")
+        assert chat.screen.session.waiting() == 1
+
+
+async def test_what_a_turn_teaches_is_shown_with_what_overrides_what(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask("Hello")
+        await chat.press("2")
+        await chat.says("B > A, C")
+        await chat.press("plus")
+        await chat.says("good")
+        await chat.press("w")
+        await chat.until(lambda: isinstance(chat.app.screen, Teaches))
+        pick, thumb = chat.app.screen.explained
+        assert pick.teaches == ("pair: B over A, weight 0.5", "pair: B over C, weight 0.5")
+        assert [line.split(",")[0] for line in thumb.teaches] == ["good example: B"]
+        assert pick.overridden == thumb.overridden == ()
+        await chat.press("w")
+        await chat.until(lambda: chat.app.screen is chat.screen)
