@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from sqlite_utils import Database
-from sqlite_utils.migrations import Migrations
+from storage.light import Database, Migrations
 
 migrations = Migrations("hone")
 

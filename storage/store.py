@@ -15,11 +15,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlite_utils import Database
-
 from storage import health, paths
 from storage.errors import DatabaseTooNew, HomeError, StorageError, translate
 from storage.ids import new_id, now
+from storage.light import Database
 from storage.locks import FileLock
 from storage.migrations import migrations
 
