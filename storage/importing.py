@@ -20,6 +20,7 @@ from storage.formats.canonical import dumps
 from storage.formats.files import Skipped, Source
 from storage.formats.turn import Turn
 from storage.ids import new_id, now
+from storage.splits import APART
 
 if TYPE_CHECKING:
     from storage.store import Store
@@ -144,7 +145,7 @@ class _Import:
             return
         keyed = list({turn.key: turn for turn in piece}.items())
         self.summary.already += len(piece) - len(keyed)
-        paths = [_keys(self._source, turn.prompt) for _, turn in keyed]
+        paths = [_keys(self._source, turn, key) for key, turn in keyed]
         answers = [
             [_chained(path[-1], "assistant", text) for text in turn.answers]
             for path, (_, turn) in zip(paths, keyed, strict=True)
@@ -261,12 +262,14 @@ class _Rows:
             connection.executemany(f"INSERT INTO {sql}", rows)
 
 
-def _keys(source: str, conversation: Sequence[Mapping[str, str]]) -> list[str]:
-    """A key for each beginning of a conversation: the same beginning is stored once an import."""
-    found, key = [], source
-    for message in conversation:
+def _keys(source: str, turn: Turn, record: str) -> list[str]:
+    """A key for each beginning of a conversation: the same beginning is stored once an import, unless it is apart."""
+    found, key = [], f"{source}:{record}" if turn.apart else source
+    for message in turn.prompt:
         key = _chained(key, message["role"], message["content"])
         found.append(key)
+    if turn.apart:
+        found[-1] = APART + found[-1]
     return found
 
 

@@ -1,6 +1,6 @@
 """Which prompts are held out: decided once for each prompt, and for ever.
 
-The key is the conversation's text, so the same question asked twice never lies on both sides.
+The key is the conversation's text, so the same question asked twice never lies on both sides (but see `apart`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: of every five new prompts one is held out
 BLOCK = 5
+#: the key of a prompt message begins with this if it is a question of its own
+APART = "apart:"
 
 
 class Splits:
@@ -28,9 +30,11 @@ class Splits:
 
         A prompt with a forgotten message in its path is left out.
         """
+        conversations = self._store.threads.conversations(prompt_ids)
+        apart = self.apart(conversations)
         keys = {
-            id: hashlib.sha256(json.dumps(c, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-            for id, c in self._store.threads.conversations(prompt_ids).items()
+            id: apart.get(id) or hashlib.sha256(json.dumps(c, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+            for id, c in conversations.items()
         }
         known = {row["key"]: row["split"] for row in self._store.rows("SELECT key, split FROM splits")}
         if any(key not in known for key in keys.values()):
@@ -46,3 +50,11 @@ class Splits:
                     known[key] = "held_out" if place == drawn else "train"
                     db.execute("INSERT INTO splits(key, split, created_at) VALUES (?, ?, ?)", [key, known[key], now()])
         return {id: known[key] for id, key in keys.items()}
+
+    def apart(self, prompt_ids: Iterable[str]) -> dict[str, str]:
+        """The key of each prompt that is a question of its own though others have its text.
+
+        Labelled texts without a prompt answer one common instruction, which says nothing of which belong together.
+        """
+        found = self._store.threads.keys(prompt_ids)
+        return {id: key for id, key in found.items() if key.startswith(APART)}

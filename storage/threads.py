@@ -150,6 +150,11 @@ class Threads:
         parameters: builtins.list[Any] = []
         if not deleted:
             where.append("t.archived_at IS NOT NULL" if archived else "t.archived_at IS NULL")
+        else:  # of what was forgotten there is nothing to bring back
+            where.append(
+                "(NOT EXISTS (SELECT 1 FROM messages m WHERE m.thread_id = t.id AND m.forgotten_at IS NOT NULL) "
+                "OR EXISTS (SELECT 1 FROM messages m WHERE m.thread_id = t.id AND m.content IS NOT NULL))"
+            )
         if query and query.strip():
             where.append(
                 "(t.title LIKE ? ESCAPE '\\' OR t.id IN (SELECT m.thread_id FROM messages_fts f "
@@ -210,6 +215,10 @@ class Threads:
             thread = db.execute("SELECT system_prompt FROM threads WHERE id = ?", [thread_id]).fetchone()
             if thread is None:
                 raise NotFound(f"there is no thread {thread_id}")
+            if parent_id is not None and self.message(parent_id).forgotten_at:
+                raise StorageError(
+                    f"message {parent_id} was forgotten: nothing can be written below it; go on from another one"
+                )
             if parent_id is None and role != "system" and thread[0]:
                 parent_id = self.add_message(thread_id, None, "system", thread[0]).id
             id, time = new_id(), now()
@@ -265,6 +274,11 @@ class Threads:
     def contents(self, ids: Iterable[str]) -> dict[str, str | None]:
         """The texts of many messages by id; None: forgotten."""
         return {row["id"]: row["content"] for row in self._in("SELECT id, content FROM messages WHERE id IN ", ids)}
+
+    def keys(self, ids: Iterable[str]) -> dict[str, str]:
+        """The keys of messages from outside; others are left out."""
+        rows = self._in("SELECT id, key FROM messages WHERE id IN ", ids)
+        return {row["id"]: row["key"] for row in rows if row["key"] is not None}
 
     def by_key(self, key: str) -> Message | None:
         row = self._store.row(_MESSAGE + " WHERE key = ?", [key])

@@ -133,7 +133,7 @@ def build(
         id: [Message(role=m["role"], content=m["content"]) for m in messages]
         for id, messages in store.threads.conversations({e.prompt_id for e in examples}).items()
     }
-    sides = store.splits.assign(prompts)
+    sides, apart = store.splits.assign(prompts), store.splits.apart(prompts)
     wanted = {id for p in derived.pairs for id in (p.chosen_id, p.rejected_id)}
     wanted |= {u.message_id for u in derived.unpaired} | {d.message_id for d in derived.demonstrations}
     texts = {id: m.content for id, m in store.threads.messages(wanted).items() if m.content is not None}
@@ -155,7 +155,7 @@ def build(
         if not all(responses[a] for a in answers):
             dropped["empty"] += 1
             return None
-        key = conversation_key(prompts[prompt_id])
+        key = apart.get(prompt_id) or conversation_key(prompts[prompt_id])
         if key not in turns:
             ids = fit_prompt(vocab, prompts[prompt_id], max_prompt)
             turns[key] = Turn(key, sides[prompt_id], prompts[prompt_id], ids) if ids else None

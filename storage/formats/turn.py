@@ -49,6 +49,8 @@ class Turn:
     said: tuple[Said, ...]
     #: the judgment's id in the Hone that exported it: that home does not take its own data in again
     judgment: str | None = None
+    #: the prompt is one that many share by chance: this turn is a question of its own all the same
+    apart: bool = False
 
     @property
     def key(self) -> str:
@@ -70,13 +72,14 @@ def pair(
 
 
 def ranking(prompt: Conversation, answers: Sequence[str], ranks: Sequence[int]) -> Turn:
-    """ranks: 0 is best, equal ranks are ties; one for each answer. Two equal texts count once, at their better rank."""
+    """ranks: the lowest is best, equal ranks are ties; one for each answer. Equal texts count once, at their best."""
     best: dict[str, int] = {}
     for text, rank in sorted(zip(answers, ranks, strict=True), key=lambda both: both[1]):
         best.setdefault(answer(text, "an answer"), rank)
     if len(best) < 2:
         raise RecordError("fewer than two different answers are ranked")
-    marks = tuple(Mark(index, rank=rank) for index, rank in enumerate(best.values()))
+    places = {rank: place for place, rank in enumerate(sorted(set(best.values())))}
+    marks = tuple(Mark(index, rank=places[rank]) for index, rank in enumerate(best.values()))
     return Turn(checked(prompt), tuple(best), (Said("ranking", marks),))
 
 
