@@ -187,10 +187,6 @@ class Threads:
     def undelete(self, id: str) -> None:
         self._update(id, "deleted_at = NULL", [])
 
-    def set_private(self, id: str, private: bool = True) -> None:
-        """Never learn from it, and leave it out of exports; or do."""
-        self._update(id, "private = ?", [int(private)])
-
     def set_tip(self, thread_id: str, message_id: str | None) -> None:
         """Where the conversation goes on from."""
         self._update(thread_id, "tip_message_id = ?, updated_at = ?", [message_id, now()])
