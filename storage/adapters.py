@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import builtins
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from storage import paths
+from storage.erasing import REMEMBERED
 from storage.errors import NotFound, StorageError
 from storage.ids import now
 
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
     from storage.store import Store
 
 GGUF = "adapter.gguf"
+#: begins the names of folders that are being written or deleted
+UNFINISHED = ".tmp-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +80,10 @@ class Adapters:
         with self._store.write() as db:
             db.execute(
                 "INSERT INTO adapters(id, number, model_hash, parent_id, run_id, state, verdict, report, provisional, "
-                "path, files, created_at) VALUES (?, (SELECT coalesce(max(number), 0) + 1 FROM adapters "
-                "WHERE model_hash = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "path, files, created_at, forgotten) VALUES (?, (SELECT coalesce(max(number), 0) + 1 FROM adapters "
+                "WHERE model_hash = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT count(*) FROM run_judgments r "
+                "JOIN judgments j ON j.id = r.judgment_id "  # while the run was under way
+                f"WHERE r.run_id = ? AND r.split = 'train' AND {REMEMBERED}))",
                 [
                     id,
                     model_hash,
@@ -89,6 +97,7 @@ class Adapters:
                     path or id,
                     json.dumps(dict(files), sort_keys=True),
                     now(),
+                    run_id,
                 ],
             )
         return self.get(id)
@@ -165,8 +174,8 @@ class Adapters:
                     f"{adapter.name} was trained for another model ({adapter.model_hash[:12]}); "
                     "`hone adapters list` shows those of this one"
                 )
-            if adapter is not None and not self.gguf(adapter).exists():
-                raise StorageError(f"the files of {adapter.name} are gone from {self.dir(adapter)}")
+            if adapter is not None:
+                self.need(adapter)
             live = self.live(model_hash)
             if (live.id if live else None) != (adapter.id if adapter else None):
                 self._make_live(adapter, live)
@@ -174,12 +183,75 @@ class Adapters:
         return adapter
 
     def rollback(self, model_hash: str) -> Adapter | None:
-        """Go back to what was live before the live one; returns it (None: the base)."""
+        """Go back to what was live before the live one; returns it (None: the base). See `way_back`."""
         with self._store.write():
-            live = self.live(model_hash)
-            if live is None:
-                raise StorageError("the base model itself is in use: there is nothing to roll back")
-            return self.use(live.parent_id, model_hash)
+            before, _ = self.way_back(model_hash)
+            return self.use(before.id if before else None, model_hash)
+
+    def way_back(self, model_hash: str) -> tuple[Adapter | None, builtins.list[Adapter]]:
+        """What a rollback would make live (None: the base), and what it would pass over, since its files are gone."""
+        live = self.live(model_hash)
+        if live is None:
+            raise StorageError("the base model itself is in use: there is nothing to roll back")
+        gone: builtins.list[Adapter] = []
+        id = live.parent_id
+        while id is not None:
+            before = self.get(id)
+            if self.there(before):
+                return before, gone
+            gone.append(before)
+            id = before.parent_id
+        return None, gone
+
+    def there(self, adapter: Adapter) -> bool:
+        """Whether its files are."""
+        return self.gguf(adapter).exists()
+
+    def need(self, adapter: Adapter) -> None:
+        """Raise StorageError where its files are gone."""
+        if not self.there(adapter):
+            raise StorageError(
+                f"the files of {adapter.name} are gone from {self.dir(adapter)}: choose another version "
+                "(`hone adapters list`), or train again"
+            )
+
+    def remove(self, id: str, model_hash: str | None = None) -> Adapter:
+        """Delete a version's files; its row, with what it learned from and its verdict, stays. Never the live one's."""
+        adapter = self.get(id, model_hash)
+        if adapter.state == "live":
+            raise StorageError(
+                f"{adapter.name} is the one in use: go back first (`hone adapters rollback`, or `hone adapters use` "
+                "another), then remove it"
+            )
+        self._delete(self.dir(adapter))
+        return adapter
+
+    def remove_orphans(self) -> None:
+        """Delete the files of runs that ended before they wrote their version's row. Not while another run goes on.
+
+        Only folders that are named like our ids, or as half-written ones are, are taken for such.
+        """
+        known = {adapter.path for adapter in self.list()}
+        for folder in paths.adapters_dir(self._store.home).iterdir():
+            try:
+                UUID(folder.name)
+            except ValueError:
+                if not folder.name.startswith(UNFINISHED):
+                    continue
+            if folder.name not in known:
+                self._delete(folder)
+
+    def _delete(self, folder: Path) -> None:
+        try:
+            if folder.is_dir() and folder.parent == paths.adapters_dir(self._store.home):
+                # out of sight first: killed in the middle, it leaves no half of a version
+                doomed = folder if folder.name.startswith(UNFINISHED) else folder.with_name(UNFINISHED + folder.name)
+                folder.rename(doomed)
+                shutil.rmtree(doomed)
+        except OSError as error:
+            raise StorageError(
+                f"cannot delete {folder}: {error.strerror or error}. Mend its permissions and try again"
+            ) from error
 
     def promotion_paused(self, model_hash: str) -> bool:
         """True after a rollback or choice by hand, until one more judgment was recorded."""

@@ -166,12 +166,13 @@ def evaluate(
 
 def _adapters(store: Store, base: BaseModel, wanted: str) -> list[tuple[str, Path | None]]:
     def named(adapter: Adapter) -> tuple[str, Path | None]:
+        store.adapters.need(adapter)
         return adapter.name, store.adapters.dir(adapter)
 
     if wanted == "base":
         return [("base", None)]
     if wanted == "all":
-        return [("base", None), *(named(a) for a in store.adapters.list(base.hash))]
+        return [("base", None), *(named(a) for a in store.adapters.list(base.hash) if store.adapters.there(a))]
     if wanted == "live":
         live = store.adapters.live(base.hash)
         return [named(live) if live else ("base", None)]

@@ -5,12 +5,10 @@ worker.py owns the row's states and the locks; this is the part that needs torch
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 from chatapp.engine.vocab import Vocab
 from chatapp.engine.yield_lock import GenerationLock
@@ -22,7 +20,7 @@ from trainer import adapter_file, gate, guards
 from trainer.base_model import BaseModel, load_base
 from trainer.config import TrainConfig
 from trainer.dataset import Dataset, Turn, build
-from trainer.errors import NotEnoughJudgments, TrainerError
+from trainer.errors import Cancelled, NotEnoughJudgments, TrainerError
 from trainer.fit import Callbacks, Metrics, Work, fit, prepare, reference_path
 from trainer.logprobs import TokenTurn, score
 from trainer.lora import Lora
@@ -61,7 +59,7 @@ class Lesson:
         store, config = self.store, self.config
         home = store.home
         adapter_file.remove_stale(paths.adapters_dir(home))
-        _remove_orphans(store)
+        store.adapters.remove_orphans()
         live = store.adapters.live(self.model_hash)
         calls = Callbacks(self._progress, self.cancelled, GenerationLock(paths.generation_lock(home)).wait_for_idle)
 
@@ -279,6 +277,8 @@ class Lesson:
         base: BaseModel,
     ) -> Outcome:
         """Write the rows: the adapter's, what it learned from, and last of all that it is live."""
+        if self.cancelled():  # the user may have forgotten what it learned from, and is waiting
+            raise Cancelled("the run was cancelled")
         store = self.store
         self.metrics |= {
             "gate.new_loss": evidence.new_loss,
@@ -376,15 +376,3 @@ def _unseen_judgments(store: Store, model_hash: str) -> set[str]:
         [model_hash],
     )
     return {row["id"] for row in rows}
-
-
-def _remove_orphans(store: Store) -> None:
-    """Files of a run that was killed before it wrote the adapter's row. Only folders named like our ids."""
-    known = {a.path for a in store.adapters.list()}
-    for folder in paths.adapters_dir(store.home).iterdir():
-        try:
-            UUID(folder.name)
-        except ValueError:
-            continue
-        if folder.is_dir() and folder.name not in known:
-            shutil.rmtree(folder, ignore_errors=True)

@@ -65,6 +65,9 @@ def choose_adapter(store: Store, model: Model, name: str | None) -> Adapter | No
 
 
 def engine_config(settings: Settings, model: Model, store: Store, adapter: Adapter | None) -> EngineConfig:
+    """Raises StorageError where the adapter's files are gone."""
+    if adapter is not None:
+        store.adapters.need(adapter)
     return EngineConfig(
         model_path=model.file.path,
         context_size=settings.context_size,

@@ -243,3 +243,26 @@ def test_a_flag_names_its_rule(store: Store) -> None:
     assert store.judgments.describe(flag) == "B breaks the rule 'insults': 1 rule label"
     gone = store.judgments.flag(prompt.id, ids[1], "rule-of-another-home", False)
     assert store.judgments.describe(gone) == "B keeps the rule: 1 rule label"
+
+
+def test_files_of_a_version_can_be_removed_but_not_of_the_live_one(store: Store) -> None:
+    for id, parent in (("first", None), ("second", "first"), ("third", "second"), ("fourth", "third")):
+        make(store, id, parent)
+        assert store.adapters.promote(id, parent)
+    with pytest.raises(StorageError, match="v4 is the one in use: go back first"):
+        store.adapters.remove("v4", "m")
+    assert store.adapters.remove("v3").id == "third"
+    store.adapters.remove("v2", "m")
+    store.adapters.remove("v2", "m")  # gone already
+    assert [a.state for a in store.adapters.list()] == ["retired", "retired", "retired", "live"]
+    assert not store.adapters.dir(store.adapters.get("third")).exists()
+    with pytest.raises(StorageError, match=r"the files of v3 are gone from .*: choose another version"):
+        store.adapters.use("third", "m")
+    before, gone = store.adapters.way_back("m")
+    assert before is not None
+    assert (before.id, [a.name for a in gone]) == ("first", ["v3", "v2"])
+    assert store.adapters.rollback("m") is not None
+    assert store.adapters.get("first").state == "live"
+    store.adapters.use("fourth", "m")
+    store.adapters.remove("first")
+    assert store.adapters.rollback("m") is None  # the base
