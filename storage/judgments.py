@@ -18,8 +18,7 @@ KINDS = ("ranking", "pick", "all_bad", "thumb", "rating", "correction", "flag", 
 #: kinds that a training run can learn from
 LEARNABLE = ("ranking", "pick", "all_bad", "thumb", "rating", "correction")
 OWN_SOURCES = ("chat", "judge")
-#: rows read at a time
-PIECE = 20_000
+PIECE = 20_000  #: rows read at a time
 #: live: neither retracted nor superseded by a live one; in no deleted, private or forgotten place
 _LIVE = """
 j.retracted_at IS NULL
@@ -71,6 +70,8 @@ class Judgments:
             for id in ids:
                 if id not in messages or messages[id].parent_id != prompt_id:
                     raise InvalidJudgment(f"message {id} is not an answer to message {prompt_id}")
+            if gone := [message.id for message in messages.values() if message.forgotten_at]:
+                raise InvalidJudgment(f"message {gone[0]} was forgotten and cannot be judged")
             judgment = Judgment(new_id(), prompt_id, kind, now(), tuple(items), dict(payload or {}), source, supersedes)
             db.execute(
                 "INSERT INTO judgments(id, prompt_message_id, kind, payload, source, supersedes, key, created_at) "
@@ -366,7 +367,9 @@ def describe(judgment: Judgment, names: Mapping[str, str]) -> str:
         return names.get(item.message_id, "?")
 
     items, kind = sorted(judgment.items, key=lambda i: (i.rank if i.rank is not None else 99, name(i))), judgment.kind
-    if kind in ("ranking", "pick", "correction", "duel"):
+    if judgment.forgotten_at:
+        said = "(forgotten)"
+    elif kind in ("ranking", "pick", "correction", "duel"):
         groups: dict[int, list[str]] = {}
         for item in items:
             groups.setdefault(item.rank or 0, []).append(name(item))
