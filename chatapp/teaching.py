@@ -40,13 +40,15 @@ def explain_turn(store: Store, prompt_id: str) -> list[Explained]:
         # "B > A: 1 pair" counts what it gives alone; here the lines say what it gives beside the others
         said = f"{judgment.kind.replace('_', ' ')}, {_when(judgment)}: " + _said(store, judgment)
         mine = taught.get(judgment.id)
-        found.append(Explained(judgment, said, *(_words(mine, names, kinds, rules) if mine is not None else ((), ()))))
+        found.append(Explained(judgment, said, *(words(mine, names, kinds, rules) if mine is not None else ((), ()))))
     return found
 
 
-def _words(
+def words(
     taught: Taught, names: Mapping[str, str], kinds: Mapping[str, str], rules: Mapping[str, str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """A line for each thing that a judgment teaches, and for each that does not count. The mappings go by id."""
+
     def name(id: str) -> str:
         return names.get(id, "?")
 

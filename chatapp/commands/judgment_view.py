@@ -11,10 +11,12 @@ are named as in `answers`; the judgments in by and of are {id, short, kind, crea
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 from chatapp.clean import clean, one_line
 from chatapp.commands.common import print_json, say
+from chatapp.teaching import words
 from storage import history
 from storage.lookup import short
 from storage.preferences import Judgment, Overridden, Taught
@@ -27,8 +29,15 @@ def show(store: Store, judgment: Judgment, as_json: bool) -> int:
     view = look(store, judgment)
     if as_json:
         print_json(view)
-    else:
-        say("\n".join(in_words(view)))
+        return 0
+    taught = store.judgments.explain(judgment.prompt_id).get(judgment.id)
+    gives: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    if taught is not None:
+        rules = {rule.id: rule.name for rule in store.rules.list(active_only=False)}
+        others = {row["by"]["id"]: f"the {_which(row['by'])}" for row in view["overridden"]}
+        gives, lost = words(taught, history.names(store, judgment).all, others, rules)
+    say("\n".join(in_words(view, gives, lost)))
     return 0
 
 
@@ -136,8 +145,8 @@ def _statement(o: Overridden, names: dict[str, str]) -> str:
 # -- in words ----------------------------------------------------------------------------------------------------------
 
 
-def in_words(view: dict[str, Any]) -> list[str]:
-    """The page as lines of at most some 80 characters."""
+def in_words(view: dict[str, Any], gives: Sequence[str], lost: Sequence[str]) -> list[str]:
+    """The page as lines. gives, lost: what `chatapp.teaching` says of it."""
     when = view["created_at"][:16].replace("T", " ")
     lines = [
         f"{view['kind']} {view['short']}, {when}, from {view['source']}",
@@ -152,11 +161,12 @@ def in_words(view: dict[str, Any]) -> list[str]:
     for answer in view["answers"]:
         name = answer["name"] + ("" if answer["judged"] else " (not judged)")
         lines += _text(name, answer["text"])
-    lines += ["", *_teaching(view)]
-    lines += ["", "overridden"] * bool(view["overridden"])
-    lines += [f"  {row['says']} does not count: {_which(row['by'])} speaks instead" for row in view["overridden"]]
+    if view["reasons"]:
+        lines += ["", "teaches nothing: " + "; ".join(view["reasons"])]
+    else:
+        lines += ["", "teaches" if gives else "teaches nothing by itself", *(f"  {line}" for line in (*gives, *lost))]
     lines += ["", "overrides"] * bool(view["overrides"])
-    lines += [f"  {row['says']}, of {_which(row['of'])}" for row in view["overrides"]]
+    lines += [f"  {row['says']}, by the {_which(row['of'])}" for row in view["overrides"]]
     if view["runs"]:
         lines += ["", "learned from"]
     for run in view["runs"]:
@@ -169,26 +179,6 @@ def in_words(view: dict[str, Any]) -> list[str]:
 def _which(judgment: dict[str, Any]) -> str:
     when = judgment["created_at"][:16].replace("T", " ")
     return f"{judgment['kind']} {judgment['short']} of {when} ({judgment['said']})"
-
-
-def _teaching(view: dict[str, Any]) -> list[str]:
-    teaches = view["teaches"]
-    if view["reasons"]:
-        return ["teaches nothing: " + "; ".join(view["reasons"])]
-    lines = [
-        f"  {p['chosen']} > {p['rejected']}, weight {p['weight']:.3g}"
-        + (f", margin {p['margin']:.2g}" if p["margin"] else "")
-        for p in teaches["pairs"]
-    ]
-    lines += [
-        f"  {u['answer']} is {'good' if u['good'] else 'bad'}, weight {u['weight']:.3g}" for u in teaches["unpaired"]
-    ]
-    lines += [f"  {d['answer']} as an example to follow, weight {d['weight']:.3g}" for d in teaches["demonstrations"]]
-    lines += [
-        f"  {label['answer']} {'breaks' if label['violated'] else 'keeps'} the rule {label['rule']!r}"
-        for label in teaches["rule_labels"]
-    ]
-    return ["teaches", *lines] if lines else ["teaches nothing by itself"]
 
 
 def _text(name: str, text: str | None) -> list[str]:

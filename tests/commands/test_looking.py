@@ -102,7 +102,7 @@ def test_a_judgment_is_shown_with_what_it_teaches_and_who_learned(hone: Shell, h
         {"run": run.id, "number": 1, "state": "done", "split": "train", "adapter": "v1", "adapter_state": "live"}
     ]
     text = hone("judgments", "show", chat["pick"])
-    assert "  B > A, weight 0.5" in text
+    assert "  pair: B over A, weight 0.5" in text
     assert "     and round." in text
     assert "run 1 (done), to learn from: made v1 (live)" in text
     view = hone.json("judgments", "show", rating.id)
@@ -110,7 +110,7 @@ def test_a_judgment_is_shown_with_what_it_teaches_and_who_learned(hone: Shell, h
     assert [(o["says"], o["by"]["short"], o["by"]["said"]) for o in view["overridden"]] == [
         ("A > B", chat["pick"][-8:], "B > A, C: 2 pairs")
     ]
-    assert "A > B does not count: pick" in hone("judgments", "show", rating.id)
+    assert "overridden: A over B, by the pick" in hone("judgments", "show", rating.id)
 
 
 def test_a_judgment_that_teaches_nothing_says_why(hone: Shell, home: Path, chat: dict) -> None:  # noqa: F811
