@@ -94,7 +94,8 @@ def parser() -> Parser:
     _exchange(command)
     _safety(command)
 
-    command("doctor", Lazy("doctor"), "check the installation, the model and the data")
+    doctor = command("doctor", Lazy("doctor"), "check the installation, the model and the data")
+    doctor.add_argument("--repair", action="store_true", help="make damaged indexes again; messages are never touched")
     command("paths", Lazy("doctor", "paths"), "where everything lies")
     return main
 

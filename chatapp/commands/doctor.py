@@ -6,6 +6,7 @@ import argparse
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,9 @@ LOW_DISK_GB = 2.0
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
+    _say_how_long(settings)
+    if arguments.repair:
+        _repair(settings)
     checks: list[dict[str, Any]] = []
     for name, check in CHECKS.items():
         try:
@@ -30,6 +34,28 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"ok": healthy, "checks": checks})
     return 0 if healthy else 1
+
+
+def _say_how_long(settings: Settings) -> None:
+    """Every page of the data is read: with years of it, that takes a while."""
+    from storage.health import SECONDS_PER_GB
+
+    try:
+        size = places.database(settings.home).stat().st_size / 1e9
+    except OSError:
+        return  # the check of the data says what is wrong with it
+    if size * SECONDS_PER_GB > 2:
+        seconds = f"about {size * SECONDS_PER_GB:.0f} s, or more from a slow disk"
+        print(f"Checking {size:.1f} GB of data takes {seconds}.", file=sys.stderr)
+
+
+def _repair(settings: Settings) -> None:
+    from storage.health import repair
+    from storage.store import Store
+
+    with Store.open(settings.home) as store:
+        repair(store)
+    print("The indexes were made again from the tables.", file=sys.stderr)
 
 
 Finding = tuple[str, str, dict[str, Any]]
@@ -52,20 +78,35 @@ def _python(settings: Settings) -> Finding:
 
 
 def _home(settings: Settings) -> Finding:
+    from storage.health import corrupt, thorough
     from storage.store import Store
 
     with Store.open(settings.home) as store:
-        problem = store.value("PRAGMA quick_check(1)")
         counts = {t: store.value(f"SELECT count(*) FROM {t}") for t in ("threads", "messages", "judgments", "adapters")}
         store.meta_set("doctor", "ok")
         store.meta_set("doctor", None)
-    if problem != "ok":
-        return "fail", f"{store.path} is damaged: {problem}", counts
+        found = thorough(store)
+    if found.repairable:
+        why = f"{store.path}: {found}. All messages and judgments are whole: hone doctor --repair makes it again."
+        return "fail", why, {**counts, "repairable": True}
+    if not found.ok:
+        raise corrupt(store.path, str(found))
     mode = settings.home.stat().st_mode & 0o777
     said = f"{settings.home}: " + ", ".join(f"{count} {name}" for name, count in counts.items())
     if mode & 0o077:
         return "warn", f"{said}; others may read the folder: chmod 700 {settings.home}", counts
     return "ok", said, counts
+
+
+def _backups(settings: Settings) -> Finding:
+    from storage import backups
+
+    found = backups.list(settings.home)
+    if not found:
+        return "ok", "none yet: one is made every week once there are judgments, and by hone backup", {"backups": 0}
+    size = sum(backup.bytes for backup in found) / 1e6
+    backups.inspect(found[0].path)
+    return "ok", f"{len(found)} ({size:.0f} MB), the newest of {found[0].when}", {"backups": len(found)}
 
 
 def _disk(settings: Settings) -> Finding:
@@ -102,6 +143,7 @@ CHECKS: dict[str, Callable[[Settings], Finding]] = {
     "python": _python,
     "memory": _memory,
     "data": _home,
+    "backups": _backups,
     "disk": _disk,
     "model": _model,
     "engine": _engine,
@@ -115,6 +157,7 @@ def paths(settings: Settings, arguments: argparse.Namespace) -> int:
         "adapters": places.adapters_dir(settings.home),
         "logs": places.logs_dir(settings.home),
         "personal_cache": places.cache_dir(settings.home),
+        "backups": places.backups_dir(settings.home),
         "config": settings.config_file,
         "cache": settings.cache_dir,
     }
