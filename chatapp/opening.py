@@ -11,6 +11,7 @@ from chatapp.engine.base import Engine, EngineConfig, EngineError
 from chatapp.lessons import Lessons
 from chatapp.session import ChatSession, Model, Note, View
 from chatapp.trainer_process import Spawn
+from chatapp.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from storage.locks import FileLock
@@ -27,6 +28,7 @@ class Opened:
     lessons: Lessons
     view: View
     notes: tuple[Note, ...]
+    upkeep: Upkeep  #: not started yet
 
 
 class AlreadyRunning(RuntimeError):
@@ -71,7 +73,7 @@ def open_chat(settings: Settings, make_engine: MakeEngine | None = None, spawn: 
     except BaseException:
         store.close()
         raise
-    return Opened(session, lessons, view, (*notes, *recovered, *about_thread))
+    return Opened(session, lessons, view, (*notes, *recovered, *about_thread), Upkeep(store))
 
 
 def _session(store: Store, settings: Settings, make_engine: MakeEngine | None) -> tuple[ChatSession, list[Note]]:

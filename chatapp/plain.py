@@ -52,6 +52,7 @@ class Plain:
     def __init__(self, opened: Opened, settings: Settings, stdin: TextIO, out: Callable[[str], None]) -> None:
         self.session = opened.session
         self.lessons = opened.lessons
+        self.upkeep = opened.upkeep
         self.settings = settings
         self.stdin = stdin
         self.out = out
@@ -97,7 +98,7 @@ class Plain:
         return line if line else None
 
     def _news(self, idle: bool) -> None:
-        for note in self.lessons.tick(idle):
+        for note in [*self.upkeep.take(), *self.lessons.tick(idle)]:
             self.note(note)
         if (swapped := self.session.sync_adapter()) is not None:
             self.note(swapped)
@@ -351,11 +352,13 @@ def run_plain(
             plain.show(opened.view)
             for note in opened.notes:
                 plain.note(note)
+            plain.upkeep.start()
             if stdin.isatty():
                 out("Ask something. /help lists what else can be written; /quit ends.")
             plain.run()
         except KeyboardInterrupt:
             out("")
         finally:
+            opened.upkeep.stop()
             opened.session.close()
     return 1 if plain.failed and not stdin.isatty() else 0

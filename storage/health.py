@@ -14,12 +14,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from storage import paths
 from storage.errors import DatabaseCorrupt, translate
+from storage.ids import now
 from storage.migrations import APPLICATION_ID
 
 if TYPE_CHECKING:
@@ -33,6 +35,9 @@ DOUBT_SECONDS = 1.0
 #: `thorough` on a database that is in memory already; from a slow disk it takes longer
 SECONDS_PER_GB = 7.0
 BUSY_SECONDS = 30.0
+DAY = timedelta(days=1)
+#: in `meta`: when all pages were last found whole
+CHECKED = "checked_at"
 #: what is wrong with an index alone, in SQLite's words
 _INDEX = re.compile(r"missing from index|wrong # of entries in index|non-unique entry in index|in index \w+$")
 #: with rank 1, or it looks at the full-text index alone and not at whether it fits the messages
@@ -193,6 +198,17 @@ def damage(path: Path, stop: threading.Event | None = None) -> str | None:
         if isinstance(found, DatabaseCorrupt):
             return str(error)
         raise found from error
+
+
+def daily(store: Store, stop: threading.Event | None = None) -> str | None:
+    """`damage`, if the last check that found none is a day old. What is wrong is found again until it is mended."""
+    last = store.meta_get(CHECKED)
+    if last is not None and abs(datetime.now(UTC) - datetime.fromisoformat(last)) < DAY:
+        return None
+    found = damage(store.path, stop)
+    if found is None and not (stop is not None and stop.is_set()):
+        store.meta_set(CHECKED, now())
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,7 @@ class ChatScreen(ThreadActions):
             self.prompt.action_send()
         await self._poll_once()
         self.threads.refresh_rows()
+        opened.upkeep.start()
 
     async def _take_theme(self) -> None:
         """Show the chat in the theme that was chosen in it, if there is one, and keep those chosen from here on."""
@@ -136,7 +137,7 @@ class ChatScreen(ThreadActions):
         try:
             await self._save_draft()
             idle = not self.generating and monotonic() - self._last_key >= self.settings.idle_seconds
-            for line in await self.jobs.call(self.opened.lessons.tick, idle):
+            for line in [*self.opened.upkeep.take(), *await self.jobs.call(self.opened.lessons.tick, idle)]:
                 self.note(line)
             if not self.generating and not self.jobs.closed and self.opened.session.engine is not None:
                 swapped = await asyncio.to_thread(self.session.sync_adapter)
@@ -215,4 +216,5 @@ class ChatScreen(ThreadActions):
         except RuntimeError:
             pass  # a full disk is no reason to be held here
         await self.jobs.close()
+        await asyncio.to_thread(self.opened.upkeep.stop)
         await asyncio.to_thread(session.close)
