@@ -98,7 +98,7 @@ class Plain:
         return line if line else None
 
     def _news(self, idle: bool) -> None:
-        for note in [*self.upkeep.take(), *self.lessons.tick(idle)]:
+        for note in [*self.lessons.tick(idle), *self.upkeep.take()]:
             self.note(note)
         if (swapped := self.session.sync_adapter()) is not None:
             self.note(swapped)

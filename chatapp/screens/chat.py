@@ -137,7 +137,7 @@ class ChatScreen(ThreadActions):
         try:
             await self._save_draft()
             idle = not self.generating and monotonic() - self._last_key >= self.settings.idle_seconds
-            for line in [*self.opened.upkeep.take(), *await self.jobs.call(self.opened.lessons.tick, idle)]:
+            for line in [*await self.jobs.call(self.opened.lessons.tick, idle), *self.opened.upkeep.take()]:
                 self.note(line)
             if not self.generating and not self.jobs.closed and self.opened.session.engine is not None:
                 swapped = await asyncio.to_thread(self.session.sync_adapter)
