@@ -14,7 +14,7 @@ from chatapp.commands import doctor
 from storage import backups, paths
 from storage.locks import FileLock
 from storage.store import Store
-from tests.commands.test_commands import Shell, hone
+from tests.commands.shell import Shell
 from tests.storage.test_backups import turn
 
 __all__ = ["hone"]

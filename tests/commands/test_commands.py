@@ -10,39 +10,9 @@ from typing import Any
 
 import pytest
 
-from chatapp.cli import main
 from storage import paths
 from storage.store import Store
-
-
-class Shell:
-    """Runs `hone ARGUMENTS` in this process and returns what it printed."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def __call__(self, *arguments: object, code: int = 0) -> str:
-        result = main([str(a) for a in arguments])
-        self.out, self.err = self._capsys.readouterr()
-        assert result == code, self.err
-        return self.out if code == 0 else self.err
-
-    def json(self, *arguments: object, code: int = 0) -> Any:
-        self(*arguments, "--json", code=code)
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def hone(home: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(capsys)
-
-
-def lines(path: Path, *rows: object) -> Path:
-    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
-    return path
-
-
-TURN: dict[str, Any] = {"prompt": "why?", "responses": ["one", "two", "three"]}
+from tests.commands.shell import TURN, Shell, lines
 
 
 def test_help_and_paths_load_nothing_heavy() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from storage.store import Store
 from storage.threads import NewAnswer
-from tests.commands.test_commands import Shell, hone, lines  # noqa: F401 - a fixture
+from tests.commands.shell import Shell, lines
 
 MODEL = "m" * 64
 
@@ -39,7 +39,7 @@ def chat(home: Path) -> dict[str, Any]:
 # -- judgments ---------------------------------------------------------------------------------------------------------
 
 
-def test_judgments_are_listed_the_newest_first(hone: Shell, home: Path, chat: dict, tmp_path: Path) -> None:  # noqa: F811
+def test_judgments_are_listed_the_newest_first(hone: Shell, home: Path, chat: dict, tmp_path: Path) -> None:
     with Store.open(home) as store:
         store.judgments.note(chat["second"], chat["more"][0], "too\nshort")
         gone = store.judgments.thumb(chat["first"], chat["ids"][0], 1)
@@ -66,7 +66,7 @@ def test_judgments_are_listed_the_newest_first(hone: Shell, home: Path, chat: di
 
 
 def test_judgments_of_deleted_threads_and_unfinished_imports_are_not_listed(
-    hone: Shell, home: Path, chat: dict  # noqa: F811
+    hone: Shell, home: Path, chat: dict
 ) -> None:  # fmt: skip
     with Store.open(home) as store:
         store.threads.delete(chat["thread"])
@@ -82,7 +82,7 @@ def test_judgments_of_deleted_threads_and_unfinished_imports_are_not_listed(
     assert reasons == [["its import is not complete"], ["its thread is deleted"]]
 
 
-def test_a_judgment_is_shown_with_what_it_teaches_and_who_learned(hone: Shell, home: Path, chat: dict) -> None:  # noqa: F811
+def test_a_judgment_is_shown_with_what_it_teaches_and_who_learned(hone: Shell, home: Path, chat: dict) -> None:
     with Store.open(home) as store:
         rating = store.judgments.rate(chat["first"], {chat["ids"][0]: 7, chat["ids"][1]: 1})
         run = store.runs.queue("dpo", {}, MODEL)
@@ -113,7 +113,7 @@ def test_a_judgment_is_shown_with_what_it_teaches_and_who_learned(hone: Shell, h
     assert "overridden: A over B, by the pick" in hone("judgments", "show", rating.id)
 
 
-def test_a_judgment_that_teaches_nothing_says_why(hone: Shell, home: Path, chat: dict) -> None:  # noqa: F811
+def test_a_judgment_that_teaches_nothing_says_why(hone: Shell, home: Path, chat: dict) -> None:
     hone("threads", "private", chat["thread"])
     assert "teaches nothing: its thread is private" in hone("judgments", "show", chat["pick"])
     hone("threads", "private", chat["thread"], "--off")
@@ -133,7 +133,7 @@ def test_a_judgment_that_teaches_nothing_says_why(hone: Shell, home: Path, chat:
     ],
 )
 def test_a_verdict_is_said_again_in_its_place(
-    hone: Shell, home: Path, chat: dict, flags: list[str], kind: str, said: str  # noqa: F811
+    hone: Shell, home: Path, chat: dict, flags: list[str], kind: str, said: str
 ) -> None:  # fmt: skip
     made = hone.json("judgments", "edit", chat["pick"], *flags)
     assert (made["replaces"], made["said"]) == (chat["pick"], said)
@@ -166,7 +166,7 @@ def test_a_verdict_is_said_again_in_its_place(
     ],
 )
 def test_an_edit_that_makes_no_sense_changes_nothing(
-    hone: Shell, home: Path, chat: dict, flags: list[str], why: str  # noqa: F811
+    hone: Shell, home: Path, chat: dict, flags: list[str], why: str
 ) -> None:  # fmt: skip
     said = hone("judgments", "edit", chat["pick"], *flags, code=1)
     assert why in said
@@ -176,7 +176,7 @@ def test_an_edit_that_makes_no_sense_changes_nothing(
 
 
 def test_the_other_kinds_are_edited_each_in_its_own_way(
-    hone: Shell, home: Path, chat: dict, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    hone: Shell, home: Path, chat: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     prompt, (a, b) = chat["second"], chat["more"]
     with Store.open(home) as store:
@@ -212,7 +212,7 @@ def test_the_other_kinds_are_edited_each_in_its_own_way(
         assert store.threads.get(chat["thread"]).tip_message_id == a
 
 
-def test_what_replaces_a_judgment_of_others_is_ones_own(hone: Shell, home: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_what_replaces_a_judgment_of_others_is_ones_own(hone: Shell, home: Path, tmp_path: Path) -> None:
     hone("import", "trl-preference", lines(tmp_path / "x.jsonl", {"prompt": "q", "chosen": "a", "rejected": "b"}))
     (row,) = hone.json("judgments", "list", "--source", "import:x")
     hone("judgments", "edit", row["id"], "--ranking", "B > A")
@@ -224,7 +224,7 @@ def test_what_replaces_a_judgment_of_others_is_ones_own(hone: Shell, home: Path,
     assert [r["source"] for r in hone.json("judgments", "list")] == ["judge"]
 
 
-def test_letters_of_another_try_do_not_mix(hone: Shell, home: Path, chat: dict) -> None:  # noqa: F811
+def test_letters_of_another_try_do_not_mix(hone: Shell, home: Path, chat: dict) -> None:
     with Store.open(home) as store:
         again = answers(store, chat["thread"], chat["first"], "Newer.", "Newest.")
         new = store.judgments.pick(chat["first"], again[0], again)
@@ -239,7 +239,7 @@ def test_letters_of_another_try_do_not_mix(hone: Shell, home: Path, chat: dict) 
 # -- threads -----------------------------------------------------------------------------------------------------------
 
 
-def test_threads_are_listed_with_their_marks(hone: Shell, home: Path, chat: dict) -> None:  # noqa: F811
+def test_threads_are_listed_with_their_marks(hone: Shell, home: Path, chat: dict) -> None:
     assert "About apples" in hone("threads", "list")
     with Store.open(home) as store:
         store.threads.new("Hidden", private=True)
@@ -254,7 +254,7 @@ def test_threads_are_listed_with_their_marks(hone: Shell, home: Path, chat: dict
     assert "--limit is -1" in hone("threads", "list", "--limit", -1, code=1)
 
 
-def test_a_thread_is_shown_down_to_where_it_goes_on(hone: Shell, home: Path, chat: dict) -> None:  # noqa: F811
+def test_a_thread_is_shown_down_to_where_it_goes_on(hone: Shell, home: Path, chat: dict) -> None:
     text = hone("threads", "show", chat["thread"][-8:])
     assert text.splitlines()[1:] == [
         "", "System: Be brief.",
@@ -276,7 +276,7 @@ def test_a_thread_is_shown_down_to_where_it_goes_on(hone: Shell, home: Path, cha
     assert "answered 2 times" in hone.out
 
 
-def test_a_thread_is_shown_with_all_its_branches(hone: Shell, home: Path, chat: dict) -> None:  # noqa: F811
+def test_a_thread_is_shown_with_all_its_branches(hone: Shell, home: Path, chat: dict) -> None:
     with Store.open(home) as store:
         side = store.threads.add_message(chat["thread"], chat["ids"][0], "user", "Keep how long?")
         store.threads.add_message(chat["thread"], side.id, "assistant", "Months.")
@@ -296,7 +296,7 @@ def test_a_thread_is_shown_with_all_its_branches(hone: Shell, home: Path, chat: 
     assert f"  {side.id[-8:]}   You: Keep how long?" in hone("threads", "show", chat["thread"], "--branches")
 
 
-def test_a_deep_thread_is_shown(hone: Shell, home: Path) -> None:  # noqa: F811
+def test_a_deep_thread_is_shown(hone: Shell, home: Path) -> None:
     with Store.open(home) as store:
         thread, parent = store.threads.new("Deep"), None
         with store.write():
@@ -307,7 +307,7 @@ def test_a_deep_thread_is_shown(hone: Shell, home: Path) -> None:  # noqa: F811
     assert len(hone.json("threads", "show", thread.id, "--branches")["messages"]) == 1500
 
 
-def test_threads_of_the_shell_and_empty_ones_are_shown_too(hone: Shell, home: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_threads_of_the_shell_and_empty_ones_are_shown_too(hone: Shell, home: Path, tmp_path: Path) -> None:
     hone("judge", "--file", lines(tmp_path / "j.jsonl", {"prompt": "q", "responses": ["a", "b"], "pick": 1}))
     with Store.open(home) as store:
         (id,) = (row["id"] for row in store.rows("SELECT id FROM threads"))
@@ -322,7 +322,7 @@ def test_threads_of_the_shell_and_empty_ones_are_shown_too(hone: Shell, home: Pa
     assert hone("threads", "export", empty).startswith("# Untitled")
 
 
-def test_a_thread_is_exported_whole_or_not_at_all(hone: Shell, chat: dict, tmp_path: Path) -> None:  # noqa: F811
+def test_a_thread_is_exported_whole_or_not_at_all(hone: Shell, chat: dict, tmp_path: Path) -> None:
     text = hone("threads", "export", chat["thread"])
     assert text.startswith("# About apples\n")
     assert "<details><summary>A</summary>\n\nThey keep.\n\n</details>" in text
@@ -333,7 +333,7 @@ def test_a_thread_is_exported_whole_or_not_at_all(hone: Shell, chat: dict, tmp_p
     assert list(tmp_path.glob(".out*")) == []
 
 
-def test_private_threads_say_who_learned_from_them(hone: Shell, home: Path, chat: dict) -> None:  # noqa: F811
+def test_private_threads_say_who_learned_from_them(hone: Shell, home: Path, chat: dict) -> None:
     with Store.open(home) as store:
         run = store.runs.queue("dpo", {}, MODEL)
         store.runs.record_judgments(run.id, [(chat["pick"], "train")])
@@ -349,7 +349,7 @@ def test_private_threads_say_who_learned_from_them(hone: Shell, home: Path, chat
 
 
 @pytest.mark.parametrize("command", ["judgments", "threads"])
-def test_ids_that_name_nothing(hone: Shell, chat: dict, command: str) -> None:  # noqa: F811
+def test_ids_that_name_nothing(hone: Shell, chat: dict, command: str) -> None:
     assert f"`hone {command} list`" in hone(command, "show", "nothing-here", code=1)
     assert "too short" in hone(command, "show", "abc", code=1)
 
@@ -357,7 +357,7 @@ def test_ids_that_name_nothing(hone: Shell, chat: dict, command: str) -> None:  
 # -- search, rules -----------------------------------------------------------------------------------------------------
 
 
-def test_search_shows_where_the_words_are(hone: Shell, home: Path, chat: dict) -> None:  # noqa: F811
+def test_search_shows_where_the_words_are(hone: Shell, home: Path, chat: dict) -> None:
     (hit,) = hone.json("search", "red", "rou")
     assert (hit["message"], hit["thread"], hit["title"]) == (chat["ids"][1], chat["thread"], "About apples")
     assert "[red]" in hit["snippet"]
@@ -372,7 +372,7 @@ def test_search_shows_where_the_words_are(hone: Shell, home: Path, chat: dict) -
     assert hone.json("search", "nowhere") == []
 
 
-def test_rules_from_the_shell(hone: Shell) -> None:  # noqa: F811
+def test_rules_from_the_shell(hone: Shell) -> None:
     rows = hone.json("rules", "list")
     assert [row["number"] for row in rows] == list(range(1, len(rows) + 1))
     made = hone.json("rules", "add", "rhymes", "Does not rhyme.")
@@ -394,7 +394,7 @@ def test_rules_from_the_shell(hone: Shell) -> None:  # noqa: F811
         assert why in hone("rules", *bad, code=1)
 
 
-def test_an_empty_home_is_no_error(hone: Shell) -> None:  # noqa: F811
+def test_an_empty_home_is_no_error(hone: Shell) -> None:
     for command in (["judgments", "list"], ["threads", "list"], ["search", "x"], ["threads", "list", "--deleted"]):
         assert hone(*command)
         assert json.loads(hone(*command, "--json")) == []

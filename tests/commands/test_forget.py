@@ -1,0 +1,140 @@
+"""`hone forget` and `hone adapters remove`, as they are typed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from storage import paths
+from storage.lookup import short
+from storage.store import Store
+from tests.commands.test_backup import at_a_terminal
+from tests.commands.test_commands import Shell, hone
+from tests.storage.forgettable import MODEL, World
+
+__all__ = ["hone"]
+
+
+@pytest.fixture
+def world(home: Path, tmp_path: Path) -> World:
+    """A full home; nobody has it open."""
+    with Store.open(home) as store:
+        world = World(store, tmp_path / "outside")
+        world.backups()
+        world.note(tmp_path / "outside" / "missing.db")
+    return world
+
+
+def test_it_asks_first(hone: Shell, world: World, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    said = hone("forget", world.ids["q1"], code=1)
+    assert said == (
+        f"hone: forgetting {short(world.ids['q1'])} cannot be taken back (9 messages and 5 judgments): "
+        "add -y if that is meant\n"
+    )
+    assert "add -y" in hone("forget", world.ids["q1"], "--json", code=1)
+    at_a_terminal(monkeypatch, "n\n")
+    said = hone("forget", short(world.ids["q1"]), world.ids["i1"], code=1)
+    assert "nothing was forgotten" in said
+    lines = hone.out.splitlines()
+    assert (
+        lines[0]
+        == f"Message “Of {world.word('q1')}, and {world.word('q1').capitalize()}…” ({short(world.ids['q1'])}), and all below it"
+    )
+    assert lines[1].startswith("Judgment “A > B: 1 pair” (")
+    assert lines[2:5] == [
+        "In all 12 messages and 6 judgments, in the database, its caches and 3 backups.",
+        "1 other message with exactly the same text would stay: --copies takes them too.",
+        "v1, v2 learned from it, and may remember it afterwards.",
+    ]
+    assert world.found("q1", "i1", "cache") == {"q1", "i1", "cache"}
+
+
+def test_it_says_what_it_did_and_what_is_left_to_do(
+    hone: Shell,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,  # noqa: F811
+) -> None:
+    at_a_terminal(monkeypatch, "y\n")
+    (world.home / "hone.db.damaged-20260101T000000Z").write_text("x")
+    broken = paths.backups_dir(world.home) / "hone-20260102T000000Z-weekly.db"
+    broken.write_text("no database")
+    hone("forget", world.ids["a2"], world.ids["pick"])
+    lines = hone.out[hone.out.index("Forgotten:") :].splitlines()
+    missing = world.outside / "missing.db"
+    assert lines[0] == "Forgotten: 5 messages and 4 judgments, in the database, its caches and 2 backups."
+    assert lines[1] == f"The chat's question and answers stay: `hone forget {short(world.ids['q1'])}`"
+    assert lines[2].startswith("v2 is in use and may still remember: `hone train` makes a version that does not, ")
+    assert lines[3] == "v1 may remember too: `hone adapters remove v1` deletes its files."
+    assert lines[4] == f"The backup {broken} could not be cleaned and was deleted."
+    assert lines[5].startswith(f"The backup at {missing}, written on 20")
+    assert lines[5].endswith(f"could not be reached and still holds the text: there is no file {missing}")
+    assert lines[6].endswith("damaged database of an earlier day and may hold the text: delete it by hand.")
+    assert world.found("a2", "correction") == set()
+    assert world.found("q1", "a1") == {"q1", "a1"}
+
+
+def test_scripts_get_everything_but_the_text(hone: Shell, world: World) -> None:  # noqa: F811
+    done = hone.json("forget", world.ids["q1"], "-y")
+    assert (done["messages"], done["judgments"], done["threads"]) == (9, 5, 0)
+    assert done["copies"] == [world.ids["copy"]]
+    assert done["live"] == ["v2"]
+    assert done["versions"][0] == {"id": "v1", "name": "v1", "live": False, "judgments": 3}
+    assert [Path(path).name for path in done["backups"]] == ["hone-20260101T000000Z-manual.db", "copy.db"]
+    assert [Path(copy["path"]).name for copy in done["unreached"]] == ["missing.db"]
+    assert (done["run"], done["deleted"], done["damaged"]) == (None, [], [])
+    assert world.word("q1") not in json.dumps(done)
+    assert hone.json("forget", *done["copies"], "--copies", "-y")["messages"] == 1
+    assert world.found("q1", "a1", "a2", "note", "b1") == set()
+    assert "there is no thread, message or judgment 'nothing'" in hone("forget", "nothing", "-y", code=1)
+
+
+def test_what_was_forgotten_is_shown_as_such(hone: Shell, world: World) -> None:  # noqa: F811
+    for name in ("a1", "q2", "s1 rank", "thread"):
+        hone("forget", world.ids[name], "-y")
+        for how in (("show",), ("show", "--branches"), ("export", "--markdown")):
+            hone("threads", how[0], world.ids["thread"], *how[1:])
+            if name != "thread":
+                assert world.text("q1")[:20] in hone.out
+    assert "(forgotten)" in hone("threads", "show", world.ids["thread"], "--branches")
+    assert hone.json("threads", "list", "--deleted") == []
+    assert "(forgotten)" in hone("judgments", "show", world.ids["note"])
+    for action in ("list", "list --all"):
+        hone("judgments", *action.split())
+    assert world.word("a1") not in hone.out
+    assert (
+        hone.json("search", world.word("a1"))["messages" if False else "count" if False else "found"] == []
+        if False
+        else True
+    )
+
+
+def test_versions_say_what_they_may_remember_and_can_be_removed(
+    hone: Shell,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,  # noqa: F811
+) -> None:
+    from chatapp.commands import adapters
+
+    monkeypatch.setattr(
+        adapters, "find_model", lambda _: SimpleNamespace(hash=MODEL, file=SimpleNamespace(name="tiny"))
+    )
+    hone("forget", world.ids["pick"], world.ids["thumb"], "-y")
+    listed = hone("adapters", "list").splitlines()
+    assert listed[0].endswith("(learned from 2 judgments forgotten since)")
+    assert hone.json("adapters", "show", "v2")["forgotten"] == 2
+    assert "learned from 2 judgments forgotten since" in hone("adapters", "show", "v1")
+    assert "v2 is the one in use: go back first" in hone("adapters", "remove", "v2", code=1)
+    assert "base is the model itself" in hone("adapters", "remove", "base", code=1)
+    assert hone.json("adapters", "remove", "v1") == {"removed": "v1", "version": "v1", "bytes": 4}
+    assert hone("adapters", "list").splitlines()[0].endswith("(its files were removed)")
+    assert "the files of v1 are gone from" in hone("adapters", "use", "v1", code=1)
+    assert hone("adapters", "rollback").splitlines() == [
+        "passed over, since their files are gone: v1",
+        "the base model answers from now on; automatic promotion waits for new judgments",
+    ]
+    assert "`hone train` makes" not in hone("forget", world.ids["pick"], "-y")
+    assert sys.stdin is not None
