@@ -17,8 +17,6 @@ from storage.store import Store
 from tests.commands.shell import Shell
 from tests.storage.test_backups import turn
 
-__all__ = ["hone"]
-
 
 @pytest.fixture
 def judged(home: Path) -> Path:
