@@ -123,8 +123,9 @@ def _learning(command: Callable[..., Parser], actions: Callable[..., dict[str, P
         ("show", "one version: its verdict and its figures"),
         ("use", "answer with this version (base: none) from now on"),
         ("rollback", "go back to the version before the live one"),
+        ("remove", "delete the files of a version that is not in use; its row stays"),
     )
-    for name in ("show", "use"):
+    for name in ("show", "use", "remove"):
         adapters[name].add_argument("adapter", metavar="ID", help="v3, an id or its beginning, or base")
 
     runs = command("runs", Lazy("train", "runs"), "the training runs: what they learned from and what came of them")

@@ -1,11 +1,17 @@
-"""`hone adapters`: the versions that judgments made."""
+"""`hone adapters`: the versions that judgments made.
+
+JSON of `list` and `show`: see `row`; forgotten: how many of the judgments that it learned from were forgotten since;
+there: whether its files are. `use`, `rollback`: live, version; and passed_over, versions without files. `remove`:
+removed, version, bytes.
+"""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from chatapp.commands.common import choose_adapter, find_model, print_json
+from chatapp.cli import UserError
+from chatapp.commands.common import Model, choose_adapter, find_model, print_json
 from chatapp.config import Settings
 from storage.adapters import Adapter
 from storage.store import Store
@@ -23,7 +29,8 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
                 for r in rows:
                     mark = "*" if r["state"] == "live" else " "
                     when = r["created_at"][:16].replace("T", " ")
-                    print(f"{mark} {r['version']:<4} {r['state']:<9} {when}  {r['verdict']}")
+                    notes = "".join(f" ({note})" for note in _notes(r))
+                    print(f"{mark} {r['version']:<4} {r['state']:<9} {when}  {r['verdict']}{notes}")
             return 0
         model = find_model(settings)
         if arguments.action == "show":
@@ -37,20 +44,52 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
             if arguments.json:
                 print_json(row(store, adapter))
             else:
-                for name, value in row(store, adapter).items():
+                found = row(store, adapter)
+                for name, value in found.items():
                     print(f"{name:<12} {value}")
+                for note in _notes(found):
+                    print(note)
             return 0
+        if arguments.action == "remove":
+            return _remove(store, model, arguments)
+        passed: list[Adapter] = []
         if arguments.action == "use":
             chosen = choose_adapter(store, model, arguments.adapter)
             store.adapters.use(chosen.id if chosen else None, model.hash)
         else:
+            _, passed = store.adapters.way_back(model.hash)
             chosen = store.adapters.rollback(model.hash)
         said = f"{chosen.name if chosen else 'the base model'} answers from now on"
         if arguments.json:
-            print_json({"live": chosen.id if chosen else None, "version": chosen.name if chosen else None})
+            live = {"live": chosen.id if chosen else None, "version": chosen.name if chosen else None}
+            print_json({**live, "passed_over": [adapter.name for adapter in passed]})
         else:
+            if passed:
+                print(f"passed over, since their files are gone: {', '.join(adapter.name for adapter in passed)}")
             print(said + "; automatic promotion waits for new judgments")
     return 0
+
+
+def _remove(store: Store, model: Model, arguments: argparse.Namespace) -> int:
+    adapter = choose_adapter(store, model, arguments.adapter)
+    if adapter is None:
+        raise UserError(f"{arguments.adapter} is the model itself, not a version; `hone adapters list` shows those")
+    size = sum(file.stat().st_size for file in store.adapters.dir(adapter).glob("**/*") if file.is_file())
+    store.adapters.remove(adapter.id)
+    if arguments.json:
+        print_json({"removed": adapter.id, "version": adapter.name, "bytes": size})
+    else:
+        print(f"the files of {adapter.name} are deleted ({size / 1e6:.1f} MB); what it learned from is still listed")
+    return 0
+
+
+def _notes(row: dict[str, Any]) -> list[str]:
+    """What a list says of a version beside its verdict."""
+    notes = []
+    if row["forgotten"]:
+        judgments = f"{row['forgotten']} judgment{'s' if row['forgotten'] != 1 else ''}"
+        notes.append(f"learned from {judgments} forgotten since")
+    return notes if row["there"] else [*notes, "its files were removed"]
 
 
 def row(store: Store, adapter: Adapter) -> dict[str, Any]:
@@ -64,6 +103,8 @@ def row(store: Store, adapter: Adapter) -> dict[str, Any]:
         "parent": adapter.parent_id,
         "run": adapter.run_id,
         "created_at": adapter.created_at,
+        "forgotten": adapter.forgotten,
+        "there": store.adapters.there(adapter),
         "path": str(store.adapters.dir(adapter)),
         "files": adapter.files,
         "report": adapter.report,
