@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import tempfile
 import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from storage import exporting, importing
 from storage.errors import NotFound, RecordError, StorageError
@@ -351,6 +354,45 @@ def test_a_bad_line_of_the_lossless_format_is_named(store: Store, tmp_path: Path
     assert (summary.added, summary.skipped.count) == (0, 1)
     assert summary.skipped.reasons[0][0] == 2
     assert why in summary.skipped.reasons[0][1]
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just("\ud800") | st.just("\0"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_line_of_the_lossless_format_does_no_harm(store: Store, tmp_path: Path, data: st.DataObject) -> None:
+    """Any field of any line may hold anything: it is refused or taken, and the home stays whole."""
+    if not (tmp_path / "good.jsonl").exists():
+        full(store, tmp_path)
+        save(store, tmp_path / "good.jsonl", private=True)
+    lines = (tmp_path / "good.jsonl").read_text().splitlines()
+    kinds = {json.loads(line)["type"]: number for number, line in enumerate(lines[1:], 1)}
+    number = data.draw(st.sampled_from(sorted(kinds.values())))
+    row = json.loads(lines[number])
+    target = row["generation"] if row.get("generation") and data.draw(st.booleans()) else row
+    if row.get("items") and data.draw(st.booleans()):
+        target = row["items"][0]
+    name = data.draw(st.sampled_from(sorted(target)))
+    if data.draw(st.booleans()):
+        target[name] = data.draw(anything)
+    else:
+        del target[name]
+    lines[number] = json.dumps(row)
+    file = tmp_path / "bad.jsonl"
+    file.write_text("\n".join(lines))
+    with tempfile.TemporaryDirectory(dir=tmp_path) as folder, Store.open(Path(folder) / "home") as other:
+        summary = hone_import.import_file(other, file, "x")
+        assert summary.added + summary.already + summary.skipped.count == summary.read
+        assert other.value("PRAGMA foreign_key_check") is None
+        assert list(hone.export(other, include_private=True))
+        other.judgments.derived(["imports"])
+        for thread in other.threads.list():
+            other.threads.tree(thread.id)
 
 
 def test_another_file_or_version_is_refused(store: Store, tmp_path: Path) -> None:
