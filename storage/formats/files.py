@@ -11,6 +11,7 @@ import json
 import os
 import re
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -81,6 +82,11 @@ class Source:
                     self.skip(line, "it is nested too deeply", error)
                 else:
                     yield line, row
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """(line, bytes) of each line, blank ones too, for what is no JSON. Too long ones are skipped."""
+        with self.open() as file:
+            yield from _lines(file.read(CHUNK), file, self._too_long)
 
     def skip(self, line: int, why: str, cause: BaseException | None = None) -> None:
         if self._strict:
@@ -153,22 +159,26 @@ class _Counted:
 
 def _records(file: IO[bytes], too_long: Callable[[int], None]) -> Iterator[tuple[int, bytes]]:
     """(line, bytes) of each record of a JSON Lines file or of one array."""
-    head = b""
-    while not head.strip(b"\xef\xbb\xbf \t\r\n"):
-        more = file.read(CHUNK)
-        if not more:
+    head, line = b"", 1
+    while len(head) < len(BOM_UTF8) and (more := file.read(CHUNK)):
+        head += more
+    head = head.removeprefix(BOM_UTF8)
+    while not (begin := head.lstrip()):
+        line += head.count(b"\n")  # blank lines before the first record are counted, not kept
+        head = file.read(CHUNK)
+        if not head:
             return
-        # blank lines before the first record are counted, not kept
-        head = head + more if len(head) < CHUNK else head[-CHUNK:] + more
-    if head.strip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
-        yield from _elements(head, file, too_long)
+    if begin.startswith(b"["):
+        yield from _elements(head, file, too_long, line)
     else:
-        yield from _lines(head, file, too_long)
+        yield from _lines(head, file, too_long, line)
 
 
-def _lines(head: bytes, file: IO[bytes], too_long: Callable[[int], None]) -> Iterator[tuple[int, bytes]]:
+def _lines(
+    head: bytes, file: IO[bytes], too_long: Callable[[int], None], number: int = 1
+) -> Iterator[tuple[int, bytes]]:
     kept: list[bytes] = []
-    length, number, chunk = 0, 1, head
+    length, chunk = 0, head
     while chunk:
         start = 0
         while (end := chunk.find(b"\n", start)) >= 0:
@@ -190,16 +200,20 @@ def _lines(head: bytes, file: IO[bytes], too_long: Callable[[int], None]) -> Ite
         yield number, b"".join(kept)
 
 
-#: in a string: its end or an escape; outside: what opens, closes or divides
-_IN_STRING = re.compile(rb'["\\]')
-_OUTSIDE = re.compile(rb'["\[\]{},]')
+#: outside a string: what begins one, opens, closes or divides
+_MARKS = re.compile(rb'["\[\]{},]')
 
 
-def _elements(head: bytes, file: IO[bytes], too_long: Callable[[int], None]) -> Iterator[tuple[int, bytes]]:
+def _find(chunk: bytes, mark: bytes, at: int) -> int:
+    found = chunk.find(mark, at)
+    return found if found >= 0 else len(chunk)
+
+
+def _elements(head: bytes, file: IO[bytes], too_long: Callable[[int], None], line: int) -> Iterator[tuple[int, bytes]]:
     """The elements of one top-level array, cut out by counting brackets outside strings; each is parsed by itself."""
     depth, in_string, escaped = 0, False, False
     kept: list[bytes] = []
-    length, line, began, started = 0, 1, 1, False
+    length, began, started = 0, 1, False
     chunk = head
 
     def keep(piece: bytes) -> None:
@@ -226,21 +240,25 @@ def _elements(head: bytes, file: IO[bytes], too_long: Callable[[int], None]) -> 
 
     while chunk:
         at = begin = 0
+        quote = slash = -1  #: the next ones, looked for when they are passed
         if escaped:
             at, escaped = 1, False
         while True:
-            found = (_IN_STRING if in_string else _OUTSIDE).search(chunk, at)
+            if in_string:
+                quote = quote if quote >= at else _find(chunk, b'"', at)
+                slash = slash if slash >= at else _find(chunk, b"\\", at)
+                if slash < quote:
+                    at, escaped = slash + 2, slash + 1 == len(chunk)
+                elif quote < len(chunk):
+                    at, in_string = quote + 1, False
+                else:
+                    break
+                continue
+            found = _MARKS.search(chunk, at)
             if found is None:
                 break
             at, mark = found.end(), found.group()
-            if in_string:
-                if mark == b"\\":
-                    if at == len(chunk):
-                        escaped = True
-                    at += 1
-                else:
-                    in_string = False
-            elif mark == b'"':
+            if mark == b'"':
                 in_string = True
             elif mark in b"[{":
                 depth += 1
@@ -252,7 +270,9 @@ def _elements(head: bytes, file: IO[bytes], too_long: Callable[[int], None]) -> 
                 if depth == 0:
                     keep(chunk[begin : at - 1])
                     yield from done()
-                    rest = chunk[at:].strip() or file.read(CHUNK).strip()
+                    rest = chunk[at:].strip()
+                    while not rest and (chunk := file.read(CHUNK)):
+                        rest = chunk.strip()
                     if rest:
                         raise StorageError(f"there is more behind the end of the array: {rest[:20]!r}")
                     return
