@@ -260,6 +260,7 @@ class Erasure:
             [time],
         )
         run("DELETE FROM meta WHERE key IN (SELECT 'draft:' || id FROM gone_threads)")
+        self._keep_rows_out()
         if ("adapters", "forgotten") in self._columns:
             run(
                 "UPDATE adapters SET forgotten = (SELECT count(*) FROM run_judgments r JOIN judgments j "
@@ -307,7 +308,11 @@ class Erasure:
             record, _, place = key.rpartition(":")
             keys |= {key, record} if record and place.isdigit() else {key}
         self._db.executemany("UPDATE import_keys SET forgotten = 1 WHERE key = ?", [(key,) for key in keys])
-        # files of the format hone name rows by their ids; what such an import added is deleted when it is taken back
+
+    def _keep_rows_out(self) -> None:
+        """The same for files of the format hone, which name rows by their ids; `undo` deletes what they added."""
+        if ("import_keys", "forgotten") not in self._columns:
+            return
         for kind, table, thread in (
             ("message", "messages", "r.thread_id"),
             ("judgment", "judgments", "(SELECT thread_id FROM messages WHERE id = r.prompt_message_id)"),
@@ -316,6 +321,13 @@ class Erasure:
                 f"INSERT INTO import_keys(key, import_id, forgotten) SELECT '{kind}:' || r.id, k.import_id, 1 "
                 f"FROM {table} r JOIN import_keys k ON k.key IN ('{kind}:' || r.id, 'thread:' || {thread}) "
                 f"WHERE r.id IN gone_{table} ON CONFLICT(key) DO UPDATE SET forgotten = 1"
+            )
+        for kind, empty in (("title", "title = ''"), ("prompt", "system_prompt IS NULL")):
+            self._run(
+                f"INSERT INTO import_keys(key, import_id, forgotten) SELECT '{kind}:' || t.id, k.import_id, 1 "
+                f"FROM threads t JOIN import_keys k ON k.key = 'thread:' || t.id WHERE t.{empty} "
+                "AND (t.id IN gone_threads OR t.id IN (SELECT thread_id FROM messages WHERE id IN gone_messages)) "
+                "ON CONFLICT(key) DO UPDATE SET forgotten = 1"
             )
 
     def close(self) -> None:

@@ -133,7 +133,12 @@ class _Reader:
         return False
 
     def _thread(self, db: Any, row: dict[str, Any]) -> bool:
-        if not self._insert(db, "threads", {**_only(row, "thread"), "origin": self._origin}):
+        values = {**_only(row, "thread"), "origin": self._origin}
+        if self._forgotten("title", row):
+            values["title"] = ""
+        if self._forgotten("prompt", row):
+            values["system_prompt"] = None
+        if not self._insert(db, "threads", values):
             return False
         self._insert(db, "import_threads", {"thread_id": row["id"], "import_id": self._id, "origin": row["origin"]})
         self._key_of(db, f"thread:{row['id']}")
@@ -147,11 +152,15 @@ class _Reader:
         values = _only(row, "message")
         if row["key"] and self._store.value("SELECT 1 FROM messages WHERE key = ?", [row["key"]]):
             values["key"] = None  # the same text came by another way: only one of them is found by its key
+        gone = self._forgotten("message", row)
+        if gone:
+            values |= {"content": None, "forgotten_at": row["forgotten_at"] or now()}
         self._insert(db, "messages", values)
         if row["generation"] is not None:
             made = row["generation"]
             self._need(made["model_hash"], "models", "generation.model_hash", "hash")
             texts = {name: _text(made[name]) for name in ("sampling", "timings", "token_ids")}
+            texts["token_ids"] = None if gone else texts["token_ids"]
             self._insert(db, "generations", {"message_id": row["id"], **_only(made, "generation"), **texts})
         if not self._new_here(row["thread_id"]):
             self._key_of(db, f"message:{row['id']}")
@@ -167,8 +176,12 @@ class _Reader:
         values = {**_only(row, "judgment"), "payload": _text(row["payload"])}
         if row["key"] and self._store.value("SELECT 1 FROM judgments WHERE key = ?", [row["key"]]):
             values["key"] = None
+        gone = self._forgotten("judgment", row)
+        if gone:
+            time = row["forgotten_at"] or now()
+            values |= {"payload": "{}", "retracted_at": row["retracted_at"] or time, "forgotten_at": time}
         self._insert(db, "judgments", values)
-        for item in row["items"]:
+        for item in [] if gone else row["items"]:
             if not self._store.value(
                 "SELECT 1 FROM messages WHERE id = ? AND forgotten_at IS NOT NULL", [item["message_id"]]
             ):
@@ -190,6 +203,11 @@ class _Reader:
         if row["forgotten"]:
             db.execute("UPDATE import_keys SET forgotten = 1 WHERE key = ?", [row["key"]])
         return False
+
+    def _forgotten(self, kind: str, row: dict[str, Any]) -> bool:
+        """Whether it was here once, by a file of this format, and the user forgot it: then it comes back empty."""
+        key = f"{kind}:{row['id']}"
+        return self._store.value("SELECT 1 FROM import_keys WHERE key = ? AND forgotten = 1", [key]) is not None
 
     def _new_here(self, thread: str) -> bool:
         """Whether this import added the thread: then its rows need no keys of their own for `undo`."""
@@ -247,7 +265,8 @@ def undo(store: Store, import_id: str, name: str, progress: Callable[[int], None
                         counts["thread" if done else "kept"] += 1
                         counts["judgment"] += judgments
                 db.execute(
-                    f"DELETE FROM import_keys WHERE key IN ({','.join('?' * len(rows))})", [r["key"] for r in rows]
+                    f"DELETE FROM import_keys WHERE forgotten = 0 AND key IN ({','.join('?' * len(rows))})",
+                    [r["key"] for r in rows],
                 )
             if progress is not None:
                 progress(len(rows))

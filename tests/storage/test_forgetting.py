@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
 from storage import importing, paths
 from storage.errors import InvalidJudgment, NotFound, StorageError
 from storage.forgetting import forget, preview
+from storage.formats import hone, hone_import
+from storage.store import Store
 from tests.storage.forgettable import World
 
 THREAD = {"q1", "a1", "a2", "a3", "note", "first correction", "correction", "q2", "b1", "b2", "draft"}
@@ -202,3 +205,40 @@ def test_a_title_goes_with_the_words_that_it_was_made_of(world: World) -> None:
     assert after("Ask Mr…", "how?", "Ask  Mr Smith") == ""
     assert after("A title of its own", "how are taxes paid?") == ""  # nothing is left to be titled
     assert after("\u8d0e\u56de", "why?", "\u6211\u7684\u8d0e\u56de\u8a08\u756b", "yes") == ""
+
+
+def test_a_lossless_file_does_not_bring_it_back_even_after_an_undo(world: World, tmp_path: Path) -> None:
+    file = tmp_path / "all.jsonl"
+    file.write_text("".join(f"{line}\n" for line in hone.export(world.store)))
+    with Store.open(tmp_path / "moved") as store:
+        hone_import.import_file(store, file, "moved")
+        forget(store, [world.ids["a3"], world.ids["note"], world.ids["s2 rank"], world.ids["other"]])
+        for _ in range(2):
+            importing.undo(store, "moved")
+            hone_import.import_file(store, file, "moved")
+            for id in (world.ids[name] for name in ("a3", "q3", "c1", "s2a")):
+                assert store.threads.message(id).content is None
+            note = store.judgments.get(world.ids["note"])
+            assert (note.payload, note.items, note.forgotten_at is not None) == ({}, (), True)
+            assert store.threads.get(world.ids["other"]).title == ""
+            pick = store.judgments.get(world.ids["pick"])
+            assert {item.message_id for item in pick.items} <= {world.ids["a2"], world.ids["a1"]}
+            again = "".join(f"{line}\n" for line in hone.export(store))
+            assert not any(world.text(name) in again for name in ("a3", "note", "s2a", "other", "c1", "c2"))
+
+
+def test_what_was_not_forgotten_comes_back_with_a_lossless_file(world: World, tmp_path: Path) -> None:
+    file = tmp_path / "all.jsonl"
+    file.write_text("".join(f"{line}\n" for line in hone.export(world.store)))
+    with Store.open(tmp_path / "moved") as store:
+        hone_import.import_file(store, file, "moved")
+        forget(store, [world.ids["a3"]])
+        importing.undo(store, "moved")
+        assert store.value("SELECT count(*) FROM messages") == 0
+        hone_import.import_file(store, file, "moved")
+        path = [m.content for m in store.threads.path(world.ids["a2"])]
+        assert path == [world.text("system"), world.text("q1"), world.text("a2")]
+        assert store.threads.message(world.ids["a3"]).forgotten_at
+        assert store.threads.generation(world.ids["a3"]).token_ids is None  # type: ignore[union-attr]
+        pick = store.judgments.get(world.ids["pick"])
+        assert {item.message_id for item in pick.items} == {world.ids["a1"], world.ids["a2"]}
