@@ -40,17 +40,17 @@ def said_of(store: Store, turn: Turn, index: int, kind: str) -> list[Judgment]:
 
 def pick(store: Store, turn: Turn, index: int) -> Judgment:
     ids = _ids(turn)
-    return store.judgments.pick(turn.prompt_id, ids[index], ids, **_replacing(in_force(store, turn, OVERALL)))
+    return store.judgments.pick(turn.prompt_id, ids[index], _alive(turn), **_replacing(in_force(store, turn, OVERALL)))
 
 
 def rank(store: Store, turn: Turn, groups: Groups) -> Judgment:
-    ids = _ids(turn)
-    ranked = [[ids[index] for index in group] for group in groups]
+    ids, alive = _ids(turn), _alive(turn)
+    ranked = [[ids[index] for index in group if ids[index] in alive] for group in groups]
     return store.judgments.rank(turn.prompt_id, ranked, **_replacing(in_force(store, turn, OVERALL)))
 
 
 def all_bad(store: Store, turn: Turn) -> Judgment:
-    return store.judgments.all_bad(turn.prompt_id, _ids(turn), **_replacing(in_force(store, turn, OVERALL)))
+    return store.judgments.all_bad(turn.prompt_id, _alive(turn), **_replacing(in_force(store, turn, OVERALL)))
 
 
 def thumb(store: Store, turn: Turn, index: int, value: int) -> Judgment:
@@ -68,7 +68,7 @@ def rate(store: Store, turn: Turn, index: int, score: int) -> Judgment:
 def correct(store: Store, turn: Turn, index: int, text: str) -> Judgment:
     ids = _ids(turn)
     before = [j for j in in_force(store, turn, ("correction",)) if j.payload.get("of") == ids[index]]
-    judgment, _ = store.judgments.correct(turn.prompt_id, ids[index], text, ids, **_replacing(before))
+    judgment, _ = store.judgments.correct(turn.prompt_id, ids[index], text, _alive(turn), **_replacing(before))
     return judgment
 
 
@@ -86,6 +86,11 @@ def flag(store: Store, turn: Turn, index: int, rule_id: str, violated: bool) -> 
 
 def _ids(turn: Turn) -> list[str]:
     return [answer.message_id for answer in turn.answers]
+
+
+def _alive(turn: Turn) -> list[str]:
+    """Those that were not forgotten."""
+    return [answer.message_id for answer in turn.answers if not answer.forgotten]
 
 
 def _replacing(judgments: Sequence[Judgment]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from chatapp.turn import Answer, PastTurn, Turn, label
+from chatapp.turn import FORGOTTEN, Answer, PastTurn, Turn, label
 
 if TYPE_CHECKING:
     from storage.preferences import Judgment
@@ -28,14 +28,23 @@ def read_turn(store: Store, prompt: StoredMessage, answer_id: str | None) -> Tur
         # a correction is shown in the place of the answer that it corrects
         of = [j.payload.get("of") for j in judgments if j.kind == "correction" and j.items[0].message_id == answer_id]
         answer_id = of[0] if of else None
-    newest = next((child.id for child in reversed(children) if child.id in made), None)
-    shown_with = answer_id if answer_id in made else newest
+    # answers that were all forgotten are as if never given; one of several keeps its place
+    living = [child.id for child in children if child.id in made and child.content is not None]
+    alive = {made[id].batch_id for id in living}
+    newest = living[-1] if living else None
+    shown_with = answer_id if answer_id in made and made[answer_id].batch_id in alive else newest
     batch = made[shown_with].batch_id if shown_with is not None else ""
     shown = sorted(
         (c for c in children if c.id in made and made[c.id].batch_id == batch), key=lambda c: made[c.id].position
     )
-    answers = tuple(Answer(c.id, c.text, made[c.id].finish_reason, made[c.id].answer_tokens) for c in shown)
-    return with_judgments(Turn(prompt.id, prompt.text, answers), judgments, {c.id: c.text for c in children})
+    answers = tuple(
+        Answer(c.id, _text(c), made[c.id].finish_reason, made[c.id].answer_tokens, c.content is None) for c in shown
+    )
+    return with_judgments(Turn(prompt.id, _text(prompt), answers), judgments, {c.id: _text(c) for c in children})
+
+
+def _text(message: StoredMessage) -> str:
+    return FORGOTTEN if message.content is None else message.content
 
 
 def read_branch(store: Store, prompt: StoredMessage, answer_id: str | None) -> Turn:
@@ -62,7 +71,7 @@ def past_turns(store: Store, prompt_id: str, shown: int) -> tuple[tuple[PastTurn
     path = store.threads.path(prompt_id)[:-1]
     pairs = [(q, a) for q, a in pairwise(path) if q.role == "user" and a.role == "assistant"]
     hidden = max(0, len(pairs) - shown)
-    return tuple(PastTurn(q.id, q.text, a.text, _mark(store, q, a)) for q, a in pairs[hidden:]), hidden
+    return tuple(PastTurn(q.id, _text(q), _text(a), _mark(store, q, a)) for q, a in pairs[hidden:]), hidden
 
 
 def _mark(store: Store, question: StoredMessage, answer: StoredMessage) -> str:
@@ -76,15 +85,17 @@ def _mark(store: Store, question: StoredMessage, answer: StoredMessage) -> str:
 
 
 def branch_ends(store: Store, thread_id: str) -> list[tuple[str, tuple[str, ...]]]:
-    """The last turns of all branches, oldest first: (question, answers shown together)."""
+    """The last turns of all branches, oldest first: (question, answers shown together). No forgotten ones."""
     tree = store.threads.tree(thread_id)
+    alive = {node.batch_id for node in tree if not node.forgotten}
     batch_of = {node.id: node.batch_id for node in tree if node.batch_id}
     # a correction belongs to the answers that were shown with the one that it corrects
     batch_of |= {node.id: batch_of[node.corrects] for node in tree if node.corrects in batch_of}
-    continued = {node.parent_id for node in tree if node.role == "user"}
-    batches: dict[str, dict[str, list[str]]] = {node.id: {} for node in tree if node.role == "user"}
+    questions = [node for node in tree if node.role == "user" and not node.forgotten]
+    continued = {node.parent_id for node in questions}
+    batches: dict[str, dict[str, list[str]]] = {node.id: {} for node in questions}
     for node in tree:
-        if node.batch_id and node.parent_id in batches:
+        if node.batch_id in alive and node.batch_id and node.parent_id in batches:
             batches[node.parent_id].setdefault(node.batch_id, []).append(node.id)
     gone_on = {batch for id, batch in batch_of.items() if id in continued}
     return [
@@ -104,7 +115,7 @@ def with_judgments(turn: Turn, judgments: Sequence[Judgment], texts: dict[str, s
         "corrections": {},
         "notes": {},
         "flags": {},
-        "continues_id": turn.answers[0].message_id if turn.answers else None,
+        "continues_id": next((answer.message_id for answer in turn.answers if not answer.forgotten), None),
     }
     for judgment in judgments:
         items = [item for item in judgment.items if item.message_id in at]
@@ -117,7 +128,9 @@ def with_judgments(turn: Turn, judgments: Sequence[Judgment], texts: dict[str, s
         elif judgment.kind == "ranking":
             ranks = sorted({item.rank or 0 for item in items})
             groups = tuple(tuple(sorted(at[i.message_id] for i in items if (i.rank or 0) == rank)) for rank in ranks)
-            changes["groups"] = groups
+            # an answer that was forgotten has no rank any more, and comes last
+            rest = tuple(index for index, answer in enumerate(turn.answers) if answer.forgotten)
+            changes["groups"] = (*groups, rest) if rest else groups
             if len(groups) > 1:
                 changes |= {"chosen": groups[0][0], "continues_id": turn.answers[groups[0][0]].message_id}
         elif judgment.kind == "all_bad":

@@ -223,6 +223,8 @@ class ChatSession:
                     {"role": m["role"], "content": m["content"]}
                     for m in self.store.threads.conversation(turn.prompt_id)
                 ]
+                if not messages:
+                    raise SessionError("This was forgotten and cannot be asked again. Ctrl+N begins a new thread.")
                 drawn = draw(
                     self.engine,
                     messages,

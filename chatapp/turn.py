@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 Groups = tuple[tuple[int, ...], ...]
+#: in the place of a text that was forgotten
+FORGOTTEN = "(forgotten)"
 
 
 def label(index: int) -> str:
@@ -25,6 +27,7 @@ class Answer:
     text: str
     finish_reason: str = "stop"  #: stop, length or cancelled
     tokens: int = 0
+    forgotten: bool = False  #: its text is a stand-in, and it cannot be judged
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,7 @@ class Node:
     role: str
     batch_id: str | None  #: the answers that were shown together; None: nobody generated it
     corrects: str | None  #: the answer that this message is a correction of
+    forgotten: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +317,7 @@ class Threads:
             )
         }
         rows = self._store.rows(
-            "SELECT m.id, m.parent_id, m.role, g.batch_id FROM messages m "
+            "SELECT m.id, m.parent_id, m.role, g.batch_id, m.forgotten_at IS NOT NULL AS forgotten FROM messages m "
             "LEFT JOIN generations g ON g.message_id = m.id WHERE m.thread_id = ? ORDER BY m.seq",
             [thread_id],
         )

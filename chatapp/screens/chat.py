@@ -18,8 +18,8 @@ from textual.events import Key
 
 from chatapp.config import Settings
 from chatapp.opening import MakeEngine, open_chat
+from chatapp.screens.forget_actions import ForgetActions
 from chatapp.screens.help import Help
-from chatapp.screens.thread_actions import ThreadActions
 from chatapp.turn import label
 from chatapp.view import Note
 from chatapp.widgets.answers import Answers
@@ -27,7 +27,7 @@ from chatapp.widgets.prompt import Prompt
 from chatapp.widgets.threads import ThreadList, Threads
 
 
-class ChatScreen(ThreadActions):
+class ChatScreen(ForgetActions):
     """Where one writes, reads and judges."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -47,6 +47,8 @@ class ChatScreen(ThreadActions):
         ("Archive this thread", "Put it away; the list can show archived threads", "archive_thread"),
         ("Delete this thread", "Its judgments are no longer learned from; can be undone", "delete_thread"),
         ("Bring back the deleted thread", "Undo the last deletion", "undelete_thread"),
+        ("Forget this turn", "Remove the question, its answers and all that followed for good", "forget_turn"),
+        ("Forget this thread", "Remove all its text for good, from the backups too", "forget_thread"),
         ("Pause learning, or go on", "Whether lessons start by themselves", "toggle_learning"),
         ("Stop the lesson", "Cancel the training run under way", "cancel_lesson"),
     ]
@@ -136,6 +138,7 @@ class ChatScreen(ThreadActions):
         self._polling = True
         try:
             await self._save_draft()
+            await self._show_what_is_left()
             idle = not self.generating and monotonic() - self._last_key >= self.settings.idle_seconds
             for line in [*await self.jobs.call(self.opened.lessons.tick, idle), *self.opened.upkeep.take()]:
                 self.note(line)
