@@ -268,6 +268,8 @@ def _elements(head: bytes, file: IO[bytes], too_long: Callable[[int], None], lin
             elif mark in b"]}":
                 depth -= 1
                 if depth == 0:
+                    if mark == b"}":
+                        raise StorageError("the array is broken: it has a '}' too many")
                     keep(chunk[begin : at - 1])
                     yield from done()
                     rest = chunk[at:].strip()

@@ -255,12 +255,12 @@ class LabelledTurns:
         """The columns, and a reader of the rows below: divided by what gives the columns that were named."""
         tabs_first = ".tsv" in self._source.path.suffixes or ".tab" in self._source.path.suffixes
         for delimiter in sorted(_DELIMITERS, key=lambda one: one != "\t") if tabs_first else _DELIMITERS:
-            columns = [cell.strip() for cell in next(_reader(iter([head]), delimiter), [])]
+            columns = _names(head, delimiter)
             if set(self._columns.values()) <= set(columns):
                 break
         else:
             delimiter = max(_DELIMITERS, key=head.count)
-            columns = [cell.strip() for cell in next(_reader(iter([head]), delimiter), [])]
+            columns = _names(head, delimiter)
         self._check_columns(columns)
         return columns, _reader(feed, delimiter)
 
@@ -305,6 +305,13 @@ class _Feed:
 
 def _reader(lines: Iterator[str], delimiter: str) -> Iterator[list[str]]:
     return _Tabs(lines) if delimiter == "\t" else csv.reader(lines, delimiter=delimiter, strict=True)
+
+
+def _names(head: str, delimiter: str) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(_reader(iter([head]), delimiter), [])]
+    except csv.Error:
+        return []
 
 
 class _Tabs:

@@ -267,6 +267,7 @@ def test_texts_are_kept_as_they_are(tmp_path: Path, folder: Path) -> None:
         (b"text,label\nA,good\n", {"prompt": "ask"}, "has no column 'ask'; there are 'text', 'label'"),
         (b'{"text": "A", "label": "good"}', {"prompt": "ask"}, "has no column 'ask'; there are 'text', 'label'"),
         (b"", {}, "has no column 'text'; there are none"),
+        (b'"text,label\nA,good\n', {}, "has no column 'text'; there are none"),
         (b"\n\ntext,label\n", {}, "has no column 'text'; there are none"),
         (
             b"text,label\nA,bad\nB,bad\nC,Good\n",
