@@ -1,5 +1,6 @@
 # Two commands: `make chat` opens the chat, `make test` runs every check.
 # Both set up .venv first, and again only when pyproject.toml or constraints.txt changed.
+# `make soak` kills processes at random instants for minutes (KILLS=2000 for longer); `make test` kills a few.
 
 PYTHON ?= python3
 VENV   := .venv
@@ -18,7 +19,7 @@ CPU    := $(shell (grep -m1 '^flags' /proc/cpuinfo 2>/dev/null || sysctl -n mach
 KEY    := $(shell printf '%s' '$(LLAMA) $(CMAKE_ARGS) $(CXXFLAGS) $(CPU)' | cksum | cut -d' ' -f1)
 WHEELS := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/hone/wheels/$(KEY)
 
-.PHONY: chat test setup lint types contracts pytest clean
+.PHONY: chat test setup lint types contracts pytest soak clean
 chat: setup
 	@$(BIN)/hone
 
@@ -49,6 +50,10 @@ contracts:
 
 pytest:
 	$(BIN)/python -m pytest
+
+KILLS ?= 200
+soak: setup
+	$(BIN)/python -m tests.soak.kills --kills $(KILLS)
 
 clean:
 	rm -rf $(VENV)
