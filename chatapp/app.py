@@ -10,6 +10,7 @@ from textual.app import App, SystemCommand
 from textual.events import Event, Key
 from textual.screen import Screen
 
+from chatapp.clean import clean
 from chatapp.config import Settings
 from chatapp.opening import AlreadyRunning, MakeEngine, lock_home
 from chatapp.screens.chat import ChatScreen
@@ -75,7 +76,7 @@ def run_chat(settings: Settings) -> int:
     try:
         lock = lock_home(settings)
     except (AlreadyRunning, OSError) as error:
-        print(f"hone: {error}", file=sys.stderr)
+        print(f"hone: {clean(str(error))}", file=sys.stderr)
         return 1
     with lock:
         code = HoneApp(settings).run()

@@ -343,7 +343,7 @@ def run_plain(
     try:
         lock = lock_home(settings)
     except (AlreadyRunning, OSError) as error:
-        print(f"hone: {error}", file=sys.stderr)
+        print(f"hone: {clean(str(error))}", file=sys.stderr)
         return 1
     with lock:
         opened = open_chat(settings, make_engine, spawn)

@@ -101,7 +101,7 @@ class Rules:
     def enable(self, rule: int | str) -> Rule:
         with self._store.write():
             found = self.get(rule)
-            self._name(found.name, but=found.id)
+            self._unique(found.name, but=found.id)
             return self._set_active(found, True)
 
     def _set_active(self, rule: Rule, active: bool) -> Rule:
@@ -122,12 +122,15 @@ class Rules:
         name = _checked(name, "name", NAME_LENGTH)
         if name.isdigit():
             raise InvalidRule(f"the name {name} is a number, and rules have numbers already: use two or three words")
+        self._unique(name, but)
+        return name
+
+    def _unique(self, name: str, but: str | None) -> None:
         for other in self.list():
             if other.id != but and other.name.casefold() == name.casefold():
                 raise InvalidRule(
                     f"rule {other.number} is called {name!r} already: edit that one, or choose another name"
                 )
-        return name
 
 
 def _checked(text: str, field: str, limit: int) -> str:

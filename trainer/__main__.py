@@ -58,9 +58,9 @@ def _run(settings: Any, arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(outcome.as_dict()))
     elif outcome.verdict:
-        print(outcome.verdict)
+        print(clean(outcome.verdict))
     if outcome.error:
-        print(f"trainer: {outcome.error}", file=sys.stderr)
+        print(f"trainer: {clean(outcome.error)}", file=sys.stderr)
     return {"done": 0, "rejected": REFUSED}.get(outcome.state, FAILED)
 
 

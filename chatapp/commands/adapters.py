@@ -11,7 +11,7 @@ import argparse
 from typing import Any
 
 from chatapp.cli import UserError
-from chatapp.commands.common import Model, choose_adapter, find_model, print_json
+from chatapp.commands.common import Model, choose_adapter, find_model, print_json, say
 from chatapp.config import Settings
 from storage.adapters import Adapter
 from storage.store import Store
@@ -30,14 +30,14 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
                     mark = "*" if r["state"] == "live" else " "
                     when = r["created_at"][:16].replace("T", " ")
                     notes = "".join(f" ({note})" for note in _notes(r))
-                    print(f"{mark} {r['version']:<4} {r['state']:<9} {when}  {r['verdict']}{notes}")
+                    say(f"{mark} {r['version']:<4} {r['state']:<9} {when}  {r['verdict']}{notes}")
             return 0
         model = find_model(settings)
         if arguments.action == "show":
             adapter = choose_adapter(store, model, arguments.adapter)
             if adapter is None:
                 name = "the base itself" if arguments.adapter == "base" else "no adapter is live: the base"
-                print_json({"adapter": None, "model": model.hash}) if arguments.json else print(
+                print_json({"adapter": None, "model": model.hash}) if arguments.json else say(
                     f"{name} {model.file.name} answers"
                 )
                 return 0
@@ -46,7 +46,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
             else:
                 found = row(store, adapter)
                 for name, value in found.items():
-                    print(f"{name:<12} {value}")
+                    say(f"{name:<12} {value}")
                 for note in _notes(found):
                     print(note)
             return 0

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from chatapp.commands.common import find_model, print_json
+from chatapp.commands.common import find_model, print_json, say
 from chatapp.config import Settings
 from storage import paths as places
 
@@ -29,7 +29,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
             state, text, details = "fail", str(error) or type(error).__name__, {}
         checks.append({"check": name, "state": state, "message": text, **details})
         if not arguments.json:
-            print(f"{ {'ok': 'ok  ', 'warn': 'WARN', 'fail': 'FAIL'}[state] }  {name:<10} {text}", flush=True)
+            say(f"{ {'ok': 'ok  ', 'warn': 'WARN', 'fail': 'FAIL'}[state] }  {name:<10} {text}")
     healthy = all(check["state"] != "fail" for check in checks)
     if arguments.json:
         print_json({"ok": healthy, "checks": checks})
@@ -169,5 +169,5 @@ def paths(settings: Settings, arguments: argparse.Namespace) -> int:
         print_json({name: str(path) for name, path in rows.items()})
     else:
         for name, path in rows.items():
-            print(f"{name:<15} {path}")
+            say(f"{name:<15} {path}")
     return 0

@@ -12,7 +12,7 @@ from typing import Any
 
 from chatapp.clean import clean
 from chatapp.cli import UserError
-from chatapp.commands.common import print_json
+from chatapp.commands.common import print_json, say
 from chatapp.config import Settings
 from storage import exporting, importing
 from storage.formats import LABELLED, LOSSLESS
@@ -129,9 +129,9 @@ def _say(summary: importing.Summary, format: str) -> None:
         if count:
             said.append(f"{count} {words}")
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(summary.kinds.items()))
-    print("; ".join(said) + (f". Judgments: {kinds}" if kinds else ""))
+    say("; ".join(said) + (f". Judgments: {kinds}" if kinds else ""))
     if summary.added and format != LOSSLESS:
-        print(f"They teach only when asked: hone train --include import:{summary.name}")
+        say(f"They teach only when asked: hone train --include import:{summary.name}")
 
 
 def _list(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -144,7 +144,7 @@ def _list(settings: Settings, arguments: argparse.Namespace) -> int:
     else:
         for row in rows:
             when = (row["completed_at"] or row["created_at"])[:16].replace("T", " ")
-            print(f"{row['name']:<24} {row['state']:<9} {when}  {row['records']:>8} records  {row['format']}")
+            say(f"{row['name']:<24} {row['state']:<9} {when}  {row['records']:>8} records  {row['format']}")
     return 0
 
 
@@ -162,7 +162,7 @@ def _undo(settings: Settings, arguments: argparse.Namespace) -> int:
             }
         )
         return 0
-    print(f"import:{undone.name} was taken back: {undone.judgments} judgments in {undone.threads} threads")
+    say(f"import:{undone.name} was taken back: {undone.judgments} judgments in {undone.threads} threads")
     if undone.kept_threads:
         print(f"{undone.kept_threads} threads stay, since you wrote or judged in them")
     if undone.adapters:

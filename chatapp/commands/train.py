@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from chatapp import trainer_process
+from chatapp.clean import clean
 from chatapp.cli import FAILED, OK, REJECTED, UserError
-from chatapp.commands.common import find_model, print_json
+from chatapp.commands.common import find_model, print_json, say
 from chatapp.config import Settings
 from storage.runs import Run
 from storage.store import Store
@@ -28,7 +29,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         config["include_weight"] = arguments.weight
     with Store.open(settings.home) as store:
         for dead in store.runs.recover():
-            print(f"run {dead.number}: {dead.error}", file=sys.stderr)
+            print(f"run {dead.number}: {clean(str(dead.error))}", file=sys.stderr)
         store.judgments.live(arguments.include)  # an unknown source is named before anything starts
         if arguments.watch:
             return _watch(store, settings, model.hash, config, arguments.json)
@@ -91,10 +92,10 @@ def _report(run: Run, as_json: bool) -> int:
             }
         )
     elif run.state in ("done", "rejected"):
-        print(result.get("verdict", run.state))
+        say(result.get("verdict", run.state))
     if run.state not in ("done", "rejected"):
         if not as_json:
-            print(f"hone: run {run.number} {run.state}: {run.error or 'no reason given'}", file=sys.stderr)
+            print(f"hone: run {run.number} {run.state}: {clean(run.error or 'no reason given')}", file=sys.stderr)
         return FAILED
     return OK if run.state == "done" else REJECTED
 
@@ -147,9 +148,9 @@ def runs(settings: Settings, arguments: argparse.Namespace) -> int:
                 print_json(row)
             else:
                 said = run.result.get("verdict") or run.error or ""
-                print(f"{run.number:>4}  {run.state:<9}  {run.created_at[:16].replace('T', ' ')}  {said}")
+                say(f"{run.number:>4}  {run.state:<9}  {run.created_at[:16].replace('T', ' ')}  {said}")
                 if arguments.id and run.result.get("metrics"):
-                    print(json.dumps(run.result["metrics"], indent=2))
+                    say(json.dumps(run.result["metrics"], indent=2))
         if not found and not arguments.json:
             print("no runs yet; `hone train` starts one")
     return OK
