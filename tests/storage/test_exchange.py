@@ -1,54 +1,25 @@
-"""Imports and exports through the store: marked, idempotent, invisible until complete, taken back, lossless."""
+"""Imports and exports through the store: marked, idempotent, invisible until complete, taken back."""
 
 from __future__ import annotations
 
-import gzip
 import json
-import tempfile
 import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from storage import exporting, importing
 from storage.errors import NotFound, RecordError, StorageError
-from storage.formats import BOTH, hone, hone_import, module, pairs
+from storage.formats import BOTH, module, pairs
 from storage.formats.canonical import dumps
 from storage.formats.files import Skipped
 from storage.formats.turn import Turn
 from storage.store import Store
-from storage.threads import NewAnswer
-
-GOOD = {
-    "prompt": [{"role": "user", "content": "hi"}],
-    "chosen": [{"role": "assistant", "content": "hello"}],
-    "rejected": [{"role": "assistant", "content": "what"}],
-}
-
-
-def write(path: Path, *rows: object) -> Path:
-    lines = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
-    path.write_bytes(gzip.compress(lines.encode()) if path.suffix == ".gz" else lines.encode())
-    return path
-
-
-def many(path: Path, count: int, first: int = 0) -> Path:
-    return write(path, *({**GOOD, "prompt": f"question {i}", "margin": 0.5} for i in range(first, first + count)))
-
-
-def take(store: Store, path: Path, name: str, format: str = "trl-preference", **how: object) -> importing.Summary:
-    return importing.import_file(store, path, format, name, **how)  # type: ignore[arg-type]
+from tests.storage.exchanging import GOOD, chat, counts, many, take, write
 
 
 def export(store: Store, format: str, kind: str, include: tuple[str, ...] = ()) -> list[dict]:
     return list(exporting.rows(store, exporting.Export(format, kind), include))
-
-
-def counts(store: Store) -> dict[str, int]:
-    tables = ("threads", "messages", "judgments", "judgment_items", "import_keys")
-    return {table: int(store.value(f"SELECT count(*) FROM {table}")) for table in tables}
 
 
 # imports
@@ -174,30 +145,16 @@ def test_the_chat_writes_while_an_import_runs(store: Store, tmp_path: Path) -> N
     assert len(store.judgments.live(["imports"])) == 3000
 
 
+def test_turn_keys_tell_records_apart() -> None:
+    def one(**changes: object) -> Turn:
+        return module("trl-preference").parse({**GOOD, **changes})[0]
+
+    assert one().key == one(extra=1).key
+    different = [one(), one(prompt="x"), one(chosen="x"), one(rejected="x"), one(margin=0.5)]
+    assert len({turn.key for turn in different}) == 5
+
+
 # exports
-
-
-def chat(store: Store, private: bool = False) -> str:
-    """A thread with every kind of judgment; returns its prompt's id."""
-    store.add_model("m" * 64, "tiny", "llama", "t", "/somewhere")
-    thread = store.threads.new("a title", system_prompt="be kind", private=private)
-    prompt = store.threads.add_message(thread.id, None, "user", "quote \u2028 and emoji \U0001f600 \x1b[31m?", tip=True)
-    made = [
-        NewAnswer(text, at, "m" * 64, None, {"temperature": 0.8}, 7, [1, 2, at], 5, "stop", {"seconds": 0.5})
-        for at, text in enumerate(("a\nb", "c", "d"))
-    ]
-    ids = [m.id for m in store.threads.add_answers(thread.id, prompt.id, made)]
-    say = store.judgments
-    first = say.pick(prompt.id, ids[0], ids)
-    say.rank(prompt.id, [[ids[2]], ids[:2]], supersedes=first.id)
-    say.thumb(prompt.id, ids[0], 1)
-    say.rate(prompt.id, {ids[0]: 6, ids[1]: 2})
-    say.correct(prompt.id, ids[1], "better", ids)
-    say.flag(prompt.id, ids[1], "rule-insult", True)
-    say.note(prompt.id, ids[1], "too \u009b short")
-    say.retract(say.all_bad(prompt.id, ids).id)
-    store.splits.assign([prompt.id])
-    return prompt.id
 
 
 def test_every_format_says_what_was_judged_and_reads_it_back(store: Store, tmp_path: Path) -> None:
@@ -257,155 +214,3 @@ def test_a_failed_export_leaves_nothing(tmp_path: Path) -> None:
     assert path.read_text() == "old"
     with pytest.raises(StorageError, match="cannot write"), exporting.writing(tmp_path / "no" / "f"):
         pass
-
-
-# lossless
-
-
-def save(store: Store, path: Path, private: bool = False) -> bytes:
-    with exporting.writing(path) as file:
-        exporting.write_lines(file, hone.export(store, private))
-    return path.read_bytes()
-
-
-def full(store: Store, tmp_path: Path) -> None:
-    chat(store)
-    chat(store, private=True)
-    store.threads.archive(store.threads.new("put away").id)
-    store.threads.delete(store.threads.new("deleted").id)
-    take(store, many(tmp_path / "x.jsonl", 30), "x")
-    with store.write() as db:
-        db.execute("UPDATE rules SET active = 0 WHERE id = 'rule-human'")
-        db.execute("INSERT INTO rules(id, number, name, text, created_at) VALUES ('r9', 90, 'n', 't', '2026-01-01')")
-
-
-@pytest.mark.parametrize(("name", "private"), [("a.jsonl", True), ("a.jsonl.gz", True), ("a.jsonl", False)])
-def test_export_import_export_gives_the_same_bytes(store: Store, tmp_path: Path, name: str, private: bool) -> None:
-    full(store, tmp_path)
-    first = save(store, tmp_path / name, private)
-    with Store.open(tmp_path / "other") as other:
-        summary = hone_import.import_file(other, tmp_path / name, "moved")
-        assert summary.skipped.count == 0
-        assert save(other, tmp_path / f"b-{name}", private) == first
-        assert other.judgments.derived(["imports"]) == store.judgments.derived(["imports"])
-        assert [t.title for t in other.threads.list()] == [
-            t.title for t in store.threads.list() if private or not t.private
-        ]
-        again = hone_import.import_file(other, tmp_path / name, "moved")
-        assert (again.added, again.already) == (0, again.read)
-        assert save(other, tmp_path / f"c-{name}", private) == first
-    if not private:
-        assert len([line for line in first.splitlines() if b'"private":1' in line]) == 0
-
-
-def test_two_homes_come_together_and_come_apart_again(store: Store, tmp_path: Path) -> None:
-    full(store, tmp_path)
-    save(store, tmp_path / "a.jsonl", private=True)
-    with Store.open(tmp_path / "other") as other:
-        chat(other)
-        take(other, many(tmp_path / "x.jsonl", 40), "x")  # the same import, by another file
-        mine = save(other, tmp_path / "mine.jsonl", private=True)
-        before = counts(other)
-        hone_import.import_file(other, tmp_path / "a.jsonl", "moved")
-        assert len(other.threads.list()) == 2 + len(store.threads.list()) - 1
-        done = importing.undo(other, "moved")
-        assert done.kept_threads == 0
-        assert done.judgments > 0
-        assert other.value("PRAGMA foreign_key_check") is None
-        left = save(other, tmp_path / "left.jsonl", private=True)
-        assert {k: v for k, v in counts(other).items() if k != "import_keys"} == {
-            k: v for k, v in before.items() if k != "import_keys"
-        }
-        assert [line for line in mine.splitlines() if b'"type":"judgment"' in line] == [
-            line for line in left.splitlines() if b'"type":"judgment"' in line
-        ]
-
-
-def test_undo_keeps_the_threads_in_which_the_user_went_on(store: Store, tmp_path: Path) -> None:
-    prompt = chat(store)
-    save(store, tmp_path / "a.jsonl")
-    with Store.open(tmp_path / "other") as other:
-        hone_import.import_file(other, tmp_path / "a.jsonl", "moved")
-        answer = other.threads.children(prompt, "assistant")[0]
-        other.threads.add_message(answer.thread_id, answer.id, "user", "and then?")
-        done = importing.undo(other, "moved")
-        assert (done.threads, done.kept_threads) == (0, 1)
-        assert other.judgments.derived() == store.judgments.derived()
-
-
-@pytest.mark.parametrize(
-    ("line", "why"),
-    [
-        ({"type": "thread"}, "must have the fields"),
-        ({"type": "robot"}, "expected an object whose type"),
-        ([1], "expected an object whose type"),
-        (
-            {"type": "split", "key": "../../etc/passwd", "split": "train", "created_at": "2026-01-01"},
-            "split.key is '../../etc/passwd'",
-        ),
-        ({"type": "split", "key": "k", "split": "test", "created_at": "2026-01-01"}, "split.split is 'test'"),
-        ({"type": "split", "key": "k", "split": "train", "created_at": "soon"}, "a time in ISO 8601"),
-        ({"type": "key", "key": "k", "import": "nobody", "forgotten": 0}, "not among the imports"),
-    ],
-)
-def test_a_bad_line_of_the_lossless_format_is_named(store: Store, tmp_path: Path, line: object, why: str) -> None:
-    file = write(tmp_path / "a.jsonl", hone.HEADER, line)
-    summary = hone_import.import_file(store, file, "x")
-    assert (summary.added, summary.skipped.count) == (0, 1)
-    assert summary.skipped.reasons[0][0] == 2
-    assert why in summary.skipped.reasons[0][1]
-
-
-anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just("\ud800") | st.just("\0"),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
-    max_leaves=5,
-)
-
-
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_a_damaged_line_of_the_lossless_format_does_no_harm(store: Store, tmp_path: Path, data: st.DataObject) -> None:
-    """Any field of any line may hold anything: it is refused or taken, and the home stays whole."""
-    if not (tmp_path / "good.jsonl").exists():
-        full(store, tmp_path)
-        save(store, tmp_path / "good.jsonl", private=True)
-    lines = (tmp_path / "good.jsonl").read_text().splitlines()
-    kinds = {json.loads(line)["type"]: number for number, line in enumerate(lines[1:], 1)}
-    number = data.draw(st.sampled_from(sorted(kinds.values())))
-    row = json.loads(lines[number])
-    target = row["generation"] if row.get("generation") and data.draw(st.booleans()) else row
-    if row.get("items") and data.draw(st.booleans()):
-        target = row["items"][0]
-    name = data.draw(st.sampled_from(sorted(target)))
-    if data.draw(st.booleans()):
-        target[name] = data.draw(anything)
-    else:
-        del target[name]
-    lines[number] = json.dumps(row)
-    file = tmp_path / "bad.jsonl"
-    file.write_text("\n".join(lines))
-    with tempfile.TemporaryDirectory(dir=tmp_path) as folder, Store.open(Path(folder) / "home") as other:
-        summary = hone_import.import_file(other, file, "x")
-        assert summary.added + summary.already + summary.skipped.count == summary.read
-        assert other.value("PRAGMA foreign_key_check") is None
-        assert list(hone.export(other, include_private=True))
-        other.judgments.derived(["imports"])
-        for thread in other.threads.list():
-            other.threads.tree(thread.id)
-
-
-def test_another_file_or_version_is_refused(store: Store, tmp_path: Path) -> None:
-    for first, why in ((GOOD, "not in the format hone"), ({**hone.HEADER, "version": 9}, "Update Hone"), ("", "empty")):
-        with pytest.raises(StorageError, match=why):
-            hone_import.import_file(store, write(tmp_path / "a.jsonl", first), "x")
-    assert importing.imports(store) == []
-
-
-def test_turn_keys_tell_records_apart() -> None:
-    def one(**changes: object) -> Turn:
-        return module("trl-preference").parse({**GOOD, **changes})[0]
-
-    assert one().key == one(extra=1).key
-    different = [one(), one(prompt="x"), one(chosen="x"), one(rejected="x"), one(margin=0.5)]
-    assert len({turn.key for turn in different}) == 5
