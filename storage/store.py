@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -30,7 +31,12 @@ if TYPE_CHECKING:
     from storage.splits import Splits
     from storage.threads import Threads
 
+#: seconds that a write waits for those of other processes
 BUSY_SECONDS = 30.0
+#: and between two looks. SQLite's own are up to 0.1 s apart, in which an import would begin its next piece
+LOOK_SECONDS = 0.001
+#: a change that took longer (seconds) lets others in before the next one begins: for so long
+LONG_SECONDS, PAUSE_SECONDS = 0.01, 0.003
 
 
 class Store:
@@ -114,7 +120,7 @@ class Store:
             try:
                 mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
                 if mode != "wal":
-                    connection.execute("PRAGMA journal_mode = WAL")
+                    _patiently(connection, "PRAGMA journal_mode = WAL")  # others may be making the same home
             except BaseException:
                 connection.close()
                 raise
@@ -132,7 +138,8 @@ class Store:
             yield db
             return
         try:
-            db.conn.execute("BEGIN IMMEDIATE")
+            _patiently(db.conn, "BEGIN IMMEDIATE")
+            began = time.monotonic()
             try:
                 yield db
             except BaseException:
@@ -147,6 +154,8 @@ class Store:
                 raise
         except sqlite3.Error as error:
             raise translate(error, self.path) from error
+        if time.monotonic() - began > LONG_SECONDS:
+            time.sleep(PAUSE_SECONDS)
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """All rows of a query as dicts, read at once so that no read transaction stays open."""
@@ -253,6 +262,23 @@ class Store:
         from storage.adapters import Adapters
 
         return Adapters(self)
+
+
+def _patiently(connection: sqlite3.Connection, statement: str) -> None:
+    """Run what needs a lock that others may hold for a moment."""
+    give_up = time.monotonic() + BUSY_SECONDS
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                connection.execute(statement)
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > give_up:
+                    raise
+            time.sleep(LOOK_SECONDS)
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
 
 
 def _unusable(home: Path, error: OSError) -> StorageError:
