@@ -76,8 +76,10 @@ def _list(store: Store, arguments: argparse.Namespace) -> int:
         why = f" [{'; '.join(row['reasons'])}]" if row["reasons"] else ""
         when = row["created_at"][:16].replace("T", " ")
         say(f"{row['short']}  {when}  {row['kind']:<10}  {one_line(words, 100)}  ({one_line(place, 70)}){why}")
-    if not rows:
-        say("no judgments" + (" fit; try --all" if not arguments.all else ""))
+    if not rows and not store.value("SELECT EXISTS (SELECT 1 FROM judgments)"):
+        say("nothing is judged yet: `hone` opens the chat, `hone judge` takes judgments from a file")
+    elif not rows:
+        say("no judgment fits" + ("; --all shows those taken back or replaced too" if not arguments.all else ""))
     elif len(rows) == arguments.limit:
         print(f"there may be more: --limit {2 * arguments.limit}", file=sys.stderr)
     return 0

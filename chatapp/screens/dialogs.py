@@ -35,7 +35,7 @@ class Dialog(ModalScreen[str | None]):
         }
         & Static { height: auto; width: 1fr; }
         & .hint { color: $text-muted; margin: 1 0 0 0; }
-        & Input { margin: 1 0 0 0; border: none; height: 1; padding: 0 1; background: $boost; }
+        & Input, & Input:focus { margin: 1 0 0 0; border: none; height: 1; padding: 0 1; background: $boost; }
         & OptionList, & OptionList:focus { height: auto; max-height: 12; margin: 1 0 0 0; border: none; }
     }
     """

@@ -64,7 +64,7 @@ class Flag(Dialog):
                     for id, number, name, said in self.rules
                 )
             )
-            yield Static(Content("↑↓ or its number · b or Enter: broken · k: kept · Esc cancels"), classes="hint")
+            yield Static(Content("↑↓ or its number · b broken · k kept · Esc cancels"), classes="hint")
 
     def on_mount(self) -> None:
         options = self.query_one(OptionList)

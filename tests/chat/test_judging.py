@@ -386,3 +386,13 @@ async def test_no_field_draws_what_a_terminal_would_obey(open_chat: Open, key: s
         )
         assert "␛" in drawn
         assert not [c for c in drawn if c < " " or "\x7f" <= c <= "\x9f"]
+
+
+async def test_what_is_typed_into_a_dialog_is_seen(open_chat: Open) -> None:
+    async with open_chat(SMALL) as chat:
+        await chat.ask()
+        await chat.press("n")
+        await chat.until(lambda: isinstance(chat.app.screen, WriteNote))
+        await chat.press(*"flat")
+        drawn = ["".join(segment.text for segment in strip) for strip in chat.app.screen._compositor.render_strips()]
+        assert any("flat" in line for line in drawn)

@@ -60,7 +60,7 @@ def test_judgments_are_listed_the_newest_first(hone: Shell, home: Path, chat: di
     everything = hone.json("judgments", "list", "--all")
     assert [r["kind"] for r in everything] == ["rating", "thumb", "note", "pick"]
     assert everything[1]["reasons"][0].startswith("it was taken back on ")
-    assert "no judgments fit" in hone("judgments", "list", "--source", "import:none")
+    assert "no judgment fits" in hone("judgments", "list", "--source", "import:none")
     for bad, why in ((["--kind", "star"], "'star'"), (["--source", "me"], "'me'"), (["--limit", 0], "--limit is 0")):
         assert why in hone("judgments", "list", *bad, code=1)
 
@@ -398,3 +398,5 @@ def test_an_empty_home_is_no_error(hone: Shell) -> None:
     for command in (["judgments", "list"], ["threads", "list"], ["search", "x"], ["threads", "list", "--deleted"]):
         assert hone(*command)
         assert json.loads(hone(*command, "--json")) == []
+    assert "nothing is judged yet" in hone("judgments", "list")
+    assert "Nothing is judged yet" in hone("stats")
