@@ -15,7 +15,7 @@ from tests.storage.older import older_home
 
 WRITERS = 2
 TURNS = 60  #: of each writer
-#: seconds that a chat may wait for a judgment to be stored while a file is imported; seen: 0.09 (0.84 when SQLite waits)
+#: seconds that a chat may wait for a write while a file is imported; seen: 0.09 (where SQLite does the waiting: 0.84)
 WAIT = 0.5
 
 WRITE = """
