@@ -75,6 +75,12 @@ class Chat:
     async def says(self, text: str) -> None:
         await self.until(lambda: text in self.said or any(text in note for note in self.notes))
 
+    @property
+    def drawn(self) -> list[str]:
+        """The lines of the screen as the terminal gets them."""
+        strips = self.app.screen._compositor.render_strips()
+        return ["".join(segment.text for segment in strip) for strip in strips]
+
     def judgments(self, live: bool = True) -> list[Any]:
         turn = self.answers.turn
         return self.store.judgments.for_prompt(turn.prompt_id, live_only=live) if turn else []

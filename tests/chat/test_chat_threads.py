@@ -33,6 +33,7 @@ async def test_threads(open_chat: Open) -> None:
         # search, and open what was found
         await chat.press("ctrl+t", "ctrl+t", "slash", *"apples")
         await chat.until(lambda: rows.option_count == 1)
+        assert any(line.lstrip().startswith("apples ") for line in chat.drawn), "what is typed is seen"
         await chat.press("enter", "down", "enter")
         await chat.until(lambda: chat.answers.turn and chat.answers.turn.prompt == "About apples")
         assert chat.answers.turn.picked == 0

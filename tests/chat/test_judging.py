@@ -381,9 +381,7 @@ async def test_no_field_draws_what_a_terminal_would_obey(open_chat: Open, key: s
         await chat.press("ctrl+v")
         field = chat.app.focused
         await chat.until(lambda: "␛]0;x␇" in (field.text if hasattr(field, "text") else field.value))
-        drawn = "".join(
-            segment.text for strip in chat.app.screen._compositor.render_strips() for segment in strip if segment.text
-        )
+        drawn = "".join(chat.drawn)
         assert "␛" in drawn
         assert not [c for c in drawn if c < " " or "\x7f" <= c <= "\x9f"]
 
@@ -394,5 +392,4 @@ async def test_what_is_typed_into_a_dialog_is_seen(open_chat: Open) -> None:
         await chat.press("n")
         await chat.until(lambda: isinstance(chat.app.screen, WriteNote))
         await chat.press(*"flat")
-        drawn = ["".join(segment.text for segment in strip) for strip in chat.app.screen._compositor.render_strips()]
-        assert any("flat" in line for line in drawn)
+        assert any("flat" in line for line in chat.drawn)
