@@ -354,9 +354,6 @@ def test_ids_that_name_nothing(hone: Shell, chat: dict, command: str) -> None:
     assert "too short" in hone(command, "show", "abc", code=1)
 
 
-# -- search, rules -----------------------------------------------------------------------------------------------------
-
-
 def test_search_shows_where_the_words_are(hone: Shell, home: Path, chat: dict) -> None:
     (hit,) = hone.json("search", "red", "rou")
     assert (hit["message"], hit["thread"], hit["title"]) == (chat["ids"][1], chat["thread"], "About apples")
