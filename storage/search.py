@@ -16,8 +16,6 @@ from storage.threads import fts_query
 if TYPE_CHECKING:
     from storage.store import Store
 
-#: letters from which the last word may be a beginning: one letter begins so many words that to merge them takes seconds
-BEGINNING = 3
 #: words of a snippet
 AROUND = 16
 #: threads that are there for the reader: not deleted, and of no import that is under way or was taken back
@@ -53,8 +51,7 @@ class Hit:
 def search(store: Store, words: Sequence[str], limit: int = 20) -> list[Hit]:
     """Messages that hold all words, the newest first. Operators are plain text.
 
-    The last word may be a beginning, if it has BEGINNING letters or is in no Latin script. Raises StorageError for no
-    words or a limit below 1.
+    The last word may be a beginning (`fts_query`). Raises StorageError for no words or a limit below 1.
     """
     # what no database can hold (half of a surrogate pair, from a broken command line) can be in no message
     text = " ".join(words).encode("utf-8", "replace").decode().replace("\0", " ")
@@ -62,9 +59,6 @@ def search(store: Store, words: Sequence[str], limit: int = 20) -> list[Hit]:
         raise StorageError("there is nothing to search for: name a word, or several")
     if limit < 1:
         raise StorageError(f"the limit is {limit}; it must be at least 1")
-    query = fts_query(text)
-    if len(last := text.split()[-1]) < BEGINNING and last.isascii():
-        query = query.removesuffix("*")
     return [
         Hit(
             row["message_id"],
@@ -77,5 +71,5 @@ def search(store: Store, words: Sequence[str], limit: int = 20) -> list[Hit]:
             row["archived_at"] is not None,
             row["origin"],
         )
-        for row in store.rows(HITS, [query, limit])
+        for row in store.rows(HITS, [fts_query(text), limit])
     ]

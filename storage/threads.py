@@ -366,10 +366,20 @@ class Threads:
         return rows
 
 
+#: letters from which the last word may be a beginning: one letter begins so many words that to merge them takes seconds
+BEGINNING = 3
+
+
 def fts_query(text: str) -> str:
-    """What a person typed, as an FTS5 query: all words, the last one as a prefix; its operators are plain text."""
+    """What a person typed, as an FTS5 query: all words, operators are plain text.
+
+    The last word may be a beginning, if it has BEGINNING letters or is in no Latin script.
+    """
     words = [word.replace('"', '""') for word in text.split()]
-    return " ".join(f'"{word}"' for word in words[:-1]) + (f' "{words[-1]}"*' if words else '""')
+    if not words:
+        return '""'
+    beginning = "*" if len(words[-1]) >= BEGINNING or not words[-1].isascii() else ""
+    return " ".join(f'"{word}"' for word in words) + beginning
 
 
 def _like(text: str) -> str:
