@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import InvalidJudgment
-from storage.judgments import KINDS, OWN_SOURCES, letter
+from storage.judgments import KINDS, OWN_SOURCES
 from storage.lookup import short
 from storage.preferences import Item, Judgment
+from storage.wording import letter
 
 if TYPE_CHECKING:
     from storage.store import Store

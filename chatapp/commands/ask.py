@@ -150,7 +150,7 @@ def _prompts(settings: Settings, arguments: argparse.Namespace) -> Iterator[tupl
 
 
 def _print(candidates: list[Any], prompt: str | bool) -> None:
-    from storage.judgments import letter
+    from storage.wording import letter
 
     if prompt:
         print(f"> {printable(str(prompt))}\n")

@@ -25,9 +25,9 @@ from typing import Any
 from chatapp.clean import one_line
 from chatapp.commands.common import print_json, say
 from chatapp.config import Settings
-from storage.judgments import letter
 from storage.statistics import statistics
 from storage.store import Store
+from storage.wording import letter
 
 WIDTH, WEEKS = 80, 12
 BAR, SHARE = 24, 16  #: characters of the longest bar of counts, and of a share of all
