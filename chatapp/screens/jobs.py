@@ -35,6 +35,7 @@ class Jobs:
         self._note = note
         self._store_thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self.closed = False
+        self._damage_told = False
 
     def start(self, job: Coroutine[Any, Any, None], group: str) -> None:
         """Run a job beside everything else."""
@@ -58,10 +59,13 @@ class Jobs:
         except (SessionError, EngineError) as error:
             self._say(str(error), error=not isinstance(error, SessionError))
         except RuntimeError as error:
-            from storage.errors import StorageError
+            from storage.errors import DatabaseCorrupt, StorageError
 
             if not isinstance(error, StorageError):
                 self._broken(error)
+            elif isinstance(error, DatabaseCorrupt) and not self._damage_told:
+                self._damage_told = True  # whole, where one line cuts it, and once: every job will meet it
+                self._note(Note(str(error), error=True))
             else:
                 self._say(str(error), error=True)
         except Exception as error:

@@ -69,6 +69,19 @@ async def test_a_damaged_database_is_shown_as_an_error_with_the_next_step(open_c
         assert chat.app.return_code_on_exit == 1
 
 
+async def test_damage_met_on_the_way_is_told_whole_and_once(open_chat: Any) -> None:
+    async with open_chat() as chat:
+        met = []
+
+        def tick(idle: bool) -> None:
+            met.append(idle)
+            raise health.corrupt(chat.store.path, "it is all wrong")
+
+        chat.screen.opened.lessons.tick = tick
+        await chat.until(lambda: len(met) > 3)
+        assert len([note for note in chat.notes if "There is no backup: `sqlite3" in note]) == 1
+
+
 def test_a_check_is_made_once_a_day(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[str | None] = ["bad", "bad", None]
     monkeypatch.setattr(health, "damage", lambda path, stop: found.pop(0))
