@@ -203,6 +203,8 @@ def copy(source: Path, target: Path, stop: threading.Event | None = None, *, alo
         if isinstance(error, StorageError):
             raise
         raise _unwritable(target.parent, error) from error
+    except sqlite3.Error as error:
+        raise translate(error, source) from error
     finally:
         try:
             _remove(making)

@@ -110,6 +110,8 @@ def restore(home: Path, source: Path) -> Restored:
             if isinstance(error, StorageError):
                 raise
             raise _cannot(home, error) from error
+        except sqlite3.Error as error:
+            raise translate(error, database) from error
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return Restored(
