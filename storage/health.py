@@ -27,8 +27,8 @@ from storage.migrations import APPLICATION_ID
 if TYPE_CHECKING:
     from storage.store import Store
 
-#: seconds for the look at every open: enough for some 30 MB, and nobody sees them
-LOOK_SECONDS = 0.04
+#: seconds for the look at every open: enough for some 10 MB, and nobody sees them; all of it is read once a day
+LOOK_SECONDS = 0.015
 #: where the log is older than the database beside it: it may be another database's, and its first use would destroy
 #: this one
 DOUBT_SECONDS = 1.0

@@ -117,6 +117,8 @@ class Store:
             connection.execute("PRAGMA foreign_keys = ON")
             # FULL: what was acknowledged survives a power cut too; a judgment is worth one fsync
             connection.execute("PRAGMA synchronous = FULL")
+            # KiB, taken as needed: with SQLite's own 2 MB a long import waits for pages of its indexes
+            connection.execute("PRAGMA cache_size = -65536")
             try:
                 mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
                 if mode != "wal":

@@ -19,4 +19,6 @@ def dumps(value: Any) -> str:
 
 def escape(text: str) -> str:
     """JSON that is safe to print; it means the same."""
+    if text.isascii() and "\x7f" not in text:  # mostly; a regular expression would look at every letter
+        return text
     return _RAW.sub(lambda match: f"\\u{ord(match.group()):04x}", text)

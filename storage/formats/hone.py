@@ -49,6 +49,9 @@ SHAPES = {type: dict(column.split(":") for column in text.split()) for type, tex
 COLUMNS = {type: tuple(shape) for type, shape in SHAPES.items()}
 TYPES = ("model", "rule", "import", "thread", "message", "judgment", "split", "key")
 
+#: columns that hold JSON as text
+_JSON = ("payload", "sampling", "timings", "token_ids", "summary")
+
 #: threads that are the user's and complete
 _SHOWN = (
     "t.id NOT IN (SELECT thread_id FROM import_threads) AND (t.origin NOT LIKE 'import:%' OR "
@@ -135,12 +138,10 @@ def _paged(store: Store, sql: str, column: str, after: Any) -> Iterator[dict[str
 
 def _opened(row: dict[str, Any]) -> dict[str, Any]:
     """Columns that hold JSON as what they hold."""
-    return {
-        name: json.loads(value)
-        if name in ("payload", "sampling", "timings", "token_ids", "summary") and value
-        else value
-        for name, value in row.items()
-    }
+    for name in _JSON:
+        if value := row.get(name):
+            row[name] = {} if value == "{}" else json.loads(value)
+    return row
 
 
 _ID = re.compile(r"[A-Za-z0-9][\w:-]{0,99}")
