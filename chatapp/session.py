@@ -3,8 +3,7 @@
 No widgets and no event loop here: methods block (quickly, but for `answer`) and raise StorageError or EngineError;
 the screens call them from worker threads, the plain chat directly. Training is `chatapp.lessons`.
 
-Left out on purpose: judgments across tries. One spans the answers that were shown together; those of an earlier try
-are another branch.
+Left out on purpose: judgments across tries. Answers of an earlier try are another branch.
 """
 
 from __future__ import annotations
@@ -169,10 +168,11 @@ class ChatSession:
     def ask(self, text: str) -> Turn:
         """Store a question below the answer that the chat goes on from. `answer` answers it."""
         self._ready_to_ask()
-        text = text.strip()
-        threads = self.store.threads
+        text, threads = text.strip(), self.store.threads
         with self.store.write():
-            thread = self.thread or threads.new(title=one_line(text, 48), system_prompt=self.settings.system_prompt)
+            thread = self.thread or threads.new(system_prompt=self.settings.system_prompt)
+            if not thread.title:  # new, or it went with what was forgotten
+                threads.rename(thread.id, one_line(text, 48))
             parent = thread.tip_message_id
             if self.turn is not None:
                 # a question without an answer is replaced: it has no text to go on from

@@ -47,6 +47,17 @@ async def test_this_turn_is_forgotten_and_the_chat_goes_on_before_it(open_chat: 
         assert len(chat.judgments()) == 0
 
 
+async def test_a_thread_whose_title_was_forgotten_is_named_by_the_next_question(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask("About apples")
+        chat.screen.action_forget_turn()
+        await confirmed(chat)
+        await chat.says("Forgotten: 4 messages")
+        await chat.ask("About plums")
+        assert [thread.title for thread in chat.store.threads.list()] == ["About plums"]
+        assert chat.screen.status.heading == "About plums"
+
+
 async def test_this_thread_is_forgotten_with_what_is_typed(open_chat: Open) -> None:
     async with open_chat() as chat:
         chat.screen.action_forget_thread()
