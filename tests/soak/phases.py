@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -68,7 +69,7 @@ def run(name: str, home: Path, argument: str, seconds: float | None, lines: int 
 
 
 @dataclass
-class Phase:
+class Phase(ABC):
     """One kind of work."""
 
     folder: Path
@@ -103,9 +104,9 @@ class Phase:
         whole(paths.database(self.home))
         whole_backups(self.home)
 
+    @abstractmethod
     def check(self, worker: Worker, number: int) -> None:
         """What has to hold for this kind of work alone."""
-        raise NotImplementedError
 
 
 class Judging(Phase):
