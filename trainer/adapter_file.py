@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from storage.backups import sync
 from trainer.errors import NotTrainable, TrainerError
 
 GGUF_NAME = "adapter.gguf"
@@ -133,9 +134,9 @@ def write_folder(folder: Path, lora: Any, *, architecture: str, permuted: Mappin
             with open(path, "rb+") as file:
                 files[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
                 os.fsync(file.fileno())
-        _sync(made)
+        sync(made)
         made.rename(folder)
-        _sync(folder.parent)
+        sync(folder.parent)
     except OSError as error:
         raise TrainerError(
             f"cannot write the adapter to {folder}: {error.strerror or error}. Free some space and train again; "
@@ -152,11 +153,3 @@ def remove_stale(adapters: Path) -> int:
     for folder in stale:
         shutil.rmtree(folder, ignore_errors=True)
     return len(stale)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -51,22 +51,24 @@ class Dialog(ModalScreen[str | None]):
 
 
 class AskText(Dialog):
-    """One line of text."""
+    """One line of text. With `emptied`, the value that was there may be emptied; it says what that does."""
 
-    def __init__(self, question: str, value: str) -> None:
+    def __init__(self, question: str, value: str, emptied: str = "") -> None:
         super().__init__(question)
         self.value = value
+        self.emptied = emptied if value else ""
 
     def compose(self) -> ComposeResult:
         with Vertical():
             yield Static(Content(self.question))
             yield SafeInput(self.value)
-            yield Static(Content("Enter saves · Esc cancels"), classes="hint")
+            hint = "Enter saves · Esc cancels"
+            yield Static(Content(f"{hint} · {self.emptied}" if self.emptied else hint), classes="hint")
 
     @on(Input.Submitted)
     def submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        if event.value.strip():
+        if event.value.strip() or self.emptied:
             self.dismiss(event.value.strip())
 
 

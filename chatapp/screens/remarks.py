@@ -1,4 +1,4 @@
-"""What can be said of one answer in words: a note, and which rule it breaks or keeps."""
+"""Which rule an answer breaks or keeps."""
 
 from __future__ import annotations
 
@@ -11,33 +11,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.events import Key
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from chatapp.clean import one_line
 from chatapp.screens.dialogs import Dialog
-from chatapp.widgets.fields import SafeInput
-
-
-class WriteNote(Dialog):
-    """One line of text; an empty one takes the note back."""
-
-    def __init__(self, question: str, value: str) -> None:
-        super().__init__(question)
-        self.value = value
-
-    def compose(self) -> ComposeResult:
-        with Vertical():
-            yield Static(Content(self.question))
-            yield SafeInput(self.value)
-            hint = "Enter saves · Esc cancels"
-            yield Static(Content(f"{hint} · emptied, it takes the note back" if self.value else hint), classes="hint")
-
-    @on(Input.Submitted)
-    def submitted(self, event: Input.Submitted) -> None:
-        event.stop()
-        if event.value.strip() or self.value:
-            self.dismiss(event.value.strip())
 
 
 class Flag(Dialog):

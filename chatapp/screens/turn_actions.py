@@ -11,9 +11,9 @@ from textual.message import Message
 
 from chatapp.config import Settings
 from chatapp.screens.correct import Correct
-from chatapp.screens.dialogs import Choose, Score
+from chatapp.screens.dialogs import AskText, Choose, Score
 from chatapp.screens.frame import ChatFrame
-from chatapp.screens.remarks import Flag, WriteNote
+from chatapp.screens.remarks import Flag
 from chatapp.screens.teaches import Teaches
 from chatapp.session import NotSaved
 from chatapp.teaching import explain_turn
@@ -255,7 +255,8 @@ class TurnActions(ChatFrame):
         turn = self.answers.turn
         if turn is None:
             return
-        text = await self.app.push_screen_wait(WriteNote(f"A note on {label(index)}", turn.notes.get(index, "")))
+        asked = AskText(f"A note on {label(index)}", turn.notes.get(index, ""), "emptied, it takes the note back")
+        text = await self.app.push_screen_wait(asked)
         if text is not None:
             await self._judge(self.session.note, index, text)
 

@@ -9,8 +9,8 @@ import pytest
 from textual import events
 
 from chatapp.screens.correct import Correct
-from chatapp.screens.dialogs import Confirm
-from chatapp.screens.remarks import Flag, WriteNote
+from chatapp.screens.dialogs import AskText, Confirm
+from chatapp.screens.remarks import Flag
 from chatapp.widgets.answers import Answers
 from tests.chat.conftest import SMALL, WIDE
 from tests.chat.fakes import TEXTS, FakeEngine
@@ -325,9 +325,9 @@ async def test_notes_and_flags(open_chat: Open) -> None:
     async with open_chat() as chat:
         await chat.ask()
         await chat.press("right", "n")
-        await chat.until(lambda: isinstance(chat.app.screen, WriteNote))
+        await chat.until(lambda: isinstance(chat.app.screen, AskText))
         await chat.press("enter")
-        assert isinstance(chat.app.screen, WriteNote), "there is nothing to save yet"
+        assert isinstance(chat.app.screen, AskText), "there is nothing to save yet"
         await chat.press(*"long", "enter")
         await chat.says("note on B")
         assert chat.answers.turn.notes == {1: "long"}
@@ -390,6 +390,6 @@ async def test_what_is_typed_into_a_dialog_is_seen(open_chat: Open) -> None:
     async with open_chat(SMALL) as chat:
         await chat.ask()
         await chat.press("n")
-        await chat.until(lambda: isinstance(chat.app.screen, WriteNote))
+        await chat.until(lambda: isinstance(chat.app.screen, AskText))
         await chat.press(*"flat")
         assert any("flat" in line for line in chat.drawn)

@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,7 @@ from chatapp.engine.base import (
 from chatapp.engine.llama import LlamaEngine
 from chatapp.engine.process import EngineProcess
 from tests.engine.conftest import user
+from tests.engine.waiting import wait_until
 
 pytestmark = pytest.mark.real
 
@@ -36,13 +36,6 @@ def process(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     log = tmp_path_factory.mktemp("log") / "engine.log"
     with EngineProcess(EngineConfig(model_path, context_size=2048, log_path=log)) as started:
         yield started
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_it_says_what_the_engine_says(process: EngineProcess, engine: LlamaEngine, adapters: tuple[Path, Path]) -> None:

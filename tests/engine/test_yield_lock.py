@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import threading
 import time
 from pathlib import Path
@@ -10,6 +12,19 @@ import pytest
 
 from chatapp.engine.base import EngineError
 from chatapp.engine.yield_lock import GenerationLock
+from tests.engine.waiting import wait_until
+
+
+def trainer_waits(lock: GenerationLock) -> bool:
+    """Whether a trainer says, in the second file, that it waits."""
+    door = os.open(lock.path.with_name(lock.path.name + ".waiting"), os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(door, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(door)
+    return False
 
 
 def test_idle_and_busy(tmp_path: Path) -> None:
@@ -26,7 +41,7 @@ def test_the_trainer_goes_on_as_soon_as_the_answer_is_done(tmp_path: Path) -> No
     with lock.generating():
         waiter = threading.Thread(target=lambda: found.append(lock.wait_for_idle()))
         waiter.start()
-        time.sleep(0.1)
+        wait_until(lambda: trainer_waits(lock))
         assert not found
     waiter.join(1)
     assert found == [True]
@@ -42,12 +57,12 @@ def test_a_loop_of_answers_does_not_shut_the_trainer_out(tmp_path: Path) -> None
             started = time.perf_counter()
             with lock.generating():
                 waits.append(time.perf_counter() - started)
-                time.sleep(0.03)
+                done.wait(0.03)  # the answer itself
 
     generator = threading.Thread(target=answers)
     generator.start()
     try:
-        time.sleep(0.05)
+        wait_until(lambda: waits)
         for _ in range(5):
             assert lock.wait_for_idle(2)
     finally:
@@ -61,7 +76,7 @@ def test_a_generator_waits_for_a_waiting_trainer_only_so_long(tmp_path: Path) ->
     with lock.generating():
         waiter = threading.Thread(target=lock.wait_for_idle, args=(1.0,))
         waiter.start()
-        time.sleep(0.1)
+        wait_until(lambda: trainer_waits(lock))
         started = time.perf_counter()
         with lock.generating():  # a second chat: must not wait for the first one's answer
             assert time.perf_counter() - started < 0.5

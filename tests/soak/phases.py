@@ -58,7 +58,10 @@ def run(name: str, home: Path, argument: str, seconds: float | None, lines: int 
     for _ in range(lines or 0):
         said += child.stdout.readline()
     if lines is None and seconds is not None:
-        time.sleep(seconds)
+        try:
+            child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            pass  # at work: the instant to kill it
     if lines is not None or seconds is not None:
         os.kill(child.pid, signal.SIGKILL)
     said += child.stdout.read()
