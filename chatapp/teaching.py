@@ -20,13 +20,6 @@ class Explained:
     teaches: tuple[str, ...]
     overridden: tuple[str, ...]
 
-    @property
-    def lines(self) -> list[str]:
-        """All of it, indented; for people."""
-        if not self.teaches and not self.overridden:
-            return [self.said, "  nothing to learn from"]
-        return [self.said, *(f"  {line}" for line in (*self.teaches, *self.overridden))]
-
 
 def explain_turn(store: Store, prompt_id: str) -> list[Explained]:
     """Each live judgment of a turn, oldest first. Where a turn teaches nothing (private), none gives anything."""

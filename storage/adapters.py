@@ -151,10 +151,6 @@ class Adapters:
             for name, value in changes.items():
                 db.execute(f"UPDATE adapters SET {name} = ? WHERE id = ?", [value, id])
 
-    def reject(self, id: str, verdict: str, report: Mapping[str, Any] | None = None) -> None:
-        """Keep it, out of service."""
-        self.update(id, state="rejected", verdict=verdict, report=report)
-
     def promote(self, id: str, expected_live_id: str | None) -> bool:
         """Make it live if the live one is still the expected one (None: the base). False: somebody changed it."""
         with self._store.write():

@@ -11,24 +11,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from storage.errors import StorageError
-from storage.threads import fts_query
+from storage.threads import COMPLETE, fts_query
 
 if TYPE_CHECKING:
     from storage.store import Store
 
 #: words of a snippet
 AROUND = 16
-#: threads that are there for the reader: not deleted, and of no import that is under way or was taken back
-VISIBLE = (
-    "t.deleted_at IS NULL AND (t.origin NOT LIKE 'import:%' OR (t.id NOT IN (SELECT thread_id FROM import_threads) "
-    "AND substr(t.origin, 8) IN (SELECT name FROM imports WHERE state = 'complete')))"
-)
 #: CROSS JOIN: the index first, then its rows one by one, until there are enough
 HITS = f"""
 SELECT m.id AS message_id, m.role, m.created_at, t.id AS thread_id, t.title, t.private, t.archived_at, t.origin,
   snippet(messages_fts, 0, '[', ']', '…', {AROUND}) AS snippet
 FROM messages_fts f CROSS JOIN messages m ON m.seq = f.rowid CROSS JOIN threads t ON t.id = m.thread_id
-WHERE messages_fts MATCH ? AND {VISIBLE}
+WHERE messages_fts MATCH ? AND t.deleted_at IS NULL AND {COMPLETE}
 ORDER BY f.rowid DESC LIMIT ?
 """
 

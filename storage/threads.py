@@ -110,6 +110,11 @@ SELECT t.*,
    WHERE m.thread_id = t.id AND j.retracted_at IS NULL) AS judgment_count
 FROM threads t
 """
+#: of a thread t: of no import that is under way or was taken back
+COMPLETE = (
+    "t.id NOT IN (SELECT thread_id FROM import_threads) AND (t.origin NOT LIKE 'import:%' OR "
+    "substr(t.origin, 8) IN (SELECT name FROM imports WHERE state = 'complete'))"
+)
 _MESSAGE = "SELECT id, thread_id, parent_id, role, content, created_at, forgotten_at FROM messages"
 
 
@@ -169,10 +174,6 @@ class Threads:
 
     def rename(self, id: str, title: str) -> None:
         self._update(id, "title = ?", [title.strip()])
-
-    def set_system_prompt(self, id: str, text: str | None) -> None:
-        """For the turns to come: those already there keep the one they were asked under."""
-        self._update(id, "system_prompt = ?", [text])
 
     def set_private(self, id: str, private: bool = True) -> None:
         """A private thread is never learned from, nor exported as training data."""

@@ -20,6 +20,7 @@ from storage.errors import RecordError, StorageError
 from storage.formats.canonical import dumps
 from storage.formats.files import Source
 from storage.judgments import KINDS
+from storage.threads import COMPLETE
 
 if TYPE_CHECKING:
     from storage.store import Store
@@ -52,17 +53,11 @@ TYPES = ("model", "rule", "import", "thread", "message", "judgment", "split", "k
 #: columns that hold JSON as text
 _JSON = ("payload", "sampling", "timings", "token_ids", "summary")
 
-#: threads that are the user's and complete
-_SHOWN = (
-    "t.id NOT IN (SELECT thread_id FROM import_threads) AND (t.origin NOT LIKE 'import:%' OR "
-    "substr(t.origin, 8) IN (SELECT name FROM imports WHERE state = 'complete'))"
-)
-
 
 def export(store: Store, include_private: bool = False) -> Iterator[str]:
     """The lines, without their ends."""
     yield dumps(HEADER)
-    shown = _SHOWN if include_private else f"{_SHOWN} AND NOT t.private"
+    shown = COMPLETE if include_private else f"{COMPLETE} AND NOT t.private"
     tables: list[tuple[str, Iterable[dict[str, Any]]]] = [
         ("model", store.rows(f"SELECT {', '.join(COLUMNS['model'])} FROM models ORDER BY hash")),
         ("rule", store.rows(f"SELECT {', '.join(COLUMNS['rule'])} FROM rules ORDER BY number")),
