@@ -26,6 +26,8 @@ RECORD_BYTES = 8 << 20
 #: the most values in one record: what they take in memory is many times their text
 RECORD_VALUES = 500_000
 CHUNK = 1 << 16
+#: the most blanks that are kept of those before the first record
+BLANKS = 1 << 16
 #: reasons kept word by word; the rest is only counted
 REASONS = 1000
 
@@ -164,10 +166,13 @@ def _records(file: IO[bytes], too_long: Callable[[int], None]) -> Iterator[tuple
         head += more
     head = head.removeprefix(BOM_UTF8)
     while not (begin := head.lstrip()):
-        line += head.count(b"\n")  # blank lines before the first record are counted, not kept
-        head = file.read(CHUNK)
-        if not head:
+        # blank lines before the first record are counted, not kept; its own blanks are, so that columns are right
+        line += head.count(b"\n")
+        head = head[head.rfind(b"\n") + 1 :][-BLANKS:]
+        more = file.read(CHUNK)
+        if not more:
             return
+        head += more
     if begin.startswith(b"["):
         yield from _elements(head, file, too_long, line)
     else:
