@@ -63,7 +63,7 @@ def run(name: str, home: Path, argument: str, seconds: float | None, lines: int 
         except subprocess.TimeoutExpired:
             pass  # at work: the instant to kill it
     if lines is not None or seconds is not None:
-        os.kill(child.pid, signal.SIGKILL)
+        child.kill()  # nothing, where it has ended already
     said += child.stdout.read()
     code = child.wait()
     child.stdout.close()
