@@ -10,7 +10,9 @@ from typing import Any, Literal
 from trainer.errors import BadSetting
 
 PairLoss = Literal["sigmoid", "ipo"]
+Start = Literal["auto", "refit", "warm"]
 PAIR_LOSSES: tuple[PairLoss, ...] = ("sigmoid", "ipo")
+STARTS: tuple[Start, ...] = ("auto", "refit", "warm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,10 @@ class TrainConfig:
     ordinary_weight: float = 0.5  #: of the NLL of ordinary text, per token, beside each step's loss
     ordinary_texts: int = 2  #: of those texts a step
     micro_tokens: int = 1024  #: tokens computed at one time
+    start: Start = "auto"  #: "refit" from the base, "warm" from the version in use, "auto": refit while it is quick
+    refit_seconds: float = 300.0  #: of training: "auto" goes on from the version in use where a refit would take longer
+    replay_share: float = 0.5  #: of the turns of a warm start that are old ones
+    max_included: int = 2000  #: prompts of others that a run takes at most, drawn at random for ever
     max_prompt: int = 1024  #: tokens; a longer prompt loses its oldest turns
     max_response: int = 1024  #: tokens; a longer answer is cut
     include: tuple[str, ...] = ()  #: judgments of others too: "imports", "import:NAME", "ai"
@@ -58,6 +64,11 @@ class TrainConfig:
             ("max_grad_norm", self.max_grad_norm > 0, "above 0"),
             ("seed", 0 <= self.seed < 2**63, "at least 0"),
             ("loss", self.loss in PAIR_LOSSES, f"one of {', '.join(PAIR_LOSSES)}"),
+            (
+                "loss",
+                self.loss != "ipo" or not (self.label_smoothing or self.dpop or self.margin_scale),
+                "'sigmoid' where label_smoothing, dpop or margin_scale is set",
+            ),
             ("beta", 0 < self.beta <= 10, "above 0 and at most 10"),
             ("label_smoothing", 0 <= self.label_smoothing < 0.5, "at least 0 and below 0.5"),
             ("dpop", self.dpop >= 0, "at least 0"),
@@ -67,6 +78,10 @@ class TrainConfig:
             ("ordinary_weight", self.ordinary_weight >= 0, "at least 0"),
             ("ordinary_texts", self.ordinary_texts >= 1, "at least 1"),
             ("micro_tokens", self.micro_tokens >= 64, "at least 64"),
+            ("start", self.start in STARTS, f"one of {', '.join(STARTS)}"),
+            ("refit_seconds", self.refit_seconds >= 0, "at least 0"),
+            ("replay_share", 0 <= self.replay_share < 1, "at least 0 and below 1"),
+            ("max_included", self.max_included >= 1, "at least 1"),
             ("max_prompt", self.max_prompt >= 16, "at least 16"),
             ("max_response", self.max_response >= 1, "at least 1"),
             ("include_weight", self.include_weight is None or self.include_weight > 0, "above 0"),

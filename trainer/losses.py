@@ -33,7 +33,8 @@ def dpo(
 
     sigmoid: Rafailov et al. 2023 (arXiv 2305.18290) eq. 7, -log sigmoid(beta * h), h = log-ratio of chosen minus
         that of rejected. label_smoothing e: Mitchell's cDPO note eq. 3, (1 - e) * L(h) + e * L(-h).
-    ipo: Azar et al. 2023 (arXiv 2310.12036) eq. 17, (h - 1 / (2 beta))^2; meant for length-normalised log-ratios.
+    ipo: Azar et al. 2023 (arXiv 2310.12036) eq. 17, (h - 1 / (2 beta))^2. The paper writes summed log-ratios; with
+        lengths it is what TRL calls ipo. It has its own margin, so smoothing, margins and DPOP are refused.
     lengths: log-ratios per token, the length-normalised DPO of Tulu 3 (arXiv 2411.15124) eq. 6. beta then wants
         to be larger by about the length of an answer.
     margin: the reward gap asked for is margin_scale * margin, as in Touvron et al. 2023 (arXiv 2307.09288) eq. 2.
@@ -49,6 +50,8 @@ def dpo(
         fallen = fallen / lengths[0]
     h = chosen_ratio - rejected_ratio
     if kind == "ipo":
+        if label_smoothing or margin_scale or dpop:
+            raise ValueError("ipo takes no label_smoothing, margin_scale or dpop")
         loss = (h - 1 / (2 * beta)) ** 2
     else:
         logits = beta * (h - dpop * fallen)
@@ -66,8 +69,17 @@ def dpo(
 
 
 def nll(logps: Tensor, lengths: Tensor) -> Tensor:  # (N,), (N,) -> (N,)
-    """Negative log-likelihood per token of each demonstration (supervised fine-tuning)."""
+    """Negative log-likelihood per token of each demonstration, the term that Pang et al. 2024 (arXiv 2404.19733) eq. 1
+    set beside the preference loss. Each demonstration counts the same, however long it is.
+    """
     return -logps / lengths
+
+
+def sft(logps: Tensor, lengths: Tensor) -> Tensor:  # (N,), (N,) -> ()
+    """Negative log-likelihood per token of a batch of demonstrations: supervised fine-tuning, Ouyang et al. 2022
+    (arXiv 2203.02155) section 3.5. Each token counts the same, as in TRL's SFTTrainer, so long ones count more.
+    """
+    return -logps.sum() / lengths.sum()
 
 
 def kto(
