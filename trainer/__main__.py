@@ -1,4 +1,4 @@
-"""`python -m trainer run|eval|bench`: what the chat, the commands and `accelerate launch -m trainer` start.
+"""`python -m trainer run|eval|simulate|bench`: what the chat, the commands and `accelerate launch -m trainer` start.
 
 With --json, JSON alone goes to stdout. Errors are one sentence on stderr. Exit code 0: promoted (run), done (others);
 1: failed; 3: the run was refused by its gate.
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from chatapp.clean import clean
+from trainer.simulation.arguments import add_arguments
 
 _STARTED = time.perf_counter()
 FAILED, REFUSED = 1, 3
@@ -113,6 +114,12 @@ def _bench(settings: Any, arguments: argparse.Namespace) -> int:
     return 0 if result.get("ok", True) else FAILED
 
 
+def _simulate(settings: Any, arguments: argparse.Namespace) -> int:
+    from trainer.simulation.command import run
+
+    return run(settings, arguments, dict(_override(text) for text in arguments.set))
+
+
 def _override(text: str) -> tuple[str, Any]:
     """name=value; the value is read as JSON where it is JSON."""
     name, _, value = text.partition("=")
@@ -148,6 +155,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluation.add_argument("--beta", type=float, default=0.1, help="scale of the implicit reward (default: 0.1)")
     evaluation.add_argument("--fp32", action="store_true", help="exact rather than quick")
     evaluation.add_argument("--train-base", type=Path, metavar="DIR")
+    simulation = command("simulate", _simulate, "a scripted user with a known taste closes the whole loop")
+    add_arguments(simulation)
     bench = command("bench", _bench, "a measurement on this machine, in a temporary home")
     bench.add_argument("name", choices=["loop", "parity", "yield", "storage"])
     bench.add_argument("--quick", action="store_true", help="a small version, to see that it works")

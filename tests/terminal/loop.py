@@ -5,14 +5,14 @@
 For 40 prompts `hone ask -n 4 --json`; each set of answers is ranked by a rule (fewest letters a word is best) and
 recorded with `hone judge`; `hone train --wait --json`; then, on 40 other prompts, answers of the live version meet
 answers of the base by the same rule, ties counting half. Prints one JSON object; exits 1 unless the live version wins
-80 % and neutral text got at most 1 % less likely. Takes a quarter of an hour on two cores; not collected by pytest.
+80 % and neutral text got at most 1 % less likely. `hone simulate` measures the same and more without the shell. Takes a
+quarter of an hour on two cores; not collected by pytest.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -20,14 +20,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from trainer.bench.prompts import PROMPTS
+from trainer.simulation.prompts import drawn
+from trainer.users import letters_a_word
 
 HONE = str(Path(sys.executable).with_name("hone"))
-
-
-def letters_a_word(text: str) -> float:
-    words = re.findall(r"[^\W\d_]+", text)
-    return sum(map(len, words)) / len(words) if words else 100.0
 
 
 def hone(*arguments: object, ok: tuple[int, ...] = (0,)) -> list[Any]:
@@ -80,7 +76,7 @@ def main() -> int:
         clock = time.perf_counter()
         file = (arguments.home or folder) / "judged.jsonl"
         if not file.exists():  # a home that has them: another try at learning from the same judgments
-            answers = ask(folder, home, PROMPTS[:count], 4, arguments.seed, "base")
+            answers = ask(folder, home, drawn("pool", 0)[:count], 4, arguments.seed, "base")
             clock = timed("ask", clock)
             write(file, [rank(a) for a in answers])
         judged = hone("judge", "--file", file, "--home", home)[0]
@@ -88,7 +84,7 @@ def main() -> int:
         run = hone("train", "--wait", "--home", home, ok=(0, 1, 3))[0]
         clock = timed("train", clock)
         print(json.dumps({"judged": judged, "run": run}), file=sys.stderr, flush=True)
-        unseen = PROMPTS[40:80]
+        unseen = drawn("test", 0)[:40]
         live = ask(folder, home, unseen, 2, arguments.seed + 50_000, "live")
         base = ask(folder, home, unseen, 2, arguments.seed + 90_000, "base")
         timed("compare", clock)

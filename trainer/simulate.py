@@ -1,0 +1,288 @@
+"""`hone simulate`: a user with a known taste closes the whole loop on the real model.
+
+The engine answers prompts of a pool with four candidates, the user judges them (trainer/users.py), a run trains and is
+gated as ever, and on prompts that nobody judged two answers of the new version meet two of the base. All of it in a
+temporary home: the user's own is never opened. What the base answers is the same for every user and is kept in the
+cache folder; everything else goes when it ends, also by Ctrl+C.
+
+Not here: the search for better settings. A run takes those of the trainer, or `--set`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+from chatapp.config import Settings
+from chatapp.engine.base import Candidate, Engine, EngineConfig
+from chatapp.engine.model_files import file_hash, read_metadata, resolve
+from storage.adapters import Adapter
+from storage.store import Store
+from trainer.errors import BadSetting
+from trainer.served import served
+from trainer.simulation.answers import MAX_TOKENS, Answers, answer, seconds
+from trainer.simulation.comparing import spread, win_rate
+from trainer.simulation.judging import KINDS, MIXED, Judge, Seen, Turn, record
+from trainer.simulation.progress import Progress
+from trainer.simulation.prompts import drawn, prompts
+from trainer.simulation.running import Result, train
+from trainer.users import User
+
+CANDIDATES = 4  #: answers to a prompt that is judged
+ANSWERS_EACH = 2  #: of each side, to a prompt of the comparison
+CONTEXT = 4096  #: tokens of the engine
+TEST_PROMPTS = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is asked for, of every user. Checked when made; the error names the value."""
+
+    judgments: tuple[int, ...] = (40,)  #: turns with a difference; several: a learning curve, each from the base
+    seed: int = 0  #: of the order of prompts, the flips and the training
+    flip: float = 0.0  #: share of judgments that are turned round
+    kinds: str = "rankings"  #: rankings, thumbs, corrections or mixed
+    rounds: int = 1  #: the version of one answers the prompts of the next
+    test_prompts: int = TEST_PROMPTS
+    compare_all: bool = False  #: every round, not the first, each third and the last
+    overrides: Mapping[str, Any] = field(default_factory=dict)  #: settings of the runs
+    max_tokens: int = MAX_TOKENS  #: of an answer
+
+    def __post_init__(self) -> None:
+        unseen = len(prompts("test"))
+        checks: list[tuple[str, bool, str]] = [
+            ("judgments", bool(self.judgments) and min(self.judgments) >= 1, "at least 1"),
+            ("flip", 0 <= self.flip <= 1, "between 0 and 1"),
+            ("kinds", self.kinds in (*KINDS, MIXED), f"one of {', '.join(KINDS)}, {MIXED}"),
+            ("rounds", self.rounds >= 1, "at least 1"),
+            ("test_prompts", 1 <= self.test_prompts <= unseen, f"between 1 and {unseen}"),
+            ("max_tokens", 1 <= self.max_tokens <= 512, "between 1 and 512"),
+        ]
+        for name, ok, wanted in checks:
+            if not ok:
+                raise BadSetting(f"{name} is {getattr(self, name)!r}; it must be {wanted}")
+        if self.rounds > 1 and len(self.judgments) > 1:
+            raise BadSetting("several numbers of judgments and several rounds do not go together: give one of them")
+
+
+@dataclass(slots=True)
+class Row:
+    """What one run came to."""
+
+    user: str
+    judgments: int  #: turns judged, of this round
+    turns: int  #: turns spent on them, those without a difference too
+    pairs: int  #: that all judgments so far give
+    flip: float
+    kinds: str
+    round: int
+    win_rate: float | None = None  #: against the base; None: not compared, or nothing to compare
+    low: float | None = None
+    high: float | None = None
+    comparisons: int = 0
+    compared: str | None = None  #: which version: of one round the new one, promoted or not; of several the live one
+    first_win_rate: float | None = None  #: in the eyes of the first round's user, where another one took over
+    promoted: bool = False
+    state: str = ""  #: of the run: done, rejected, failed
+    verdict: str | None = None
+    neutral_rise: float | None = None  #: share by which neutral text's NLL rose
+    kl: float | None = None  #: mean KL to the base on neutral text, nats a token
+    tokens_new: float | None = None  #: mean length of an answer
+    tokens_base: float | None = None
+    seconds: dict[str, float] = field(default_factory=dict)  #: by phase, as a user waits for them
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "seconds": {name: round(value, 2) for name, value in self.seconds.items()}}
+
+
+class Simulation:
+    """One model and its engine, for any number of users. A context manager: the engine ends with it."""
+
+    def __init__(self, settings: Settings, plan: Plan, progress: Progress) -> None:
+        self.settings, self.plan, self.progress = settings, plan, progress
+        self.gguf = resolve(settings.model, settings.cache_dir).path
+        self.model_hash = file_hash(self.gguf, settings.cache_dir)
+        self.answers = Answers(settings.cache_dir / "simulation", self.model_hash, plan.max_tokens)
+        self.pool = drawn("pool", plan.seed)
+        self.test = drawn("test", 0)[: plan.test_prompts]
+        self._open = ExitStack()
+        self._engine: Engine | None = None
+        self._swapped: Path | None = None
+
+    def __enter__(self) -> Simulation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def engine(self, adapter: Path | None) -> Engine:
+        """The engine with this adapter (None: the base); started at the first call."""
+        if self._engine is None:
+            self._engine = self._open.enter_context(served(EngineConfig(self.gguf, context_size=CONTEXT)))
+        if adapter != self._swapped:
+            self._engine.swap(adapter)
+            self._swapped = adapter
+        return self._engine
+
+    def curve(self, user: User) -> Iterator[Row]:
+        """A row for each number of judgments, each learned from the base; fewer where the pool is used up."""
+        plan = self.plan
+        self.progress.phase(f"{user.name}: answers to be judged")
+        seen = self._judge(user, None, iter(self.pool), max(plan.judgments))
+        done = 0
+        if not seen.turns:
+            yield self._nothing(user, seen, 1)
+        for wanted in sorted(set(plan.judgments)):
+            if done == len(seen.turns):
+                self.progress.note(f"{user.name}: {len(self.pool)} prompts give {done} judgments, no more")
+                break
+            part = seen.first(wanted)
+            done = len(part.turns)
+            with self._home() as store:
+                row = self._record(store, user, None, part, 1)
+                result = self._train(store, row)
+                if result.get("adapter"):
+                    self._compare(store, row, store.adapters.get(result["adapter"]), user)
+            yield row
+
+    def rounds(self, user: User, then: User | None = None) -> Iterator[Row]:
+        """A row for each round in one home: the live version answers, is judged, and a run trains.
+
+        The pool is gone through once and then again. then: judges from the second round on.
+        """
+        plan, asked = self.plan, cycle(self.pool)
+        with self._home() as store:
+            for number in range(1, plan.rounds + 1):
+                who = then if then is not None and number > 1 else user
+                live = store.adapters.live(self.model_hash)
+                self.progress.phase(f"{who.name}, round {number}: answers of {live.name if live else 'the base'}")
+                seen = self._judge(who, self._path(store, live), islice(asked, len(self.pool)), plan.judgments[0])
+                if not seen.turns:
+                    yield self._nothing(who, seen, number)
+                    return
+                row = self._record(store, who, live, seen, number)
+                self._train(store, row)
+                now = store.adapters.live(self.model_hash)
+                if now and (plan.compare_all or number in (1, plan.rounds) or number % 3 == 0):
+                    self._compare(store, row, now, who, user if who is not user else None)
+                yield row
+
+    def survey(self, users: Sequence[User], count: int) -> list[dict[str, Any]]:
+        """How often the base's answers to the first prompts of the pool differ to each user."""
+        self.progress.phase(f"answers of the base to {count} prompts")
+        texts = []
+        for at, prompt in enumerate(self.pool[:count], 1):
+            texts.append([c.text for c in self._candidates(None, prompt)])
+            self.progress.step(at, count)
+        return [
+            {
+                "user": user.name,
+                "common": user.common,
+                "turns": len(texts),
+                **spread([[user.score(text) for text in turn] for turn in texts]),
+            }
+            for user in users
+        ]
+
+    # the steps
+
+    def _candidates(self, adapter: Path | None, prompt: str) -> list[Candidate]:
+        if adapter is None:
+            return self.answers.get(lambda: self.engine(None), prompt, "judged", CANDIDATES)
+        return answer(self.engine(adapter), prompt, "judged", CANDIDATES, self.plan.max_tokens)
+
+    def _judge(self, user: User, adapter: Path | None, asked: Iterator[str], wanted: int) -> Seen:
+        """Ask and judge until there are `wanted` turns with a difference, or no more prompts."""
+        judge = Judge(user, self.plan.kinds, flip=self.plan.flip, seed=self.plan.seed)
+        seen = Seen()
+        for prompt in asked:
+            batch = self._candidates(adapter, prompt)
+            seen.waits.append(seconds(batch))
+            said = judge.judge(prompt, [c.text for c in batch])
+            if said is not None:
+                seen.turns.append(Turn(prompt, batch, said, len(seen.waits)))
+                self.progress.step(len(seen.turns), wanted)
+                if len(seen.turns) == wanted:
+                    break
+        return seen
+
+    @contextmanager
+    def _home(self) -> Iterator[Store]:
+        """A home that is thrown away. Which prompts are held out follows from the seed."""
+        with tempfile.TemporaryDirectory(prefix="hone-simulate-") as folder, Store.open(Path(folder)) as store:
+            metadata = read_metadata(self.gguf)
+            template = hashlib.sha256(str(metadata.get("tokenizer.chat_template", "")).encode()).hexdigest()
+            name, kind = str(metadata.get("general.name", "")), str(metadata.get("general.architecture", ""))
+            store.add_model(self.model_hash, name, kind, template, str(self.gguf))
+            store.meta_set("store_id", f"simulation-{self.plan.seed}")
+            yield store
+
+    def _record(self, store: Store, user: User, live: Adapter | None, seen: Seen, number: int) -> Row:
+        for turn in seen.turns:
+            record(store, self.model_hash, live.id if live else None, turn)
+        pairs = len(store.judgments.derived().pairs)
+        row = Row(user.name, len(seen.turns), len(seen.waits), pairs, self.plan.flip, self.plan.kinds, number)
+        row.seconds["answers"] = sum(seen.waits)
+        return row
+
+    def _nothing(self, user: User, seen: Seen, number: int) -> Row:
+        """The row of a user to whom all answers are the same."""
+        row = Row(user.name, 0, len(seen.waits), 0, self.plan.flip, self.plan.kinds, number, state="failed")
+        row.verdict = f"{user.name} finds no difference in the answers to {row.turns} prompts"
+        return row
+
+    def _train(self, store: Store, row: Row) -> Result:
+        self.progress.phase(f"{row.user}, {row.judgments} judgments ({row.pairs} pairs): training")
+        result = train(store, self.settings, {"seed": self.plan.seed, **self.plan.overrides}, self.progress.step)
+        metrics = result["metrics"]
+        row.state, row.verdict = result["state"], result["verdict"]
+        row.promoted = result["adapter_state"] == "live"
+        row.neutral_rise, row.kl = metrics.get("neutral.rise"), metrics.get("neutral.kl")
+        row.seconds |= result["seconds"]
+        return result
+
+    def _compare(self, store: Store, row: Row, version: Adapter, user: User, first: User | None = None) -> None:
+        """Fill in how the version's answers to the test prompts do against the base's."""
+        self.progress.phase(f"{row.user}, {row.judgments} judgments: {version.name} against the base")
+        new, base = [], []
+        path, limit = self._path(store, version), self.plan.max_tokens
+        for at, prompt in enumerate(self.test, 1):
+            new.append(answer(self.engine(path), prompt, "new", ANSWERS_EACH, limit))
+            self.progress.step(at, 2 * len(self.test))
+        for at, prompt in enumerate(self.test, 1):
+            base.append(self.answers.get(lambda: self.engine(None), prompt, "base", ANSWERS_EACH))
+            self.progress.step(len(self.test) + at, 2 * len(self.test))
+        found = win_rate(_scores(new, user), _scores(base, user))
+        row.win_rate, row.low, row.high, row.comparisons = found.rate, found.low, found.high, found.meetings
+        row.compared = version.name
+        if first is not None:
+            row.first_win_rate = win_rate(_scores(new, first), _scores(base, first)).rate
+        row.tokens_new, row.tokens_base = _mean_tokens(new), _mean_tokens(base)
+        row.seconds["comparison"] = sum(map(seconds, [*new, *base]))
+
+    def _path(self, store: Store, version: Adapter | None) -> Path | None:
+        return store.adapters.gguf(version) if version else None
+
+
+def simulate(
+    settings: Settings, plan: Plan, users: Sequence[User], progress: Progress, then: User | None = None
+) -> Iterator[Row]:
+    """The rows of all users, each as soon as it is there."""
+    with Simulation(settings, plan, progress) as simulation:
+        for user in users:
+            yield from simulation.rounds(user, then) if plan.rounds > 1 else simulation.curve(user)
+
+
+def _scores(answered: Sequence[Sequence[Candidate]], user: User) -> list[list[float]]:
+    return [[user.score(c.text) for c in batch] for batch in answered]
+
+
+def _mean_tokens(answered: Sequence[Sequence[Candidate]]) -> float:
+    counts = [len(c.token_ids) for batch in answered for c in batch]
+    return sum(counts) / len(counts)
