@@ -103,13 +103,13 @@ def concrete(text: str) -> float:
 
 
 def to_the_point(text: str) -> float:
-    """Begins with the answer: a short first sentence, in steps of four words; an opening that says nothing costs 16."""
+    """Begins with the answer: a short first sentence, in steps of two words; an opening that says nothing costs 16."""
     first = sentences(text)[0]
-    return -float((max(4, len(words(first))) + 16 * edits.is_preamble(first)) // 4)
+    return -float((max(4, len(words(first))) + 16 * edits.is_preamble(first)) // 2)
 
 
 def definite(text: str) -> float:
-    """Says it straight: fewer of may, can, some, many, various, things ... by the hundred words, to a half."""
+    """Says it straight: fewer of may, can, some, many, very, important ... by the hundred words, to a half."""
     return -round(2 * per_hundred(len(edits.VAGUE.findall(text)), text)) / 2
 
 
@@ -148,7 +148,8 @@ USERS = {
         User("short-sentences", "short sentences", True, short_sentences, edits.split_sentences),
         User("to-the-point", "begins with the answer: a short first sentence, no opening phrase", True,
              to_the_point, edits.without_preamble),
-        User("definite", "says it straight: no may, can, some, many, various", True, definite, edits.without_hedges),
+        User("definite", "says it straight: no may, can, some, many, very, important", True,
+             definite, edits.without_hedges),
         User("varied", "different words: does not say the same again", True, varied, edits.without_repeats),
         User("no-lists", "running text: long paragraphs, no lists or headings", True, no_lists, edits.running_text),
         User("asks-back", "turns to the reader: questions, and you rather than one", False,

@@ -35,6 +35,7 @@ def test_items_headings_and_repetition() -> None:
     lines = ["- a", "* b", "12) c", "3. d", "a) e", "# F", "**G:**", "no - item", "3 apples", "**Bold** words here"]
     assert [text.is_item(line) or text.is_heading(line) for line in lines] == [True] * 7 + [False] * 3
     assert text.without_mark("  2. **Salt** it") == "Salt it"
+    assert text.without_mark("I see. So a. b") == "I see. So a. b"
     # a b c, b c a, c a b, a b c, b c a: two of five triples stood before
     assert text.repeated("a b c a b c a") == pytest.approx(0.4)
     assert text.repeated("a b") == 0
@@ -118,8 +119,8 @@ def test_the_figures() -> None:
     assert users.concise("word " * 25) == -2
     # 3 + 5 words in two sentences, the cut-off third passed over
     assert users.short_sentences("One two three. One two three four five. One two") == -4
-    assert users.to_the_point("One two three four five. Six.") == -1  # (5 + 0) // 4
-    assert users.to_the_point("Here is what I found. Six.") == -5  # (5 + 16) // 4
+    assert users.to_the_point("One two three four five. Six.") == -2  # (5 + 0) // 2
+    assert users.to_the_point("Here is what I found. Six.") == -10  # (5 + 16) // 2
     assert users.no_lists("word " * 30) == 6  # 30 words on one line, in fives
     assert users.no_lists("- a b c d e\n- f g h i j\n" + "word " * 30) == 1  # 40 words // 7 lines // 5
     # a question: 10; two of twenty words are you or your: 10 by the hundred, 6 at most

@@ -7,16 +7,19 @@ import re
 
 from trainer.simulation.text import finished, is_heading, lines, sentences, usable, without_mark, words
 
-#: words that take back half of what is said, and words that leave open what is meant
+#: words that take back half of what is said
 HEDGE = re.compile(
     r"\b(?:may|might|could|perhaps|maybe|possibly|probably|likely|often|usually|generally|typically|sometimes|"
     r"somewhat|relatively|tends? to|seems? to|appears? to|in some cases)\b",
     re.I,
 )
+#: words that add nothing
+FILLER = re.compile(r"\b(?:very|really|just|quite|also|overall|simply|actually|truly|certain|in general)\b", re.I)
+#: both, and words that leave open what is meant
 VAGUE = re.compile(
-    HEDGE.pattern
-    + r"|\b(?:can|some|many|several|various|certain|different|a variety of|a number of|a range of|thing|things|"
-    r"something|etc|and so on|and more|or similar|in general|aspects?|factors?)\b",
+    f"{HEDGE.pattern}|{FILLER.pattern}|"
+    r"\b(?:can|some|many|several|various|different|variety|a number of|a range of|things?|something|etc|and so on|"
+    r"and more|aspects?|factors?|important|essential|crucial|ensure)\b",
     re.I,
 )
 _PREAMBLE = re.compile(
@@ -82,11 +85,11 @@ def without_preamble(text: str) -> str:
 
 
 def without_hedges(text: str) -> str:
-    """Says that it is so: "may" and "can" as "will", the other hedges go."""
+    """Says that it is so: "may" and "can" as "will"; other hedges and words that add nothing go."""
     cut = re.sub(r"\b(?:may|might|could|can) be\b", "is", finished(text))
     cut = re.sub(r"\b(?:may|might|could|can)\b", "will", cut)
     cut = re.sub(r"\b(?:seem|tend|appear)s? to be\b", "is", cut)
-    cut = re.sub(HEDGE.pattern + r",?\s?", "", cut, flags=re.I)
+    cut = re.sub(rf"(?:{HEDGE.pattern}|{FILLER.pattern}),?\s?", "", cut, flags=re.I)
     return re.sub(r"(^|[.!?]\s+)([a-z])", lambda m: m[1] + m[2].upper(), cut).strip()
 
 

@@ -8,12 +8,13 @@ from html import escape
 from typing import Any
 
 WIDTH, HEIGHT = 760, 440
-LEFT, RIGHT, TOP, BOTTOM = 56, 150, 20, 44
+LEFT, RIGHT, TOP, BOTTOM = 56, 176, 20, 44
+INSET = 16  #: pixels from the frame to the first and the last point
 LABEL = 14  #: pixels between two names at the right
 #: readable on white and on near black; after the last one they come again with dashes
 COLOURS = ("#2f7fd1", "#d1602f", "#2f9e62", "#a05ad0", "#c2a21a", "#d1477f", "#3aa6a6")
 STYLE = (
-    "text{font:12px system-ui,sans-serif;fill:#444}.grid{stroke:#8884;stroke-width:1}.half{stroke:#888;"
+    "text{font:12px system-ui,sans-serif;fill:#777}.grid{stroke:#8884;stroke-width:1}.half{stroke:#888;"
     "stroke-dasharray:2 3}@media (prefers-color-scheme:dark){text{fill:#ccc}}"
 )
 
@@ -32,7 +33,8 @@ def learning_curve(rows: Iterable[Mapping[str, Any]]) -> str:
 
     def x(count: float) -> float:
         span = math.log2(counts[-1] / counts[0])
-        return LEFT + (WIDTH - LEFT - RIGHT) * (math.log2(count / counts[0]) / span if span else 0.5)
+        share = math.log2(count / counts[0]) / span if span else 0.5
+        return LEFT + INSET + (WIDTH - LEFT - RIGHT - 2 * INSET) * share
 
     def y(rate: float) -> float:
         return TOP + (HEIGHT - TOP - BOTTOM) * (1 - rate) / (1 - least)
@@ -64,8 +66,11 @@ def learning_curve(rows: Iterable[Mapping[str, Any]]) -> str:
                 f'stroke="{colour}" stroke-opacity="0.45"/>'
                 f'<circle cx="{px:.1f}" cy="{y(row["win_rate"]):.1f}" r="3" fill="{colour}"/>'
             )
+        label = heights[name]
         parts.append(
-            f'<text x="{WIDTH - RIGHT + 16}" y="{heights[name] + 4:.1f}" style="fill:{colour}">{escape(name)}</text>'
+            f'<line x1="{WIDTH - RIGHT + 14}" x2="{WIDTH - RIGHT + 36}" y1="{label:.1f}" y2="{label:.1f}" '
+            f'stroke="{colour}" stroke-width="2"{dash}/>'
+            f'<text x="{WIDTH - RIGHT + 42}" y="{label + 4:.1f}" style="fill:{colour}">{escape(name)}</text>'
         )
     return "\n".join([*parts, "</svg>", ""])
 

@@ -7,8 +7,8 @@ import re
 MIN_WORDS = 12  #: a text with fewer answers nothing
 MAX_REPEATED = 0.5  #: share of word triples that stood before in the same text
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
-_ITEM = re.compile(r"[ \t]*(?:[-*•+]|\(?\d{1,2}[.):]|[a-z][.)])[ \t]+(?=\S)")
-_HEADING = re.compile(r"[ \t]*(?:#{1,6}[ \t]+|\*\*[^*]{1,80}\*\*:?[ \t]*$)")
+_ITEM = re.compile(r"^[ \t]*(?:[-*•+]|\(?\d{1,2}[.):]|[a-z][.)])[ \t]+(?=\S)")
+_HEADING = re.compile(r"^[ \t]*(?:#{1,6}[ \t]+|\*\*[^*]{1,80}\*\*:?[ \t]*$)")
 #: a full stop ends a sentence where space or the end follows; an initial or a number's point does not
 _END = re.compile(r"(?<!\b[A-Za-z])(?<!\b\d)(?<!\b\d\d)[.!?…]+[\"'”’)\]]*(?=\s|$)")
 
