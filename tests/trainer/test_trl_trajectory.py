@@ -6,14 +6,14 @@ for each side of each pair (six rows), padded. `make soak` does the same with th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.trainer.conftest import VOCABULARY, tiny_model
-from tests.trainer.trl_side import curves, dpo_trainer, fit_and_note, one_thread
+from tests.trainer.trl_side import curves, dpo_trainer, fit_and_note
 from trainer.config import TrainConfig
 from trainer.dataset import PairRef, Turn
 from trainer.fit import Callbacks, prepare
@@ -21,12 +21,6 @@ from trainer.logprobs import use_shared_prefix
 from trainer.lora import Lora
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
-
-
-@pytest.fixture(autouse=True)
-def _quick() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 def rankings(count: int) -> list[Turn]:

@@ -7,8 +7,7 @@ theirs: collator, model call, loss, PEFT's own LoRA, optimiser, clipping.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -123,6 +122,24 @@ def dpo_trainer(model: Any, lora: Lora, order: Sequence[Work], steps: int, confi
     return made
 
 
+def logps_in_the_loss(made: Any, rows: Sequence[dict[str, Any]]) -> tuple[Tensor, Tensor]:  # (2 P,), (2 P,)
+    """Policy's and reference's log-probabilities of P pairs (chosen, then rejected), caught inside compute_loss."""
+    caught: list[Tensor] = []
+
+    inner = made.model.get_base_model()
+    forward = inner.forward
+
+    def watched(*arguments: Any, **named: Any) -> Any:
+        output = forward(*arguments, **named)
+        caught.append(output.log_probs.detach().sum(1))
+        return output
+
+    with patch.object(inner, "forward", watched), torch.no_grad():
+        made.compute_loss(made.model, made.data_collator(list(rows)))
+    policy, reference = caught
+    return policy, reference
+
+
 def take_values(model: Any, lora: Lora) -> None:
     """Give a PEFT model the adapter's values; the names are PEFT's on both sides."""
     theirs = dict(model.named_parameters())
@@ -132,7 +149,7 @@ def take_values(model: Any, lora: Lora) -> None:
 
 
 def fit_and_note(lora: Lora, works: Sequence[Work], config: TrainConfig) -> tuple[list[dict[str, float]], list[Work]]:
-    """Our loop: its metrics of each step, and the works in the order in which it took them. lora is then as at first."""
+    """Our loop: its metrics of each step, and the works in the order in which it took them. lora ends as it began."""
     history: list[dict[str, float]] = []
     order: list[Work] = []
     turn_loss = trainer.fit.turn_loss
@@ -153,14 +170,3 @@ def curves(history: Iterable[dict[str, float]]) -> tuple[Tensor, Tensor]:  # (S,
     steps = [(line["loss"], line["grad_norm"]) for line in history if "grad_norm" in line]
     loss, norm = torch.tensor(steps, dtype=torch.float64).T
     return loss, norm
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """For models so small that handing work to a second thread costs more than the work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
