@@ -147,8 +147,13 @@ def _learning(command: Callable[..., Parser], actions: Callable[..., dict[str, P
     simulate.add_argument("--list", action="store_true", help="only name the users")
 
     bench = command("bench", Lazy("bench"), "measure, beside the usual way of doing the same")
-    bench.add_argument("name", metavar="NAME", choices=["storage", "loop", "parity", "yield"])
+    bench.add_argument("name", metavar="NAME", choices=["loop", "parity", "people", "storage", "train", "yield"])
     bench.add_argument("--quick", action="store_true", help="smaller: for a first look")
+    bench.add_argument("--shape", choices=["1B", "8B", "tiny"], help="train: random weights of that size")
+    bench.add_argument("--data", metavar="DIR", help="people: the folder that holds the preference files")
+    bench.add_argument("--out", metavar="F.jsonl", help="people: keep each result there, and go on from it")
+    bench.add_argument("--only", action="append", default=[], metavar="DATA:PAIRS:SIDE", help="people: this cell alone")
+    bench.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="people: a setting of the runs")
 
 
 def _looking(command: Callable[..., Parser], actions: Callable[..., dict[str, Parser]]) -> None:

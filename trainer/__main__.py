@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from chatapp.clean import clean
+from trainer.bench import MODULES
 from trainer.simulation.arguments import add_arguments
 
 _STARTED = time.perf_counter()
@@ -41,9 +42,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(settings: Any, arguments: argparse.Namespace) -> int:
     from trainer.config import TrainConfig
+    from trainer.launch import is_main, start_the_others
     from trainer.manners import step_aside
     from trainer.worker import work
 
+    if (code := start_the_others("trainer", sys.argv[1:])) is not None:
+        return code
     step_aside()
     overrides = dict(_override(text) for text in arguments.set)
     TrainConfig.read(overrides)  # a wrong one is named before a run is queued
@@ -56,6 +60,10 @@ def _run(settings: Any, arguments: argparse.Namespace) -> int:
         train_base=arguments.train_base,
         started=_STARTED,
     )
+    if not is_main():  # of several processes the first speaks for all
+        if outcome.error:
+            print(f"trainer: one of several processes failed: {clean(outcome.error)}", file=sys.stderr)
+        return 0 if outcome.state == "done" else FAILED
     if arguments.json:
         print(json.dumps(outcome.as_dict()))
     elif outcome.verdict:
@@ -102,14 +110,10 @@ def _eval(settings: Any, arguments: argparse.Namespace) -> int:
 
 
 def _bench(settings: Any, arguments: argparse.Namespace) -> int:
-    from importlib import import_module
+    from trainer import bench
 
-    module = import_module(
-        {"loop": "loop", "parity": "parity", "yield": "yield_speed", "storage": "storage"}[arguments.name].join(
-            ["trainer.bench.", ""]
-        )
-    )
-    result = module.measure(settings, quick=arguments.quick)
+    options = {name: getattr(arguments, name) for name in bench.OPTIONS if getattr(arguments, name)}
+    result = bench.measure(arguments.name, settings, quick=arguments.quick, options=options)
     print(json.dumps(result, indent=None if arguments.json else 2))
     return 0 if result.get("ok", True) else FAILED
 
@@ -158,8 +162,13 @@ def _parser() -> argparse.ArgumentParser:
     simulation = command("simulate", _simulate, "a scripted user with a known taste closes the whole loop")
     add_arguments(simulation)
     bench = command("bench", _bench, "a measurement on this machine, in a temporary home")
-    bench.add_argument("name", choices=["loop", "parity", "yield", "storage"])
+    bench.add_argument("name", choices=sorted(MODULES))
     bench.add_argument("--quick", action="store_true", help="a small version, to see that it works")
+    bench.add_argument("--shape", choices=["1B", "8B", "tiny"], help="train: random weights of that size")
+    bench.add_argument("--data", type=Path, metavar="DIR", help="people: the folder that holds the preference files")
+    bench.add_argument("--out", type=Path, metavar="F.jsonl", help="people: keep each result there, and go on from it")
+    bench.add_argument("--only", action="append", metavar="DATA:PAIRS:SIDE", help="people: this cell alone")
+    bench.add_argument("--set", action="append", metavar="NAME=VALUE", help="people: a setting of Hone's runs")
     return parser
 
 
