@@ -90,7 +90,7 @@ def load_base(
     Raises NotTrainable when torch does not compute what llama.cpp does, TrainerError when it cannot be loaded.
     """
     started = time.perf_counter()
-    torch.set_num_threads(usable_cores())
+    torch.set_num_threads(max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     hash = file_hash(gguf, cache_dir)
     folder = _dequantised(gguf, hash, cache_dir) if train_base is None else train_base
     device = device or pick_device()

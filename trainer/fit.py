@@ -155,7 +155,9 @@ def fit(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: learning_rate_share(step, steps, config.warmup)
     )
-    texts = cycle(draw.sample(list(ordinary), len(ordinary))) if config.ordinary_weight and team.rank == 0 else None
+    # drawn apart: only the first process has texts, and all must draw the same order of turns
+    mixed = random.Random(config.seed).sample(list(ordinary), len(ordinary))
+    texts = cycle(mixed) if config.ordinary_weight and team.rank == 0 else None
     step = 0
     history: list[Metrics] = []
     for _ in range(passes):

@@ -6,6 +6,7 @@ Each takes its share of every step's turns; gradients are summed. Only the main 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -19,7 +20,9 @@ def state() -> Any:
     from accelerate import PartialState
 
     # several processes on a CPU are only seen by PartialState when it is told that there is nothing else
-    return PartialState(cpu=not torch.cuda.is_available() and not torch.backends.mps.is_available())
+    cpu = not torch.cuda.is_available() and not torch.backends.mps.is_available()
+    # the others wait while the main one samples answers; one that died is noticed without the timeout
+    return PartialState(cpu=cpu, timeout=timedelta(days=1))
 
 
 class Team:

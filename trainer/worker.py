@@ -115,11 +115,18 @@ def _run(
 
 
 def _assist(cache_dir: Path, train_base: Path | None, clock: Clock) -> Outcome:
-    """A further process of `accelerate launch`: no store, the main process says what to compute."""
+    """A further process of `accelerate launch`: no store; the main process says what to compute and what went wrong."""
     from trainer import lesson
     from trainer.team import Team
 
-    return lesson.assist(cache_dir, train_base, Team(), clock)
+    try:
+        return lesson.assist(cache_dir, train_base, Team(), clock)
+    except (Cancelled, TrainerError):
+        return Outcome("", "failed")
+    except Exception as error:
+        # a closed connection is the main process that ended; anything else happened here
+        closed = isinstance(error, RuntimeError) and "clos" in str(error).lower()
+        return Outcome("", "failed", error=None if closed else f"{type(error).__name__}: {error}")
 
 
 def _explain(error: Exception, home: Path, run_id: str) -> str:
