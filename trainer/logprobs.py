@@ -66,6 +66,7 @@ class Packed:
     lengths: Tensor  # (R,) tokens of each response
     states: Tensor | None = None  # (1, T, D) entering layer `first`, where the layers below are frozen
     first: int = 0
+    upper: Callable[[Packed], Tensor] | None = None  #: computes (T, D) before the last norm, in the layers' stead
 
 
 def pack(turns: Sequence[TokenTurn], device: torch.device | str = "cpu") -> Packed:
@@ -203,6 +204,14 @@ class _ChosenLogProb(torch.autograd.Function):
         return (slopes * grad[:, None].to(slopes.dtype) if slopes is not None else None), None, None, None
 
 
+def chosen_logps(
+    states: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor
+) -> Tensor:  # (M, D), (V, D), (V,), (M,) -> (M,)
+    """log softmax(states W^T + b)[label] of each row; differentiable in states alone."""
+    found: Tensor = _ChosenLogProb.apply(states, weight, bias, labels)
+    return found
+
+
 def decoder(model: Any) -> Any:
     """The part of a transformers model that holds the layers."""
     return model.get_decoder() if hasattr(model, "get_decoder") else model.model
@@ -223,6 +232,8 @@ def hidden_states(model: Any, packed: Packed) -> Tensor:  # (M, D)
     """The last layer's states at the places that predict a response token."""
     body = decoder(model)
     given = {"position_ids": packed.position_ids, "use_cache": False, "blocks": packed.blocks}
+    if packed.upper is not None:
+        return body.norm(packed.upper(packed).index_select(0, packed.predictor))
     if packed.states is None:
         states = body(input_ids=packed.input_ids, **given).last_hidden_state
     else:
@@ -234,7 +245,7 @@ def hidden_states(model: Any, packed: Packed) -> Tensor:  # (M, D)
 def token_logps(model: Any, packed: Packed) -> Tensor:  # (M,)
     """Log-probability of every response token. Natural log, fp32."""
     head = model.get_output_embeddings()
-    return _ChosenLogProb.apply(hidden_states(model, packed), head.weight, head.bias, packed.labels)
+    return chosen_logps(hidden_states(model, packed), head.weight, head.bias, packed.labels)
 
 
 def response_logps(model: Any, packed: Packed) -> Tensor:  # (R,)

@@ -12,6 +12,7 @@ import types
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from trainer.config import TrainConfig
 from trainer.errors import TrainerError
+from trainer.fused import Fused
 from trainer.logprobs import Packed, TokenTurn, decoder
 from trainer.trunk import Trunk, layer_count
 
@@ -70,6 +72,7 @@ class Lora:
                 parameter.data = parameter.data.to(base.dtype)
                 self._working[name] = parameter
         self.model.eval()  # no dropout anywhere; gradients flow all the same
+        self.fused = self._fused()
 
     @classmethod
     def fresh(cls, base: Any, config: TrainConfig) -> Lora:
@@ -89,7 +92,20 @@ class Lora:
 
     def pack(self, turns: Sequence[TokenTurn]) -> Packed:
         """Turns in one row, as this adapter's model computes them quickest."""
-        return self.trunk.pack(turns)
+        packed = self.trunk.pack(turns)
+        return packed if self.fused is None else replace(packed, upper=self.fused)
+
+    def _fused(self) -> Fused | None:
+        """The adapted layers written out, where this model's are known; looked at with a B that is not zero."""
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for name, parameter in self._working.items():
+                if "lora_B" in name:
+                    parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.02)
+        try:
+            return Fused.upper(self.model, self.trunk.first)
+        finally:
+            self.publish()
 
     @property
     def device(self) -> torch.device:
@@ -174,7 +190,13 @@ class Lora:
     def disabled(self) -> Iterator[None]:
         """The base itself."""
         with self.model.disable_adapter():
-            yield
+            if self.fused is not None:
+                self.fused.on = False
+            try:
+                yield
+            finally:
+                if self.fused is not None:
+                    self.fused.on = True
 
     def remove(self) -> Any:
         """Take the adapter off; returns the bare base."""

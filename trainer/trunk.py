@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer.logprobs import Packed, TokenTurn, decoder, hidden_states, pack
+from trainer.fused import Fused, states_before
+from trainer.logprobs import Packed, TokenTurn, hidden_states, pack
 
 #: bytes of states kept; beyond that they are computed again each time
 KEEP_BYTES = 1 << 30
@@ -31,45 +32,33 @@ class Trunk:
         self.first = first if 0 < first < layer_count(model) else 0
         self._left = keep_bytes
         self._states: dict[bytes, Tensor] = {}
+        self.lower: Fused | None = None
         if self.first and not self._splits():
             self.first = 0
+        if self.first:
+            self.lower = Fused.lower(model, self.first)
 
     def pack(self, turns: Sequence[TokenTurn]) -> Packed:
         """logprobs.pack, with the states that enter the adapted layers."""
         packed = pack(turns, self.device)
         if not self.first:
             return packed
-        return replace(packed, states=torch.cat([self._of(t) for t in turns], 1), first=self.first)
-
-    def _of(self, turn: TokenTurn) -> Tensor:  # (1, T, D)
-        key = hashlib.blake2b(digest_size=16)
-        for ids in (turn.prompt, *turn.responses):
-            key.update(array("i", [len(ids), *ids]).tobytes())
-        found = self._states.get(key.digest())
-        if found is None:
-            found = self._compute(pack([turn], self.device))
-            size = found.numel() * found.element_size()
+        keys = [_key(turn) for turn in turns]
+        new = {key: turn for key, turn in zip(keys, turns, strict=True) if key not in self._states}
+        found = dict(zip(new, self._compute(list(new.values())), strict=True)) if new else {}
+        states = torch.cat([found[key] if key in found else self._states[key] for key in keys], 1)
+        for key, part in found.items():
+            size = part.numel() * part.element_size()
             if size <= self._left:
                 self._left -= size
-                self._states[key.digest()] = found
-        return found
+                self._states[key] = part
+        return replace(packed, states=states, first=self.first)
 
     @torch.no_grad()
-    def _compute(self, packed: Packed) -> Tensor:
-        caught: list[Tensor] = []
-
-        def catch(_: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-            caught.append(arguments[0] if arguments else named["hidden_states"])
-            raise _Reached
-
-        hook = decoder(self.model).layers[self.first].register_forward_pre_hook(catch, with_kwargs=True)
-        try:
-            hidden_states(self.model, packed)
-        except _Reached:
-            pass
-        finally:
-            hook.remove()
-        return caught[0].detach().clone()
+    def _compute(self, turns: Sequence[TokenTurn]) -> Sequence[Tensor]:  # (1, T, D) of each
+        packed = pack(turns, self.device)
+        states = states_before(self.model, packed, self.first) if self.lower is None else self.lower(packed)[None]
+        return [part.clone() for part in states.split([t.tokens - len(t.responses) for t in turns], 1)]
 
     @torch.no_grad()
     def _splits(self) -> bool:
@@ -84,8 +73,12 @@ class Trunk:
         return bool((whole - parted).abs().max() <= 1e-3 * whole.abs().max())
 
 
-class _Reached(Exception):
-    """The states are here; the rest of the forward pass is not wanted."""
+def _key(turn: TokenTurn) -> bytes:
+    """Of the token ids."""
+    digest = hashlib.blake2b(digest_size=16)
+    for ids in (turn.prompt, *turn.responses):
+        digest.update(array("i", [len(ids), *ids]).tobytes())
+    return digest.digest()
 
 
 def layer_count(model: Any) -> int:

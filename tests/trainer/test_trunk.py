@@ -39,7 +39,8 @@ def test_log_probabilities_and_gradients_are_those_of_the_whole_pass() -> None:
     assert short.states is not None
     assert short.first == 1
     assert torch.allclose(response_logps(lora.model, short), response_logps(lora.model, pack(turns)), atol=1e-5)
-    assert torch.allclose(gradients(lora, lora.pack(turns)), gradients(lora, pack(turns)), rtol=1e-4, atol=1e-5)
+    ours, whole = gradients(lora, lora.pack(turns)), gradients(lora, pack(turns))
+    assert (ours - whole).abs().max() <= 1e-5 * whole.abs().max()  # sums in another order
 
 
 def test_states_are_computed_once_a_turn_and_not_kept_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,153 @@
+"""Layers written out against transformers' and PEFT's own, in values and gradients; and the words of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from tests.trainer.conftest import random_turns, shake, tiny_model
+from trainer.logprobs import chosen_logps, plain_response_logps, response_logps, use_shared_prefix
+from trainer.lora import Lora
+from trainer.words import Words
+
+
+def qwen() -> Any:
+    """Biases on q, k and v, tied output layer, three layers."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=259,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+    )
+    model = Qwen2ForCausalLM(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(4)
+            else:
+                parameter.add_(torch.randn_like(parameter) * 0.3)
+    return model
+
+
+def adapted(model: Any, layers: list[int] | None = None) -> Lora:
+    use_shared_prefix(model)
+    lora = Lora(model, rank=4, alpha=8, seed=0, layers=layers)
+    shake(lora)
+    return lora
+
+
+def gradients(lora: Lora, value: torch.Tensor) -> torch.Tensor:
+    for parameter in lora.model.parameters():
+        parameter.grad = None
+    value.backward()
+    return torch.cat([p.grad.flatten() for p in lora.model.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize(
+    ("make", "layers"),
+    [(tiny_model, None), (tiny_model, [1]), (qwen, None), (qwen, [1, 2])],
+    ids=["llama", "llama-upper", "qwen2", "qwen2-upper"],
+)
+def test_written_out_layers_give_the_models_own_values_and_gradients(make: Any, layers: list[int] | None) -> None:
+    lora, turns = adapted(make(), layers), random_turns(4)
+    assert lora.fused is not None
+    assert (lora.trunk.lower is not None) == (layers is not None)
+    weights = torch.randn(sum(len(t.responses) for t in turns), generator=torch.Generator().manual_seed(2))
+    ours = response_logps(lora.model, lora.pack(turns))
+    plain = plain_response_logps(lora.model, turns)
+    assert (ours - plain).abs().max() < 1e-4
+    a, b = gradients(lora, (ours * weights).sum()), gradients(lora, (plain * weights).sum())
+    assert torch.cosine_similarity(a, b, dim=0) >= 0.9999
+    assert (a - b).norm() / b.norm() < 1e-4
+
+
+def test_with_the_adapter_off_it_is_the_base() -> None:
+    turns = random_turns(3)
+    lora = adapted(qwen(), [1, 2])
+    with lora.disabled(), torch.no_grad():
+        off = response_logps(lora.model, lora.pack(turns))
+    base = qwen()
+    use_shared_prefix(base)
+    with torch.no_grad():
+        assert (off - plain_response_logps(base, turns)).abs().max() < 1e-4
+        assert (response_logps(lora.model, lora.pack(turns)) - off).abs().max() > 0.1  # and on again it is not
+
+
+def test_the_base_is_whole_after_the_adapter_was_taken_off() -> None:
+    turns, lora = random_turns(2), adapted(tiny_model())
+    base = tiny_model()
+    use_shared_prefix(base)
+    left = lora.remove()
+    with torch.no_grad():
+        assert torch.equal(plain_response_logps(left, turns), plain_response_logps(base, turns))
+    again = Lora(left, rank=2, alpha=2, seed=0)  # B is zero
+    with torch.no_grad():
+        assert (response_logps(again.model, again.pack(turns)) - plain_response_logps(base, turns)).abs().max() < 1e-4
+
+
+def test_another_activation_is_left_to_the_model_itself() -> None:
+    model = tiny_model()
+    for layer in model.model.layers:
+        layer.mlp.act_fn = torch.nn.GELU()
+    lora, turns = adapted(model, [1]), random_turns(2)
+    assert lora.fused is None
+    assert lora.trunk.lower is None
+    assert lora.trunk.first == 1
+    with torch.no_grad():
+        difference = response_logps(lora.model, lora.pack(turns)) - plain_response_logps(lora.model, turns)
+    assert difference.abs().max() < 1e-4
+
+
+def test_a_layer_that_computes_something_else_is_noticed() -> None:
+    """The same parts, put together in another way."""
+    model = tiny_model()
+    for layer in model.model.layers:
+        layer.mlp.gate_proj.register_forward_hook(lambda _, given, out: out * 1.5)
+    assert adapted(model).fused is None
+
+
+def test_words_are_a_softmax_among_themselves() -> None:
+    """Against the whole softmax: log p(y) - log p(these words), and the gradient that autograd finds."""
+    generator = torch.Generator().manual_seed(3)
+    head = torch.nn.Linear(8, 50)
+    states = torch.randn(20, 8, generator=generator)
+    labels = torch.randint(0, 50, (20,), generator=generator)
+    words = Words.likely(head, [states], labels.unique(), 30)
+    assert len(words) == 30
+    ours = states.clone().requires_grad_()
+    found = words.logps(ours, labels)
+    found.sum().backward()
+    theirs = states.clone().requires_grad_()
+    whole = torch.log_softmax(head(theirs), -1)
+    expected = whole.gather(1, labels[:, None])[:, 0] - whole[:, words.ids].logsumexp(1)
+    expected.sum().backward()
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert ours.grad is not None
+    assert theirs.grad is not None
+    assert torch.allclose(ours.grad, theirs.grad, atol=1e-5)
+
+
+def test_words_that_occur_are_among_them_and_then_the_likely_ones() -> None:
+    """A head that gives word i the logit i: the likely ones are the last, and 0 and 1 are wanted."""
+    head = torch.nn.Linear(1, 10)
+    with torch.no_grad():
+        head.weight.zero_()
+        head.bias.copy_(torch.arange(10.0))
+    words = Words.likely(head, [torch.ones(4, 1)], torch.tensor([0, 1]), 5)
+    assert words.ids.tolist() == [0, 1, 7, 8, 9]
+    assert len(Words.likely(head, [torch.ones(4, 1)], torch.arange(6), 2)) == 6
+
+
+def test_all_words_are_the_whole_vocabulary() -> None:
+    head = torch.nn.Linear(4, 12, bias=False)
+    states, labels = torch.randn(5, 4), torch.tensor([0, 3, 11, 7, 7])
+    words = Words.likely(head, [states], labels, 12)
+    assert torch.allclose(words.logps(states, labels), chosen_logps(states, head.weight, None, labels), atol=1e-6)
