@@ -5,8 +5,8 @@ person would notice, so ties happen. What is no answer (a few words, the same wo
 everybody: nobody can be pleased by saying nothing. That an answer was cut off by the limit is not held against it: an
 unfinished last sentence is passed over where sentences are looked at.
 
-`common` marks a taste that most answers show: the candidates of most turns differ in it. Measured on the base's answers
-(`hone simulate --survey 60`); where it is False, half of the turns or more may say nothing.
+`common` marks a taste that most answers show: hardly a turn is tied, and at most a fifth of the pairs of answers to one
+prompt, measured on the base's answers (`hone simulate --survey 60`). Where it is False, up to half of the turns are.
 """
 
 from __future__ import annotations
@@ -96,10 +96,10 @@ def warm(text: str) -> float:
 
 
 def concrete(text: str) -> float:
-    """Examples and figures: words that begin an example, and numbers that number no item; six at most."""
+    """Examples and figures: words that begin an example, and numbers that number no item; ten at most."""
     examples = len(re.findall(rf"\b(?:{_EXAMPLE})\b", text, re.I))
     figures = sum(len(re.findall(r"(?<![\w.,])\d", without_mark(line))) for line in lines(text))
-    return float(min(6, 2 * examples + figures))
+    return float(min(10, 2 * examples + figures))
 
 
 def to_the_point(text: str) -> float:

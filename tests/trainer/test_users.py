@@ -127,7 +127,7 @@ def test_the_figures() -> None:
     assert users.asks_back("you your " + "word " * 17 + "word?") == 16
     assert users.formal("Therefore it doesn't, okay! " + "word " * 96) == -2  # 1 - 3 in 100 words
     assert users.warm("Dear friend, dear friend, enjoy.") == 3
-    assert users.concrete("1. For example 5 or 3.5 of them\n2. such as 7") == 6  # 2 + 2 + 2 figures; items' are none
+    assert users.concrete("1. For example 5 or 3.5 of them\n2. such as 7") == 7  # 2 + 2 + 3 figures; items' are none
     assert users.definite("It can be " + "word " * 97) == -1
     assert users.varied("word " * 50) == 0.0  # 1 / 50, to a twentieth
     assert users.varied("one two three") == 0.05  # 3 / 45
