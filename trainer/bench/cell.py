@@ -115,11 +115,12 @@ def _hone(
 
 
 def _trl(cell: Cell, examples: Sequence[Example], seconds: dict[str, float]) -> Any:
-    folder = load_base(Path(cell.gguf), Path(cell.cache_dir)).folder  # dequantises; TRL loads it by itself
+    folder = load_base(Path(cell.gguf), Path(cell.cache_dir)).folder  # dequantised, if it was not
     pairs = [TokenPair(e.prompt, e.chosen, e.rejected) for e in examples]
     options = {"learning_rate": cell.rate} if cell.rate else {}
     with tempfile.TemporaryDirectory(prefix="hone-trl-") as made:
-        done = with_trl.train(str(folder), pairs, Path(made), lora=TRL_LORA, options=options, progress=_progress())
+        model = with_trl.load(folder, torch.float32)
+        done = with_trl.train(model, pairs, Path(made), lora=TRL_LORA, options=options, progress=_progress())
     seconds |= {"reference": done.reference_seconds, "training": done.train_seconds}
     use_shared_prefix(done.model.get_base_model())
     return done.model.eval()

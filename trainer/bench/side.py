@@ -202,6 +202,7 @@ def _trl(job: Job, turns: Sequence[Ranked], epochs: int, micro: int | None) -> d
     every step. Tuned: bf16 weights, the reference once before training, no checkpointing, `micro` pairs at one time.
     Same for both: the learning rate, the LoRA, no limit of length (so that both sides learn from the same tokens).
     """
+    began = time.perf_counter()
     import torch
 
     torch.set_num_threads(_cores())
@@ -214,21 +215,21 @@ def _trl(job: Job, turns: Sequence[Ranked], epochs: int, micro: int | None) -> d
         "gradient_accumulation_steps": max(1, job.batch // (micro or job.batch)),
         "max_length": None,
     }
-    model: Any = job.folder
     if tuned:
         options |= {"gradient_checkpointing": False, "precompute_ref_log_probs": True}
-        if not job.shape:
-            options["model_init_kwargs"] = {"dtype": "bfloat16"}
+    dtype = torch.bfloat16 if tuned else torch.float32
     if job.shape:
-        accelerated = torch.cuda.is_available()
-        dtype = torch.bfloat16 if tuned else torch.float32
-        model = random_model(job.shape, dtype, torch.device("cuda" if accelerated else "cpu"))
+        model = random_model(job.shape, dtype, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    else:
+        assert job.folder, "a job has a folder or a shape"
+        model = with_trl.load(Path(job.folder), dtype)
+    loaded = time.perf_counter()
     lora = {"r": RANK, "lora_alpha": ALPHA, "target_modules": "all-linear"}
     pairs = [pair for turn in turns for pair in turn.apart()]
     with tempfile.TemporaryDirectory(prefix="hone-trl-") as made:
         done = with_trl.train(model, pairs, Path(made), lora=lora, options=options)
     return {
-        "setup_seconds": done.setup_seconds,
+        "setup_seconds": loaded - began + done.setup_seconds,
         "reference_seconds": done.reference_seconds,
         "train_seconds": done.train_seconds,
         "cpu_seconds": done.cpu_seconds,

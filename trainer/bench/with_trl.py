@@ -52,6 +52,16 @@ class Trained:
     cpu_seconds: float  #: of all threads, reference and training
 
 
+def load(folder: Path, dtype: Any) -> Any:
+    """The model of a Hugging Face folder. TRL by itself loads weights in fp32, whatever the device.
+
+    Not left to TRL: it asks for the architecture's name, which a model that came from a GGUF may not have.
+    """
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+
+
 def train(
     model: Any,
     pairs: Sequence[TokenPair],
@@ -63,7 +73,7 @@ def train(
 ) -> Trained:
     """Train with a DPOTrainer as it comes, but for `options` (fields of DPOConfig) and `lora` (fields of LoraConfig).
 
-    model: a folder, which TRL loads as it would by itself, or a model. progress is called after each step with its
+    model: see `load`. progress is called after each step with its
     number and how many there are. Nothing is saved or sent anywhere.
     """
     require()
