@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 
 from chatapp import trainer_process
@@ -23,6 +24,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     asked += ["--compare-all"] * arguments.compare_all + ["--list"] * arguments.list + ["--json"] * arguments.json
     environment = {**os.environ, **trainer_process.environment(settings)}
     process = subprocess.Popen(asked, stdin=subprocess.DEVNULL, env=environment)
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())  # or it would go on for hours without us
     try:
         return process.wait()
     except KeyboardInterrupt:  # the terminal told it too; subprocess.run would kill it while it cleans up

@@ -43,7 +43,8 @@ def run(settings: Settings, arguments: argparse.Namespace, overrides: dict[str, 
         raise BadSetting("--then names the user from the second round on: give --rounds too")
     if arguments.plot is not None and not arguments.plot.absolute().parent.is_dir():
         raise BadSetting(f"there is no folder {arguments.plot.parent} for the picture")
-    signal.signal(signal.SIGTERM, _interrupt)  # the temporary home and the trainer go with this process
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # the temporary home and the trainer go with this process
+        signal.signal(ending, _interrupt)
     progress = Progress()
     try:
         if arguments.survey is not None:
