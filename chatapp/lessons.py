@@ -62,10 +62,27 @@ class Lessons:
             self._not_before = self._waiting() + 1
 
     def recover(self) -> tuple[Note, ...]:
-        """Say which lessons ended with their process."""
+        """Say which lessons ended with their process, and start a worker for those that can be gone on with."""
         found = self.store.runs.recover()
-        self._told |= {run.id for run in found}
-        return tuple(Note(f"Lesson {run.number} did not finish: {run.error}.", error=True) for run in found)
+        self._told |= {run.id for run in found if run.finished}
+        notes = [Note(f"Lesson {run.number} did not finish: {run.error}.", error=True) for run in found if run.finished]
+        again = [run for run in found if run.interrupted and run.model_hash == self.model_hash]
+        return (*notes, *(self._go_on(run) for run in again or self._left_waiting()))
+
+    def _left_waiting(self) -> list[Run]:
+        """An interrupted lesson that another command queued again, unless our own worker is about to take it."""
+        if self._child is not None or not self.model_hash or self.store.runs.latest(["running"]) is not None:
+            return []
+        return [run for run in self.store.runs.interrupted() if run.model_hash == self.model_hash][:1]
+
+    def _go_on(self, run: Run) -> Note:
+        try:
+            self._child = start_worker(self.settings, run.id, self._spawn)
+        except OSError as error:
+            self.store.runs.finish(run.id, "failed", error=f"the trainer could not be started: {error}")
+            return self._tell(run.id)
+        self._child_run = run.id
+        return Note(f"Lesson {run.number} was interrupted and goes on from its last checkpoint.")
 
     def recount(self) -> None:
         """A judgment was recorded or taken back."""
@@ -142,7 +159,8 @@ class Lessons:
             return []
         code, id = self._child.returncode, self._child_run
         self._child = self._child_run = None
-        if not self.store.runs.get(id).finished:
+        run = self.store.runs.get(id)
+        if not run.finished and not run.interrupted:
             self.store.runs.finish(
                 id, "failed", error=f"the trainer ended (exit code {code}); its log is {log_file(self.store.home)}"
             )

@@ -130,6 +130,16 @@ class Adapters:
         row = self._store.row("SELECT * FROM adapters WHERE model_hash = ? AND state = 'live'", [model_hash])
         return _adapter(row) if row else None
 
+    def learned_from(self, adapter: Adapter) -> dict[str, builtins.list[str]]:
+        """Ids of the judgments behind a version, with those of the versions it went on from: what it was trained on
+        ("train") and what it was tested on ("held_out"), the oldest first."""
+        rows = self._store.rows(
+            "SELECT x.judgment_id, x.split FROM run_judgments x JOIN judgments j ON j.id = x.judgment_id "
+            "WHERE x.run_id = ? ORDER BY j.seq",
+            [adapter.run_id],
+        )
+        return {split: [r["judgment_id"] for r in rows if r["split"] == split] for split in ("train", "held_out")}
+
     def update(
         self,
         id: str,

@@ -8,8 +8,10 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from storage import paths
 from storage.errors import NotFound, StorageError
 from storage.ids import new_id, now
 
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 FINISHED = ("done", "rejected", "failed", "cancelled")
 #: a running row whose heart has not beaten for this long belongs to a dead worker, even if its pid was given to another
 STALE_SECONDS = 120.0
+#: how often a run whose worker died is queued again
+MAX_RESUMES = 2
+_INTERRUPTED = "the trainer was interrupted; the run goes on from its last checkpoint"
+_DEAD = "the trainer ended before it was done; nothing was changed and the judgments are still waiting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,11 @@ class Run:
     @property
     def finished(self) -> bool:
         return self.state in FINISHED
+
+    @property
+    def interrupted(self) -> bool:
+        """Its worker died, and the next one goes on from its checkpoint."""
+        return self.state == "queued" and self.error is not None
 
 
 def _run(row: Mapping[str, Any]) -> Run:
@@ -67,7 +78,7 @@ class Runs:
         with self._store.write() as db:
             return bool(
                 db.execute(
-                    "UPDATE runs SET state = 'running', pid = ?, started_at = ?, heartbeat_at = ? "
+                    "UPDATE runs SET state = 'running', pid = ?, started_at = ?, heartbeat_at = ?, error = NULL "
                     "WHERE id = ? AND state = 'queued'",
                     [pid or os.getpid(), time, time, id],
                 ).rowcount
@@ -125,6 +136,7 @@ class Runs:
                 "WHERE id = ? AND state IN ('queued', 'running')",
                 [state, json.dumps(dict(result or {}), sort_keys=True), error, now(), id],
             )
+        self._drop_checkpoints(id)
         return self.get(id)
 
     def get(self, id: str) -> Run:
@@ -161,31 +173,56 @@ class Runs:
             db.execute(
                 "UPDATE runs SET state = 'cancelled', finished_at = ? WHERE id = ? AND state = 'queued'", [now(), id]
             )
+        if self.get(id).finished:
+            self._drop_checkpoints(id)
 
     def cancel_requested(self, id: str) -> bool:
         return bool(self._store.value("SELECT cancel_requested_at FROM runs WHERE id = ?", [id]))
 
-    def recover(self) -> builtins.list[Run]:
-        """Mark the runs of dead workers as failed and return them, so that the caller can say so."""
+    def recover(self, resume: bool = True) -> builtins.list[Run]:
+        """Settle the runs of dead workers and return them, so that the caller can say so.
+
+        One that left a checkpoint is queued again, at most MAX_RESUMES times (`Run.interrupted`): whoever recovers it
+        starts a worker. Others have failed; one that was to be cancelled is. resume: False lets all of them end.
+        """
         found = []
         for row in self._store.rows("SELECT * FROM runs WHERE state = 'running'"):
             run = _run(row)
             if _alive(run.pid) and _age(run.heartbeat_at) < STALE_SECONDS:
                 continue
+            times = len(self.read_metrics(run.id, "resumed"))
+            again = resume and times < MAX_RESUMES and not run.cancel_requested_at and bool(self.checkpoints(run.id))
+            state = "queued" if again else "cancelled" if run.cancel_requested_at else "failed"
             with self._store.write() as db:
                 changed = db.execute(
-                    "UPDATE runs SET state = 'failed', finished_at = ?, error = ? WHERE id = ? AND state = 'running' "
-                    "AND heartbeat_at IS ?",
-                    [
-                        now(),
-                        "the trainer ended before it was done; nothing was changed and the judgments are still waiting",
-                        run.id,
-                        run.heartbeat_at,
-                    ],
+                    "UPDATE runs SET state = ?, finished_at = ?, error = ?, pid = NULL WHERE id = ? "
+                    "AND state = 'running' AND heartbeat_at IS ?",
+                    [state, None if again else now(), _INTERRUPTED if again else _DEAD, run.id, run.heartbeat_at],
                 ).rowcount
+                if changed and again:
+                    self.metrics(run.id, times + 1, {"resumed": times + 1})
             if changed:
+                if not again:
+                    self._drop_checkpoints(run.id)
                 found.append(self.get(run.id))
         return found
+
+    def interrupted(self) -> builtins.list[Run]:
+        """Runs that wait for a worker to go on with them, the oldest first."""
+        rows = self._store.rows("SELECT * FROM runs WHERE state = 'queued' AND error IS NOT NULL ORDER BY number")
+        return [_run(row) for row in rows]
+
+    def checkpoints(self, id: str) -> builtins.list[Path]:
+        """What a fit under way left on disk, half-written files too."""
+        return sorted(paths.run_dir(self._store.home, id).glob("checkpoint-*"))
+
+    def _drop_checkpoints(self, id: str) -> None:
+        """They are of no use once the run has ended, and what they learned from may be forgotten one day."""
+        for file in self.checkpoints(id):
+            try:
+                file.unlink(missing_ok=True)
+            except OSError:
+                pass  # forgetting empties the folder, and says so if it cannot
 
 
 def _alive(pid: int | None) -> bool:

@@ -128,7 +128,9 @@ def cut_log(store: Store, say: Say) -> None:
 
 def _end_run(store: Store, done: Scrubbed, say: Say) -> None:
     """A run that read the text keeps it in memory, and would write caches and a version with it."""
-    store.runs.recover()
+    store.runs.recover(resume=False)
+    for waiting in store.runs.interrupted():  # its checkpoint learned from it
+        store.runs.request_cancel(waiting.id)
     run = store.runs.latest(["running"])
     if run is None:
         return
@@ -138,7 +140,7 @@ def _end_run(store: Store, done: Scrubbed, say: Say) -> None:
     give_up = time.monotonic() + RUN_PATIENCE
     while not store.runs.get(run.id).finished and time.monotonic() < give_up:
         time.sleep(0.1)
-        store.runs.recover()
+        store.runs.recover(resume=False)
     done.run_ended = store.runs.get(run.id).finished
 
 

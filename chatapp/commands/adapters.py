@@ -1,8 +1,8 @@
 """`hone adapters`: the versions that judgments made.
 
 JSON of `list` and `show`: see `row`; forgotten: how many of the judgments that it learned from were forgotten since;
-there: whether its files are. `use`, `rollback`: live, version; and passed_over, versions without files. `remove`:
-removed, version, bytes.
+there: whether its files are; and of `show`, judgments: {train: ids, held_out: ids}. `use`, `rollback`: live, version;
+and passed_over, versions without files. `remove`: removed, version, bytes.
 """
 
 from __future__ import annotations
@@ -41,14 +41,19 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
                     f"{name} {model.file.name} answers"
                 )
                 return 0
+            behind = store.adapters.learned_from(adapter)
             if arguments.json:
-                print_json(row(store, adapter))
+                print_json({**row(store, adapter), "judgments": behind})
             else:
                 found = row(store, adapter)
                 for name, value in found.items():
                     say(f"{name:<12} {value}")
                 for note in _notes(found):
                     print(note)
+                for title, split in (("learned from", "train"), ("tested on", "held_out")):
+                    print(f"{title} {len(behind[split])} judgments{':' if behind[split] else ''}")
+                    for id in behind[split]:
+                        say(f"  {id}  {store.judgments.describe(id)}")
             return 0
         if arguments.action == "remove":
             return _remove(store, model, arguments)

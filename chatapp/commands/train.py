@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from chatapp.config import Settings
 from storage.runs import Run
 from storage.store import Store
 
+WATCH_SECONDS = 1.0  #: between two looks of `hone train --watch`
+STUCK_SECONDS = 60.0  #: a queued run that nobody took for so long is taken by `hone train --watch`
+
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
     model = find_model(settings)
@@ -29,11 +33,12 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         config["include_weight"] = arguments.weight
     with Store.open(settings.home) as store:
         for dead in store.runs.recover():
-            print(f"run {dead.number}: {clean(str(dead.error))}", file=sys.stderr)
+            if dead.finished:
+                print(f"run {dead.number}: {clean(str(dead.error))}", file=sys.stderr)
         store.judgments.live(arguments.include)  # an unknown source is named before anything starts
         if arguments.watch:
             return _watch(store, settings, model.hash, config, arguments.json)
-        queued = store.runs.queue(arguments.method, config, model.hash)
+        queued = _interrupted(store, model.hash, config) or store.runs.queue(arguments.method, config, model.hash)
         worker = trainer_process.start_worker(settings, queued.id)
         if not arguments.wait:
             if arguments.json:
@@ -41,11 +46,29 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
             else:
                 print(f"run {queued.number} is under way; `hone runs` shows how it goes")
             return OK
-        finished = _wait(store, queued.id, worker, quiet=arguments.json)
+        finished = _wait(store, settings, queued.id, worker, quiet=arguments.json)
         return _report(finished, arguments.json)
 
 
-def _wait(store: Store, run_id: str, worker: subprocess.Popen[bytes], quiet: bool) -> Run:
+def _interrupted(store: Store, model_hash: str, config: dict[str, Any]) -> Run | None:
+    """A run of the same settings whose worker died and that can be gone on with."""
+    found = [run for run in store.runs.interrupted() if run.model_hash == model_hash and run.config == config]
+    for run in found[:1]:
+        print(f"run {run.number}: {clean(str(run.error))}", file=sys.stderr)
+        return run
+    return None
+
+
+def _left_queued(store: Store, model_hash: str) -> Run | None:
+    """A run that was queued a while ago and that no worker took: its worker died before it began."""
+    run = store.runs.next_queued()
+    if run is None or run.model_hash != model_hash or store.runs.latest(["running"]) is not None:
+        return None
+    age = (datetime.now(UTC) - datetime.fromisoformat(run.created_at)).total_seconds()
+    return run if age > STUCK_SECONDS else None
+
+
+def _wait(store: Store, settings: Settings, run_id: str, worker: subprocess.Popen[bytes], quiet: bool) -> Run:
     shown = ""
     try:
         while True:
@@ -57,7 +80,10 @@ def _wait(store: Store, run_id: str, worker: subprocess.Popen[bytes], quiet: boo
                 store.runs.recover()
                 active = store.runs.latest(["running"])
                 run = store.runs.get(run_id)
-                if not run.finished and (active is None or worker.returncode not in (0, None)):
+                if run.interrupted:
+                    print(f"run {run.number}: {clean(str(run.error))}", file=sys.stderr)
+                    worker = trainer_process.start_worker(settings, run_id)
+                elif not run.finished and (active is None or worker.returncode not in (0, None)):
                     error = (
                         f"the trainer ended with code {worker.returncode}; see {trainer_process.log_file(store.home)}"
                     )
@@ -104,13 +130,17 @@ def _watch(store: Store, settings: Settings, model_hash: str, config: dict[str, 
     print(f"waiting for {settings.train_after} new judgments; Ctrl+C ends it", file=sys.stderr)
     tried = -1  # how many were waiting when the last run failed: it is not tried again on the same ones
     while True:
+        store.runs.recover()
+        begun = _interrupted(store, model_hash, config) or _left_queued(store, model_hash)
         waiting = store.judgments.waiting(model_hash)
-        if waiting >= settings.train_after and waiting != tried and store.runs.active() is None:
-            queued = store.runs.queue("dpo", config, model_hash)
-            finished = _wait(store, queued.id, trainer_process.start_worker(settings, queued.id), quiet=as_json)
+        enough = waiting >= settings.train_after and waiting != tried
+        if begun is not None or (enough and store.runs.active() is None):
+            queued = begun or store.runs.queue("dpo", config, model_hash)
+            worker = trainer_process.start_worker(settings, queued.id)
+            finished = _wait(store, settings, queued.id, worker, quiet=as_json)
             _report(finished, as_json)
-            tried = waiting if finished.state == "failed" else -1
-        time.sleep(1)
+            tried = waiting if finished.state in ("failed", "cancelled") else -1
+        time.sleep(WATCH_SECONDS)
 
 
 def evaluate(settings: Settings, arguments: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from chatapp.engine.base import ModelFileError
+from storage import paths
 from storage.store import Store
 from tests.chat.fakes import FakeEngine
 
@@ -97,6 +98,27 @@ async def test_a_lesson_that_dies_is_said_and_not_tried_at_once_again(open_chat:
         assert len(chat.spawn.commands) == 1
         await chat.press("ctrl+l")
         await chat.says("Lesson 2 begins")
+
+
+async def test_a_lesson_that_was_killed_goes_on(open_chat: Open) -> None:
+    async with open_chat(auto_train=True, train_after=1) as chat:
+        await chat.ask()
+        await chat.press("1")
+        await chat.says("Lesson 1 begins")
+        run = chat.store.runs.active()
+        with Store.open(chat.store.home) as other:
+            other.runs.claim(run.id, pid=2**22 + 1)
+            folder = paths.run_dir(other.home, run.id)
+            folder.mkdir(parents=True)
+            (folder / "checkpoint-main.safetensors").write_bytes(b"weights")
+            chat.spawn.children[0].returncode = -9
+            await chat.says("Lesson 1 was interrupted and goes on from its last checkpoint.")
+            assert len(chat.spawn.commands) == 2
+            assert chat.spawn.commands[1][-1] == chat.spawn.commands[0][-1]
+            other.runs.claim(run.id)
+            other.runs.finish(run.id, "done", {"verdict": "Better."})
+        chat.spawn.children[1].returncode = 0
+        await chat.says("Lesson 1 is done: Better.")
 
 
 async def test_learning_on_command_and_paused(open_chat: Open) -> None:
