@@ -9,6 +9,7 @@ conversation, asked twice, are one turn: the split and the bootstrap count promp
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -110,6 +111,44 @@ class Dataset:
             "data.tokens": sum(t.tokens.tokens for t in self.turns),
             **{f"dropped.{why}": count for why, count in self.dropped.items()},
         }
+
+
+def gather(store: Store, include: Sequence[str], most: int) -> tuple[Derived, dict[str, float]]:
+    """The examples to learn from: all of one's own, and those of at most `most` prompts of others.
+
+    Read in parts, so a million imported pairs take no more memory than what is kept. Which prompts those are is a
+    random draw by a hash of their ids: it is the same in every run, so that a version can be gone on from. Their
+    total weight is capped in `build`, so leaving some out lets the others weigh more. Returns how many there were too.
+    """
+    names = ("pairs", "unpaired", "demonstrations")
+    kept = Derived([], [], [], [])
+    drawn: list[tuple[int, str]] = []  # a heap with the largest hash first, negated
+    others: dict[str, list[tuple[str, Any]]] = {}
+    prompts = 0
+    for part in store.judgments.each_derived(include):
+        theirs: dict[str, list[tuple[str, Any]]] = {}
+        for name in names:
+            for example in getattr(part, name):
+                if example.source in OWN:
+                    getattr(kept, name).append(example)
+                else:
+                    theirs.setdefault(example.prompt_id, []).append((name, example))
+        for id, examples in theirs.items():  # all examples of one prompt are in one part
+            prompts += 1
+            place = -int.from_bytes(hashlib.blake2b(id.encode(), digest_size=8).digest(), "big")
+            out = None
+            if len(drawn) < most:
+                heapq.heappush(drawn, (place, id))
+            else:
+                _, out = heapq.heappushpop(drawn, (place, id))
+            if out != id:
+                others[id] = examples
+                others.pop(out or "", None)
+    for id in sorted(others):
+        for name, example in others[id]:
+            getattr(kept, name).append(example)
+    counts = {"included.prompts": float(prompts), "included.left_out": float(prompts - len(others))}
+    return kept, counts if prompts else {}
 
 
 def build(

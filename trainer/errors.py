@@ -21,3 +21,11 @@ class BadSetting(TrainerError, ValueError):
 
 class Cancelled(TrainerError):
     """Somebody asked for the run to stop."""
+
+
+class TooLittleMemory(TrainerError, MemoryError):
+    """A run would not fit into what is free; said before anything is loaded."""
+
+
+class TooLittleDisk(TrainerError, OSError):
+    """A run could not write its files; said before anything is computed."""

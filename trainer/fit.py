@@ -11,6 +11,7 @@ import math
 import random
 import time
 from array import array
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 
 from trainer import losses
+from trainer.checkpoint import Checkpoint, Progress, moments, restore
 from trainer.config import TrainConfig
 from trainer.dataset import Turn
 from trainer.errors import Cancelled, TrainerError
@@ -137,45 +139,58 @@ def fit(
     team: Team,
     calls: Callbacks,
     ordinary: Sequence[TokenTurn] = (),
+    *,
+    start: Mapping[str, Tensor] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Metrics:
-    """Train a fresh adapter on work; lora holds the result. Returns the last epoch's mean metrics.
+    """Train an adapter on work; lora holds the result. Returns the last pass's mean metrics.
 
     ordinary: texts of which each step sees a few, so that it does not become worse at them: the pretraining term of
     InstructGPT's PPO-ptx (Ouyang et al. 2022, section 3.5). Judgments alone say nothing about them. The first
     process computes it for all.
+    start: the weights to go on from, as Lora.state gives them; None: fresh ones. checkpoint: where the fit is kept, and
+    gone on from if it was begun before.
     Raises Cancelled between micro-batches, TrainerError when the loss is no longer a number.
     """
     if not work:
         raise TrainerError("there is nothing to train on")
     lora.reset(config.seed)
+    if start is not None:
+        lora.load_state(dict(start))
     draw = random.Random(config.seed)
     passes, steps = config.passes(len(work)), config.steps(len(work))
     weight_a_step = sum(w.turn.weight for w in work) * passes / steps
     optimiser = torch.optim.AdamW(lora.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: learning_rate_share(step, steps, config.warmup)
-    )
     # drawn apart: only the first process has texts, and all must draw the same order of turns
     mixed = random.Random(config.seed).sample(list(ordinary), len(ordinary))
     texts = cycle(mixed) if config.ordinary_weight and team.rank == 0 else None
+    done, history = _go_on(lora, optimiser, team.share(checkpoint.load() if checkpoint else None))
     step = 0
-    history: list[Metrics] = []
     for _ in range(passes):
         order = list(work)
         draw.shuffle(order)
-        history.clear()
         for at in range(0, len(order), config.turns_per_step):
+            if at == 0 and step >= done:
+                history.clear()
+            if step < done:  # before the checkpoint: only what was drawn counts
+                step += 1
+                if ordinary and texts is not None:
+                    deque(islice(texts, config.ordinary_texts), 0)
+                continue
             started = time.perf_counter()
+            for group in optimiser.param_groups:
+                group["lr"] = config.learning_rate * learning_rate_share(step, steps, config.warmup)
             batch = order[at : at + config.turns_per_step][team.rank :: team.size]
             seen: list[Metrics] = []
-            for group in micro_batches([w.tokens.tokens for w in batch], config.micro_tokens):
+            for members in micro_batches([w.tokens.tokens for w in batch], config.micro_tokens):
                 calls.wait()
                 if team.size == 1 and calls.cancelled():
                     raise Cancelled("the run was cancelled")
-                packed = lora.pack([batch[i].tokens for i in group])
+                packed = lora.pack([batch[i].tokens for i in members])
                 logps = response_logps(lora.model, packed)  # (R,)
                 loss = logps.new_zeros(())
-                for i, mine in zip(group, logps.split([len(batch[i].tokens.responses) for i in group]), strict=True):
+                counts = [len(batch[i].tokens.responses) for i in members]
+                for i, mine in zip(members, logps.split(counts), strict=True):
                     part, metrics = turn_loss(batch[i], mine, config)
                     loss = loss + part
                     seen.append(metrics)
@@ -197,14 +212,25 @@ def fit(
                     f"(it is {config.learning_rate:g}) and train again"
                 )
             optimiser.step()
-            schedule.step()
             optimiser.zero_grad(set_to_none=True)
             lora.publish()
             step += 1
             line = mean_metrics(seen) | {"grad_norm": norm, "step_seconds": time.perf_counter() - started}
             history.append(line)
             calls.progress(step, steps, line)
+            if checkpoint is not None and team.is_main and (checkpoint.due or step == steps):
+                checkpoint.save(Progress(step, lora.state(), moments(optimiser) if step < steps else {}, history))
     return mean_metrics(history)
+
+
+def _go_on(lora: Lora, optimiser: torch.optim.Optimizer, saved: Progress | None) -> tuple[int, list[Metrics]]:
+    """Put a fit back to where it was saved; returns its steps and their metrics."""
+    if saved is None:
+        return 0, []
+    lora.load_state(saved.weights)
+    if saved.optimiser:
+        restore(optimiser, saved.optimiser)
+    return saved.step, list(saved.history)
 
 
 def learning_rate_share(step: int, steps: int, warmup: float) -> float:

@@ -6,8 +6,8 @@ version is provisional. With fewer than MIN_HELD_OUT held-out prompts, the losse
 each tested on the prompts that it left out. At such sizes a fit is cheap, and three prompts would decide nothing.
 
 Broken: neutral text became less likely, the model drifted from the base, answers left the range of lengths that the
-chosen and the base's answers span, or they repeat themselves. Refusals of harmless requests are not tested here yet.
-Everything in this file is a pure function; what to measure is measured by worker.py and guards.py.
+chosen and the base's answers span, they repeat themselves, or harmless requests are refused that the base answers.
+Everything in this file is a pure function; what to measure is measured by trial.py, guards.py and answers.py.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ MAX_NEUTRAL_RISE = 0.02  #: of the neutral text's NLL, as a share
 MAX_KL = 0.1  #: mean KL(new || base) on neutral text, nats a token
 LENGTH_SLACK = 1.5  #: mean answer length may leave the span by this factor
 MAX_REPETITION_RISE = 0.2  #: of the share of 4-grams that occurred before in the same answer
+#: of the share of harmless requests that are refused: by chance, 16 answers differ by more than 3 in 2 % of
+#: cases where both refuse one in ten
+MAX_REFUSAL_RISE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Bound:
 class Answers:
     """What sampled answers look like."""
 
-    length: float  #: mean tokens
+    length: float  #: mean tokens, of answers that are cut at the same place as those they are compared with
     repetition: float  #: mean share of repeated 4-grams
     count: int
 
@@ -71,6 +74,8 @@ class Evidence:
     chosen_length: float = 0.0  #: mean tokens of the answers that the user preferred
     base_length: float = 0.0  #: mean tokens of the base's answers
     base_repetition: float = 0.0
+    refusals: float = 0.0  #: share of harmless requests that the new adapter refuses
+    base_refusals: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +181,9 @@ def decide(e: Evidence) -> Verdict:
         problems["neutral"] = f"ordinary text became {percent(e.neutral_rise, 1)} harder for it (at most {limit})"
     if not e.kl <= MAX_KL:
         problems["kl"] = f"it drifted {e.kl:.3f} nats a token from the base (at most {MAX_KL})"
+    if not e.refusals <= e.base_refusals + MAX_REFUSAL_RISE:
+        mine, base = percent(e.refusals), percent(e.base_refusals)
+        problems["refusals"] = f"it refuses {mine} of harmless requests (the base {base})"
     about = f"neutral text {e.neutral_rise * 100:+.1f} %, drift {e.kl:.3f} nats a token"
     if e.answers is not None and e.answers.count:
         problems |= _answer_problems(e, e.answers)

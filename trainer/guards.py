@@ -1,9 +1,15 @@
-"""Measurements for the gate that need the model: neutral text, drift from the base, and what answers look like."""
+"""Neutral text: what it says about an adapter, and the strength that it allows.
+
+The base's last states of these fixed texts never change: they are kept on disk by the model's hash. While the strength
+is searched for, a fixed third of the texts is read; all of them at the end.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,21 +19,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from chatapp.engine.base import EngineConfig, Message, Sampling
+from chatapp.engine.base import Message
 from chatapp.engine.vocab import Vocab
 from storage.assets import asset
-from trainer.dataset import Turn
-from trainer.errors import Cancelled
-from trainer.fit import Callbacks
-from trainer.gate import Answers, describe_answers
 from trainer.logprobs import ROWS, TokenTurn, hidden_states, micro_batches
 from trainer.lora import Lora
-from trainer.served import served
 
 #: tokens of a plain passage that are given, not predicted
 GIVEN = 8
-SAMPLED_PROMPTS = 4
-ANSWERS_EACH = 4
 #: what a run aims at on neutral text; the gate's limits are wider
 AIM_RISE, AIM_KL = 0.009, 0.035
 MIN_SCALE, MAX_SCALE, SHRINK, MAX_TRIES = 0.5, 2.0, 0.9, 8
@@ -74,28 +73,40 @@ def plain_turns(vocab: Vocab, name: str) -> list[TokenTurn]:
 class NeutralText:
     """Texts, and what the base makes of them, to be compared with an adapter as often as needed."""
 
-    def __init__(self, turns: Sequence[TokenTurn], *, budget: int, wait: Callable[[], object]) -> None:
-        """budget: tokens computed at one time; wait runs before each batch."""
+    def __init__(
+        self, turns: Sequence[TokenTurn], *, budget: int, wait: Callable[[], object], cache: Path | None = None
+    ) -> None:
+        """budget: tokens computed at one time; wait runs before each batch; cache: a file for the base's states."""
         self._turns = turns
-        self._groups = micro_batches([t.tokens for t in turns], budget)
+        self._budget = budget
         self._wait = wait
-        self._base: list[Tensor] = []  # (M, D) the base's last states, a group each
+        self._cache = cache
+        self._base: dict[int, Tensor] = {}  # (M, D) the base's last states of each text
+        if cache is not None and cache.exists():
+            self._base = _read_states(cache, [_predicted(t) for t in turns])
 
     @torch.no_grad()
-    def measure(self, lora: Lora) -> Neutral:
-        """NLL under the base and under the adapter, and KL(new || base) at every predicted token."""
+    def measure(self, lora: Lora, *, part: bool = False) -> Neutral:
+        """NLL under the base and under the adapter, and KL(new || base) at every predicted token.
+
+        part: of every third text only.
+        """
         head: Any = lora.model.get_output_embeddings()
+        chosen = list(range(0, len(self._turns), 3 if part else 1))
         base_sum = new_sum = kl_sum = 0.0
         count = 0
-        for at, group in enumerate(self._groups):
+        for group in micro_batches([self._turns[i].tokens for i in chosen], self._budget):
             self._wait()
-            packed = lora.pack([self._turns[i] for i in group])
+            texts = [chosen[i] for i in group]
+            packed = lora.pack([self._turns[i] for i in texts])
             new = hidden_states(lora.model, packed)
-            if at == len(self._base):
+            if any(i not in self._base for i in texts):
                 with lora.disabled():
-                    self._base.append(hidden_states(lora.model, packed))
+                    states = hidden_states(lora.model, packed)
+                self._base |= zip(texts, states.split([_predicted(self._turns[i]) for i in texts]), strict=True)
+            base = torch.cat([self._base[i].to(new.device, new.dtype) for i in texts])
             for p_rows, q_rows, labels in zip(
-                new.split(ROWS), self._base[at].split(ROWS), packed.labels.split(ROWS), strict=True
+                new.split(ROWS), base.split(ROWS), packed.labels.split(ROWS), strict=True
             ):
                 p = torch.log_softmax(F.linear(p_rows, head.weight, head.bias).float(), -1)
                 q = torch.log_softmax(F.linear(q_rows, head.weight, head.bias).float(), -1)
@@ -103,7 +114,49 @@ class NeutralText:
                 base_sum -= float(_picked(q, labels))
                 kl_sum += float((p.exp() * (p - q)).sum())
             count += len(packed.labels)
+        if self._cache is not None and not self._cache.exists() and len(self._base) == len(self._turns):
+            _write_states(self._cache, [self._base[i] for i in range(len(self._turns))])
         return Neutral(base_sum / count, new_sum / count, kl_sum / count)
+
+
+def states_path(cache_dir: Path, model_hash: str, turns: Sequence[TokenTurn], base: Any) -> Path:
+    """Where the base's states of these texts lie: other texts, tokens, weights or precision are another file."""
+    texts = hashlib.blake2b(digest_size=8)
+    for turn in turns:
+        texts.update(repr((list(turn.prompt), [list(r) for r in turn.responses])).encode())
+    weights = hashlib.sha256(str(base.folder).encode()).hexdigest()[:8]  # a train_base is not the served file
+    kind = f"{base.device.type}-{str(base.dtype).removeprefix('torch.')}"
+    return cache_dir / f"neutral-{model_hash[:16]}-{weights}-{texts.hexdigest()}-{kind}.safetensors"
+
+
+def _predicted(turn: TokenTurn) -> int:
+    return sum(len(r) for r in turn.responses)
+
+
+def _read_states(path: Path, sizes: Sequence[int]) -> dict[int, Tensor]:
+    """A broken file, or one of another shape, counts as none."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        states = load_file(str(path))["states"]
+        return dict(enumerate(states.split(list(sizes))))
+    except (OSError, SafetensorError, KeyError, RuntimeError):
+        path.unlink(missing_ok=True)
+        return {}
+
+
+def _write_states(path: Path, states: Sequence[Tensor]) -> None:
+    """A cache that cannot be written is no error: it is only slower."""
+    from safetensors.torch import save_file
+
+    made = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"states": torch.cat([s.cpu() for s in states])}, str(made))
+        made.replace(path)
+    except OSError:
+        made.unlink(missing_ok=True)
 
 
 def set_strength(lora: Lora, text: NeutralText) -> tuple[Neutral, float]:
@@ -113,13 +166,13 @@ def set_strength(lora: Lora, text: NeutralText) -> tuple[Neutral, float]:
     found is worth more than its side effects, until those reach the aim (model extrapolation, Zheng et al. 2024,
     arXiv:2404.16792). KL grows with the square of the scale s, the NLL's rise as a s + b s^2. No judgment is looked at.
     """
-    found, scale = text.measure(lora), 1.0
+    found, scale = text.measure(lora, part=True), 1.0
     first = found
     wanted = math.sqrt(AIM_KL / max(found.kl, 1e-9))
     for _ in range(MAX_TRIES):
         wanted = min(max(wanted, MIN_SCALE), MAX_SCALE)
         lora.rescale(wanted / scale)
-        found, scale = text.measure(lora), wanted
+        found, scale = text.measure(lora, part=True), wanted
         if found.kept or scale <= MIN_SCALE:
             break
         wanted = scale * SHRINK
@@ -128,43 +181,13 @@ def set_strength(lora: Lora, text: NeutralText) -> tuple[Neutral, float]:
             a = first.rise - b
             if b > 0 and (root := a * a + 4 * b * AIM_RISE) > 0:
                 wanted = min(wanted, (math.sqrt(root) - a) / (2 * b))
+    found = text.measure(lora)
+    while not found.kept and scale > MIN_SCALE:  # all of the texts bear less than their third did
+        wanted = max(scale * min(SHRINK, math.sqrt(AIM_KL / max(found.kl, 1e-9))), MIN_SCALE)
+        lora.rescale(wanted / scale)
+        found, scale = text.measure(lora), wanted
     return found, scale
 
 
 def _picked(logps: Tensor, labels: Tensor) -> Tensor:  # (N, V), (N,) -> scalar
     return logps.gather(1, labels[:, None]).sum()
-
-
-def sample_answers(
-    gguf: Path, adapter: Path | None, conversations: Sequence[Sequence[Message]], *, max_tokens: int, calls: Callbacks
-) -> Answers:
-    """Answers of the served model (llama.cpp, as the chat has it) to some conversations, described."""
-    answers: list[list[int]] = []
-    config = EngineConfig(gguf, context_size=4096, adapter_path=adapter)
-    with served(config) as engine:
-        for at, messages in enumerate(conversations):
-            calls.wait()
-            if calls.cancelled():
-                raise Cancelled("the run was cancelled in its test")
-            sampling = Sampling(temperature=0.8, max_tokens=max_tokens, seed=at * ANSWERS_EACH)
-            answers += [c.token_ids for c in engine.generate(messages, ANSWERS_EACH, sampling)]
-    return describe_answers(answers)
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What the judged answers look like."""
-
-    chosen_length: float  #: mean tokens of what was preferred
-    base: Answers  #: those that the base gave
-    longest: int  #: tokens
-
-
-def seen_answers(turns: Sequence[Turn]) -> Seen:
-    """Describe the answers in the judgments; the base's are those generated without an adapter."""
-    chosen = [(len(t.responses[p.chosen]), p.weight) for t in turns for p in t.pairs]
-    chosen += [(len(t.responses[s.response]), s.weight) for t in turns for s in t.singles if s.good]
-    weight = sum(w for _, w in chosen)
-    mean = sum(n * w for n, w in chosen) / weight if weight else 0.0
-    base = describe_answers([t.responses[i] for t in turns for i in t.from_base])
-    return Seen(mean, base, max((len(r) for t in turns for r in t.responses), default=0))

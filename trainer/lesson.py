@@ -1,14 +1,18 @@
-"""What one run computes, step by step: model, examples, reference, fit, files, gate, row.
+"""What one run computes, step by step: examples, settings, model, reference, fit, files, test, row.
 
-worker.py owns the row's states and the locks; this is the part that needs torch.
+worker.py owns the row's states and the locks; this is the part that needs torch. trial.py tests, lineage.py says where
+a run begins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from chatapp.engine.vocab import Vocab
 from chatapp.engine.yield_lock import GenerationLock
@@ -16,16 +20,19 @@ from storage import paths
 from storage.adapters import Adapter
 from storage.ids import new_id
 from storage.store import Store
-from trainer import adapter_file, gate, guards
-from trainer.base_model import BaseModel, load_base
+from trainer import adapter_file, gate, guards, lineage, needs, rules
+from trainer.base_model import load_base, pick_device, pick_dtype
+from trainer.checkpoint import Checkpoint, fingerprint
 from trainer.config import TrainConfig
-from trainer.dataset import Dataset, Turn, build
-from trainer.errors import Cancelled, NotEnoughJudgments, TrainerError
+from trainer.dataset import Dataset, Turn, build, gather
+from trainer.errors import Cancelled, NotEnoughJudgments
 from trainer.fit import Callbacks, Metrics, Work, fit, prepare, reference_path
-from trainer.logprobs import TokenTurn, score
-from trainer.lora import Lora
+from trainer.logprobs import TokenTurn
+from trainer.lora import Lora, read_weights
 from trainer.outcome import Clock, Outcome
 from trainer.team import Team
+from trainer.trial import Trial
+from trainer.trunk import KEEP_BYTES
 
 
 def import_libraries() -> None:
@@ -41,7 +48,8 @@ def import_libraries() -> None:
 class Lesson:
     store: Store
     run_id: str
-    config: TrainConfig
+    config: TrainConfig  #: as given; from `_settle` on with what follows from the data and the model
+    given: Collection[str]  #: names of the settings that somebody chose
     gguf: Path
     model_hash: str
     cache_dir: Path
@@ -51,13 +59,15 @@ class Lesson:
     cancelled: Callable[[], bool]
     metrics: dict[str, Any] = field(default_factory=dict)
     ordinary: list[TokenTurn] = field(default_factory=list)
-    done: int = 0  #: optimiser steps, over all fits
+    start: dict[str, Tensor] | None = None  #: weights that every fit begins with; None: fresh ones
+    remarks: list[str] = field(default_factory=list)  #: sentences that the verdict ends with
+    layers: int = 0  #: of the model
+    before: int = 0  #: optimiser steps of the fits that are done
     total: int = 0
 
     def run(self) -> Outcome:
         """The whole run. Raises what went wrong; nothing is live before the last line."""
-        store, config = self.store, self.config
-        home = store.home
+        store, home = self.store, self.store.home
         adapter_file.remove_stale(paths.adapters_dir(home))
         store.adapters.remove_orphans()
         live = store.adapters.live(self.model_hash)
@@ -67,53 +77,62 @@ class Lesson:
             dataset = self._dataset(vocab)
             neutral_turns = guards.plain_turns(vocab, "neutral.jsonl")
             self.ordinary = guards.plain_turns(vocab, "ordinary.jsonl")
-        held_out, unseen = self._choose_test(dataset.turns, live)
-        self.team.share((dataset.turns, config, str(self.gguf)))
+            self._settle(dataset, vocab.n_tokens)
+        trial = Trial(store, self.config, live, self.model_hash, calls)
+        trial.choose(dataset.turns)
+        beginning = lineage.begin(store, self.config, live, dataset, self.model_hash, self.layers)
+        chosen = [*beginning.turns, *(t for t in dataset.turns if t.split != "train")]
+        self.team.share((chosen, self.config, str(self.gguf)))
         with self.clock.phase("model"):
             base = load_base(self.gguf, self.cache_dir, train_base=self.train_base)
         with self.clock.phase("features"):
-            cache = reference_path(home, self.model_hash, base)
-            live_logps = self._live_logps(dataset.turns, base, live, calls)
-            lora = Lora.fresh(base.model, config)
-            works = prepare(dataset.turns, lora, config, cache, calls)
-            live_ratios = self._live_ratios(works, live_logps)
+            live_logps = trial.live_logps(chosen, base)
+            lora = Lora.fresh(base.model, self.config)
+            self._start(beginning)
+            works = prepare(chosen, lora, self.config, reference_path(home, self.model_hash, base), calls)
+            self.metrics |= trial.meet(works, live_logps)
 
         by_key = {w.turn.key: w for w in works}
-        train = [w for w in works if w.turn.split == "train"]
-        tested = [by_key[t.key] for t in held_out]
-        live_losses = {
-            t.key: _loss(t, live_ratios.get(t.key), config.beta * gate.CAUTION) for t in [*held_out, *unseen]
-        }
-        self.total = config.steps(len(train))
-        with self.clock.phase("training"):
-            last = self._fit(train, lora, calls)
+        train = [by_key[t.key] for t in beginning.turns]
+        self.total = self.config.steps(len(train))
+        last = self._train(train, lora, calls)
         self.metrics |= {f"train.{name}": value for name, value in last.items() if name != "step_seconds"}
         with self.clock.phase("gate"):
-            text = guards.NeutralText(neutral_turns, budget=config.micro_tokens, wait=calls.wait)
+            states = guards.states_path(self.cache_dir, self.model_hash, neutral_turns, base)
+            text = guards.NeutralText(neutral_turns, budget=self.config.micro_tokens, wait=calls.wait, cache=states)
             neutral, scale = guards.set_strength(lora, text)
-            self.metrics |= {"adapter.scale": scale}
-            losses = self._losses(tested, lora, calls)
+            losses = trial.losses([by_key[t.key] for t in trial.held_out], lora)
+        self.metrics |= {"adapter.scale": scale}
 
         with self.clock.phase("files"):
             adapter_id = new_id()
             folder = paths.adapter_dir(home, adapter_id)
             permuted = base.check.get("permuted") or adapter_file.permuted_projections(self.gguf, base.model)
             files = adapter_file.write_folder(folder, lora, architecture=self._architecture(), permuted=permuted)
-        few = len(tested) < gate.MIN_HELD_OUT
-        pooled = few or (bool(unseen) and gate.wants_second_look(self._gain(losses, live_losses, certain=False)))
+        few = len(losses) < gate.MIN_HELD_OUT
+        pooled = few or (bool(trial.unseen) and gate.wants_second_look(trial.gain(losses, certain=False)))
         if pooled:
             with self.clock.phase("cross-validation"):
-                losses |= self._fold_losses([by_key[t.key] for t in unseen], train, lora, scale, calls)
+                losses |= self._fold_losses([by_key[t.key] for t in trial.unseen], train, lora, scale, trial)
         self.team.share(None)
         with self.clock.phase("gate"):
-            gain = self._gain(losses, live_losses, certain=pooled and not few)
-            evidence = self._evidence(gain, losses, live_losses, live, pooled, neutral, folder, dataset, calls)
-            verdict = gate.decide(evidence)
-        return self._conclude(adapter_id, files, live, verdict, evidence, dataset, base)
+            gain = trial.gain(losses, certain=pooled and not few)
+            evidence, figures = trial.evidence(
+                gain,
+                losses,
+                neutral,
+                dataset.turns,
+                pooled=pooled,
+                gguf=self.gguf,
+                folder=folder,
+                cache_dir=self.cache_dir,
+            )
+        self.metrics |= figures
+        return self._conclude(adapter_id, files, live, gate.decide(evidence), evidence, dataset, beginning)
 
     def _dataset(self, vocab: Vocab) -> Dataset:
         config = self.config
-        derived = self.store.judgments.derived(config.include)
+        derived, left_out = gather(self.store, config.include, config.max_included)
         dataset = build(
             self.store,
             derived,
@@ -123,7 +142,7 @@ class Lesson:
             max_response=config.max_response,
             weight_of_others=config.include_weight,
         )
-        counts = dataset.counts()
+        counts = {**dataset.counts(), **left_out}
         self.metrics |= counts
         self.store.runs.metrics(self.run_id, 0, counts)
         usable = [t for t in dataset.turns if t.pairs or t.singles]
@@ -132,71 +151,76 @@ class Lesson:
                 f"training needs judgments of at least {gate.MIN_PROMPTS} different prompts, so that some can be kept "
                 f"for the test; there are {len(usable)} that prefer one answer to another or call one good or bad"
             )
+        if left := left_out.get("included.left_out"):
+            self.remarks.append(f"Of the included prompts {left:.0f} were left out, drawn at random.")
         return dataset
 
-    def _live_logps(
-        self, turns: Sequence[Turn], base: BaseModel, live: Adapter | None, calls: Callbacks
-    ) -> dict[str, list[float]]:
-        """The live adapter's log-probabilities where they are needed, by turn: of what it has not learned from."""
-        if live is None:
-            return {}
-        trained = _trained_on(self.store, live)
-        wanted = [t for t in turns if t.split == "held_out" or not (t.judgments & trained)]
-        try:
-            lora = Lora.of(base.model, self.store.adapters.dir(live))
-        except FileNotFoundError as error:
-            raise TrainerError(
-                f"the files of {live.name}, the version in use, are gone from {self.store.adapters.dir(live)}; choose "
-                "another with `hone adapters use`, or `hone adapters use base`"
-            ) from error
-        found = score(lora.model, [t.tokens for t in wanted], budget=self.config.micro_tokens, before=calls.wait)
-        base.model = lora.remove()
-        return {t.key: sums for t, sums in zip(wanted, found, strict=True)}
+    def _settle(self, dataset: Dataset, vocabulary: int) -> None:
+        """Settings that follow from the data, the model and the memory. Raises TooLittleMemory, TooLittleDisk."""
+        folder = self.cache_dir / "models" / self.model_hash
+        cached = self.train_base is not None or (folder / "model.safetensors").exists()
+        shape = needs.shape_of(self.gguf, vocabulary, self.train_base or folder)
+        self.layers = shape.layers
+        config = rules.apply(self.config, self.given, len(dataset.train), shape.parameters, shape.layers)
+        disk = needs.check_disk(shape, config, self.store.home, self.cache_dir, cached=cached)
+        device = pick_device()
+        cuda = device.type == "cuda"
+        self.config, memory = needs.fit_memory(
+            shape,
+            config,
+            "micro_tokens" in self.given,
+            int(torch.cuda.mem_get_info()[0]) if cuda else needs.available_memory(),
+            dtype_bytes=pick_dtype(device).itemsize,
+            tokens=sum(t.tokens.tokens for t in dataset.turns),
+            longest=max(t.tokens.tokens for t in dataset.turns),
+            keep_bytes=KEEP_BYTES,
+            cached=cached,
+            cuda=cuda,
+        )
+        self.metrics |= {"memory.estimate_mb": memory.total / needs.MB, "disk.estimate_mb": disk / needs.MB}
 
-    def _live_ratios(self, works: Sequence[Work], logps: dict[str, list[float]]) -> dict[str, list[float]]:
-        """log live - log base of each response, by turn; and the live adapter's prequential accuracy as a metric.
-
-        Prequential: on the judgments that no finished run has seen, before anything learns from them.
-        """
-        ratios = {
-            w.turn.key: [a - b for a, b in zip(logps[w.turn.key], w.reference, strict=False)]
-            for w in works
-            if w.turn.key in logps
+    def _start(self, beginning: lineage.Beginning) -> None:
+        """Take the weights to go on from, and note where the run begins."""
+        if beginning.adapter is not None:
+            self.start = read_weights(self.store.adapters.dir(beginning.adapter))
+        self.metrics |= {
+            "start.warm": float(beginning.adapter is not None),
+            "start.new_turns": beginning.new,
+            "start.replayed_turns": beginning.replayed,
         }
-        new = _unseen_judgments(self.store, self.model_hash)
-        fresh = [w.turn for w in works if w.turn.key in ratios and w.turn.judgments & new]
-        right, longer, count = gate.pair_accuracy(fresh, [ratios[t.key] for t in fresh])
-        if count:
-            self.metrics |= {
-                "prequential.accuracy": right,
-                "prequential.longer_wins": longer,
-                "prequential.pairs": count,
-            }
-        return ratios
 
-    def _choose_test(self, turns: Sequence[Turn], live: Adapter | None) -> tuple[list[Turn], list[Turn]]:
-        """The held-out turns; and those of the others that the live adapter has not learned from.
+    def _train(self, train: Sequence[Work], lora: Lora, calls: Callbacks) -> Metrics:
+        """The main fit, gone on with where an earlier worker of this run left it."""
+        again = bool(self.store.runs.read_metrics(self.run_id, "resumed"))
+        checkpoint = self._checkpoint("main", train)
+        there = checkpoint.path.exists()
+        with self.clock.phase("training"):
+            last = self._fit(train, lora, calls, checkpoint)
+        if again and checkpoint.resumed_at is not None:
+            self.metrics |= {"resume.step": checkpoint.resumed_at}
+            self.remarks.append(f"It went on from step {checkpoint.resumed_at}, after an interruption.")
+        elif again and there:
+            self.metrics |= {"resume.step": 0}
+            self.remarks.append("It began anew: judgments or settings had changed since it was interrupted.")
+        else:
+            tokens = lineage.fit_tokens(self.config, [w.turn for w in train])
+            self.metrics |= {lineage.SPEED: tokens / max(1e-9, self.clock.seconds["training"])}
+        return last
 
-        On those that it has, it would look better than it is.
-        """
-        judged = [t for t in turns if t.pairs or t.singles]
-        trained = _trained_on(self.store, live) if live else set()
-        held_out = [t for t in judged if t.split == "held_out"]
-        unseen = [t for t in judged if t.split == "train" and not t.judgments & trained]
-        if len(held_out) < gate.MIN_HELD_OUT and len(held_out) + len(unseen) < gate.MIN_HELD_OUT:
-            raise NotEnoughJudgments(
-                f"the test needs at least {gate.MIN_HELD_OUT} prompts that {live.name if live else 'the base'} has not "
-                f"learned from; there are {len(held_out) + len(unseen)}: judge a few more answers"
-            )
-        return held_out, unseen
-
-    def _fit(self, works: Sequence[Work], lora: Lora, calls: Callbacks) -> Metrics:
+    def _fit(self, works: Sequence[Work], lora: Lora, calls: Callbacks, checkpoint: Checkpoint) -> Metrics:
         """fit(), together with the other processes."""
-        self.team.share([w.turn.key for w in works])
-        return fit(lora, works, self.config, self.team, calls, self.ordinary)
+        self.team.share(([w.turn.key for w in works], self.start))
+        last = fit(lora, works, self.config, self.team, calls, self.ordinary, start=self.start, checkpoint=checkpoint)
+        self.before += self.config.steps(len(works))
+        return last
+
+    def _checkpoint(self, name: str, works: Sequence[Work]) -> Checkpoint:
+        start = "" if self.start is None else "warm"
+        of = fingerprint([w.turn for w in works], self.config, self.model_hash, start)
+        return Checkpoint(paths.run_dir(self.store.home, self.run_id), name, of)
 
     def _fold_losses(
-        self, unseen: Sequence[Work], train: Sequence[Work], lora: Lora, scale: float, calls: Callbacks
+        self, unseen: Sequence[Work], train: Sequence[Work], lora: Lora, scale: float, trial: Trial
     ) -> dict[str, float]:
         """K-fold predictions: each turn's loss under an adapter that was trained in the same way without it."""
         losses: dict[str, float] = {}
@@ -204,67 +228,11 @@ class Lesson:
         keys = [{w.turn.key for w in part} for part in parts]
         rests = [[w for w in train if w.turn.key not in out] for out in keys]
         self.total += sum(self.config.steps(len(rest)) for rest in rests)
-        for part, rest in zip(parts, rests, strict=True):
-            self._fit(rest, lora, calls)
+        for at, (part, rest) in enumerate(zip(parts, rests, strict=True)):
+            self._fit(rest, lora, trial.calls, self._checkpoint(f"fold-{at}", rest))
             lora.rescale(scale)
-            losses |= self._losses(part, lora, calls)
+            losses |= trial.losses(part, lora)
         return losses
-
-    def _losses(self, tested: Sequence[Work], lora: Lora, calls: Callbacks) -> dict[str, float]:
-        ratios = _ratios(tested, lora, self.config, calls)
-        return {
-            w.turn.key: _loss(w.turn, r, self.config.beta * gate.CAUTION) for w, r in zip(tested, ratios, strict=True)
-        }
-
-    def _gain(self, new: dict[str, float], live: dict[str, float], *, certain: bool) -> gate.Bound:
-        return gate.bootstrap(list(new.values()), [live[k] for k in new], seed=self.config.seed, certain=certain)
-
-    def _evidence(
-        self,
-        gain: gate.Bound,
-        new: dict[str, float],
-        live_losses: dict[str, float],
-        live: Adapter | None,
-        pooled: bool,
-        neutral: guards.Neutral,
-        folder: Path,
-        dataset: Dataset,
-        calls: Callbacks,
-    ) -> gate.Evidence:
-        seen = guards.seen_answers(dataset.turns)
-        order = sorted(dataset.turns, key=lambda t: (t.split != "held_out", t.key))[: guards.SAMPLED_PROMPTS]
-        limit = min(512, max(32, seen.longest))  # where the judged answers were cut off, these are too
-        asked = [t.messages for t in order]
-        sampled = guards.sample_answers(
-            self.gguf, folder / adapter_file.GGUF_NAME, asked, max_tokens=limit, calls=calls
-        )
-        theirs = seen.base
-        if theirs.count < guards.SAMPLED_PROMPTS * guards.ANSWERS_EACH:
-            # what was judged is not the base's: ask the base the same
-            theirs = guards.sample_answers(self.gguf, None, asked, max_tokens=limit, calls=calls)
-        self.metrics |= {
-            "neutral.base_nll": neutral.base_nll,
-            "neutral.new_nll": neutral.new_nll,
-            "neutral.rise": neutral.rise,
-            "neutral.kl": neutral.kl,
-            "answers.length": sampled.length,
-            "answers.repetition": sampled.repetition,
-            "answers.base_length": theirs.length,
-            "answers.chosen_length": seen.chosen_length,
-        }
-        return gate.Evidence(
-            gain=gain,
-            new_loss=sum(new.values()) / len(new),
-            live_loss=sum(live_losses[key] for key in new) / len(new),
-            live_name=live.name if live else "the base",
-            pooled=pooled,
-            neutral_rise=neutral.rise,
-            kl=neutral.kl,
-            answers=sampled,
-            chosen_length=seen.chosen_length,
-            base_length=theirs.length,
-            base_repetition=theirs.repetition,
-        )
 
     def _conclude(
         self,
@@ -274,7 +242,7 @@ class Lesson:
         verdict: gate.Verdict,
         evidence: gate.Evidence,
         dataset: Dataset,
-        base: BaseModel,
+        beginning: lineage.Beginning,
     ) -> Outcome:
         """Write the rows: the adapter's, what it learned from, and last of all that it is live."""
         if self.cancelled():  # the user may have forgotten what it learned from, and is waiting
@@ -286,11 +254,17 @@ class Lesson:
             "gate.gain": evidence.gain.mean,
             "gate.bound": evidence.gain.low,
             "gate.prompts": evidence.gain.prompts,
+            "memory.peak_mb": needs.peak_memory() / needs.MB,
         }
         self.metrics = {k: v for k, v in self.metrics.items() if v == v}  # NaN is not JSON
         store.runs.metrics(self.run_id, self.total, {k: float(v) for k, v in self.metrics.items()})
-        report = {"evidence": asdict(evidence), "config": self.config.as_dict(), "metrics": self.metrics}
+        start = {"from": beginning.adapter.id if beginning.adapter else None, "why": beginning.why}
+        report = {
+            "evidence": asdict(evidence), "config": self.config.as_dict(), "metrics": self.metrics, "start": start
+        }  # fmt: skip
+        sentence = " ".join([verdict.sentence, *self.remarks])
         with store.write():
+            # all of what counts now: a warm start's ancestors learned from nothing else, or it would be a refit
             store.runs.record_judgments(self.run_id, dataset.judgments)
             adapter = store.adapters.register(
                 adapter_id,
@@ -299,11 +273,11 @@ class Lesson:
                 parent_id=live.id if live else None,
                 files=files,
                 state="candidate" if verdict.promote else "rejected",
-                verdict=verdict.sentence,
+                verdict=sentence,
                 report=report,
                 provisional=verdict.provisional and verdict.promote,
             )
-        state, sentence = adapter.state, verdict.sentence
+        state = adapter.state
         if verdict.promote:
             if store.adapters.promotion_paused(self.model_hash):
                 sentence += " It was not put in use: you chose a version by hand, and there are no judgments since."
@@ -329,11 +303,9 @@ class Lesson:
         return str(read_metadata(self.gguf)["general.architecture"])
 
     def _progress(self, step: int, total: int, line: Metrics) -> None:
-        self.done += 1
+        done = self.before + step
         values = {f"train.{name}": value for name, value in line.items() if value == value}
-        self.store.runs.metrics(
-            self.run_id, self.done, {**values, "progress.step": self.done, "progress.total": self.total}
-        )
+        self.store.runs.metrics(self.run_id, done, {**values, "progress.step": done, "progress.total": self.total})
 
 
 def assist(cache_dir: Path, train_base: Path | None, team: Team, clock: Clock) -> Outcome:
@@ -343,36 +315,9 @@ def assist(cache_dir: Path, train_base: Path | None, team: Team, clock: Clock) -
     base = load_base(Path(gguf), cache_dir, train_base=train_base)
     lora = Lora.fresh(base.model, config)
     works = prepare(turns, lora, config, None, Callbacks())
-    keys: list[str] | None
-    while (keys := team.share(None)) is not None:
-        fit(lora, [w for w in works if w.turn.key in keys], config, team, Callbacks())
+    asked: tuple[list[str], dict[str, Tensor] | None] | None
+    while (asked := team.share(None)) is not None:
+        keys, start = asked
+        by_key = {w.turn.key: w for w in works}
+        fit(lora, [by_key[key] for key in keys], config, team, Callbacks(), start=start)
     return Outcome("", "done", seconds=clock.finished())
-
-
-def _ratios(works: Sequence[Work], lora: Lora, config: TrainConfig, calls: Callbacks) -> list[list[float]]:
-    """log pi - log base of each turn's responses, under what lora holds."""
-    tokens = [w.turn.tokens for w in works]
-    found = score(lora.model, tokens, budget=config.micro_tokens, before=calls.wait, packer=lora.pack)
-    return [[a - b for a, b in zip(mine, w.reference, strict=False)] for w, mine in zip(works, found, strict=True)]
-
-
-def _loss(turn: Turn, ratios: Sequence[float] | None, beta: float) -> float:
-    """prompt_loss; no ratios: the base's."""
-    loss = gate.prompt_loss(turn, ratios or [0.0] * len(turn.responses), beta)
-    assert loss is not None, "only turns with pairs or single judgments are tested"
-    return loss
-
-
-def _trained_on(store: Store, adapter: Adapter) -> set[str]:
-    rows = store.rows("SELECT judgment_id FROM run_judgments WHERE run_id = ? AND split = 'train'", [adapter.run_id])
-    return {row["judgment_id"] for row in rows}
-
-
-def _unseen_judgments(store: Store, model_hash: str) -> set[str]:
-    """Judgments that no finished run of this model has seen."""
-    rows = store.rows(
-        "SELECT id FROM judgments j WHERE NOT EXISTS (SELECT 1 FROM run_judgments rj JOIN runs r ON r.id = rj.run_id "
-        "WHERE rj.judgment_id = j.id AND r.model_hash = ? AND r.state IN ('done', 'rejected'))",
-        [model_hash],
-    )
-    return {row["id"] for row in rows}

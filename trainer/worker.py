@@ -2,8 +2,9 @@
 
 The order makes a kill at any instant harmless: the adapter's files are complete before its row exists, the row is a
 candidate before it is live, and going live is one compare-and-set on what was live when the run began. A worker
-that died leaves a running row, which the next one (or the chat) marks as failed, and at most files that
-the next one removes. Only the main process of an `accelerate launch` touches the store; the others compute.
+that died leaves a running row, which the next one (or the chat) queues again if there is a checkpoint and marks as
+failed if not, and at most files that the next one removes. Only the main process of an `accelerate launch` touches
+the store; the others compute.
 """
 
 from __future__ import annotations
@@ -62,6 +63,9 @@ def work(
             time.sleep(_POLL)
         try:
             store.runs.recover()
+            for other in store.runs.interrupted():
+                if lock.held and other.number < run.number and other.model_hash == run.model_hash:
+                    store.runs.finish(other.id, "failed", error=f"it was interrupted, and run {run.number} took over")
             if not lock.held or not store.runs.claim(run.id, os.getpid()):
                 run = store.runs.get(run.id)
                 raise TrainerError(f"run {run.number} cannot be started: it is {run.state} already")
@@ -98,7 +102,9 @@ def _run(
             lesson.import_libraries()
             team = Team()
         cancelled = _Cancelled(store, run_id)
-        task = lesson.Lesson(store, run_id, parsed, gguf, model_hash, cache_dir, train_base, team, clock, cancelled)
+        task = lesson.Lesson(
+            store, run_id, parsed, set(config), gguf, model_hash, cache_dir, train_base, team, clock, cancelled
+        )
         outcome = task.run()
     except Cancelled as error:
         outcome.state, outcome.error = "cancelled", f"{error}; nothing was changed"

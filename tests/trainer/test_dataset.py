@@ -12,7 +12,7 @@ from chatapp.engine.model_files import bundled
 from chatapp.engine.vocab import Vocab
 from storage.store import Store
 from storage.threads import NewAnswer
-from trainer.dataset import Dataset, build, fit_prompt
+from trainer.dataset import Dataset, build, fit_prompt, gather
 
 MODEL = "m" * 64
 
@@ -157,3 +157,29 @@ def test_imports_weigh_at_most_as_much_as_ones_own(store: Store, vocab: Vocab, a
     assert weights == pytest.approx([1 / 3, 1 / 3, 1 / 3, 1.0])
     weights = sorted(t.weight for t in dataset(store, vocab, include=["ai"], weight_of_others=0.5).turns)
     assert weights == pytest.approx([0.5, 0.5, 0.5, 1.0])
+
+
+def test_many_imports_are_a_sample_by_prompt(store: Store, vocab: Vocab, asked: Any) -> None:
+    """All of one's own; of others the same prompts each time, weighing as much together as if all were there."""
+    for i in range(2):
+        prompt, (a, b) = asked(f"Mine {i}?", ["one", "two"])
+        store.judgments.pick(prompt, b, [a, b])
+    for i in range(12):
+        prompt, (a, b, c) = asked(f"Theirs {i}?", ["one", "two", "three"])
+        store.judgments.rank(prompt, [[b], [a], [c]], source="ai:judge")
+        store.judgments.thumb(prompt, b, 1, source="ai:judge")
+    whole, nothing_out = gather(store, ["ai"], 100)
+    plain = store.judgments.derived(["ai"])
+    assert sorted(whole.pairs) == sorted(plain.pairs)
+    assert sorted(whole.unpaired) == sorted(plain.unpaired)
+    assert nothing_out == {"included.prompts": 12, "included.left_out": 0}
+    some, counts = gather(store, ["ai"], 5)
+    assert counts == {"included.prompts": 12, "included.left_out": 7}
+    assert gather(store, ["ai"], 5) == (some, counts)
+    kept = {p.prompt_id for p in some.pairs if p.source != "chat"}
+    assert len(kept) == 5
+    assert kept == {u.prompt_id for u in some.unpaired}  # a prompt stays whole
+    assert len(some.pairs) == 2 + 5 * 3
+    turns = build(store, some, vocab, MODEL).turns
+    assert sum(t.weight for t in turns if len(t.responses) == 3) == pytest.approx(2.0)
+    assert gather(store, [], 5)[1] == {}

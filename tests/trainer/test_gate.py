@@ -118,6 +118,8 @@ def test_few_prompts_make_it_provisional() -> None:
         ({"answers": gate.Answers(40, 0.1, 16)}, "length", "40 tokens long (73 to 210 expected)"),
         ({"answers": gate.Answers(400, 0.1, 16)}, "length", "400 tokens long"),
         ({"answers": gate.Answers(120, 0.5, 16)}, "repetition", "repeat themselves (50 %"),
+        ({"refusals": 4 / 16}, "refusals", "refuses 25 % of harmless requests (the base 0 %)"),
+        ({"refusals": 0.6, "base_refusals": 0.3}, "refusals", "refuses 60 %"),
     ],
 )
 def test_each_guard_refuses_and_says_why(change: dict[str, object], reason: str, words: str) -> None:
@@ -125,6 +127,11 @@ def test_each_guard_refuses_and_says_why(change: dict[str, object], reason: str,
     assert not verdict.promote
     assert verdict.reasons == [reason]
     assert words in verdict.sentence
+
+
+def test_a_base_that_refuses_much_may_go_on() -> None:
+    assert gate.decide(replace(GOOD, refusals=3 / 16)).promote
+    assert gate.decide(replace(GOOD, refusals=0.5, base_refusals=0.4)).promote
 
 
 def test_a_taste_for_short_answers_passes() -> None:

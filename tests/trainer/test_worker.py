@@ -128,7 +128,7 @@ def test_a_run_learns_passes_its_gate_and_goes_live(
 
 
 @pytest.mark.real
-def test_kill_leaves_the_old_version_and_a_failed_row(judged: Store, model_cache: Path) -> None:
+def test_kill_leaves_the_old_version_and_a_row_that_says_what_comes_next(judged: Store, model_cache: Path) -> None:
     model_hash = file_hash(bundled(), model_cache)
     queued = judged.runs.queue("dpo", {"epochs": 50}, model_hash)
     process = worker(judged.home, model_cache, "--run", queued.id)
@@ -136,8 +136,12 @@ def test_kill_leaves_the_old_version_and_a_failed_row(judged: Store, model_cache
     assert judged.runs.get(queued.id).state == "running"
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
+    left = bool(judged.runs.checkpoints(queued.id))  # whether five seconds of training had gone by
     (dead,) = judged.runs.recover()
-    assert (dead.id, dead.state) == (queued.id, "failed")
+    assert (dead.id, dead.state) == (queued.id, "queued" if left else "failed")
+    judged.runs.request_cancel(queued.id)
+    assert judged.runs.get(queued.id).finished
+    assert judged.runs.checkpoints(queued.id) == []
     assert judged.adapters.live(model_hash) is None
     assert judged.judgments.waiting(model_hash) == 20
     lock = FileLock(paths.trainer_lock(judged.home))

@@ -1,0 +1,164 @@
+"""`hone train` and its workers, without a model: who waits, who goes on, what ends it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatapp import trainer_process
+from chatapp.commands import train
+from chatapp.engine.model_files import bundled, file_hash
+from storage import paths
+from storage.store import Store
+from tests.commands.shell import TURN, Shell, lines
+from trainer import worker
+from trainer.outcome import Outcome
+
+
+@pytest.fixture
+def spawned(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[Store, str], None]]:
+    """What the next workers do, each in its turn; then Ctrl+C. A worker has ended when `hone` first looks at it."""
+    plan: list[Callable[[Store, str], None]] = []
+
+    def start(settings: Any, run_id: str, spawn: Any = None) -> Any:
+        with Store.open(settings.home) as store:
+            plan.pop(0)(store, run_id)
+        process = subprocess.Popen([sys.executable, "-c", ""])
+        process.wait()
+        return process
+
+    def sleep(seconds: float) -> None:
+        if seconds == train.WATCH_SECONDS and not plan:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer_process, "start_worker", start)
+    monkeypatch.setattr(train.time, "sleep", sleep)
+    return plan
+
+
+def done(store: Store, run_id: str) -> None:
+    assert store.runs.claim(run_id)
+    store.runs.record_judgments(run_id, [(judgment.id, "train") for judgment in store.judgments.live()])
+    store.runs.finish(run_id, "done", {"verdict": "Better."})
+
+
+def dies(store: Store, run_id: str) -> None:
+    """Killed in the middle, with a checkpoint."""
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    assert store.runs.claim(run_id, child.pid)
+    folder = paths.run_dir(store.home, run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "checkpoint-main.safetensors").write_bytes(b"weights")
+
+
+def judge(hone: Shell, folder: Path, *prompts: str) -> None:
+    hone("judge", "--file", lines(folder / "turns.jsonl", *({**TURN, "prompt": p, "pick": 1} for p in prompts)))
+
+
+def states(home: Path) -> list[tuple[str, str | None]]:
+    with Store.open(home) as store:
+        return [(run.state, run.error) for run in reversed(store.runs.list())]
+
+
+def test_watch_trains_whenever_enough_is_new(
+    hone: Shell, home: Path, tmp_path: Path, spawned: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HONE_TRAIN_AFTER", "2")
+    judge(hone, tmp_path, "one?", "two?")
+
+    def then_more(store: Store, run_id: str) -> None:
+        done(store, run_id)
+        judge(hone, tmp_path, "three?", "four?")
+
+    spawned += [then_more, done]
+    hone("train", "--watch", code=130)
+    assert states(home) == [("done", None), ("done", None)]
+    hone("train", "--watch", code=130)  # nothing new: nothing is trained
+    assert len(states(home)) == 2
+
+
+def test_watch_goes_on_with_a_killed_run_and_gives_up_the_third_time(
+    hone: Shell, home: Path, tmp_path: Path, spawned: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HONE_TRAIN_AFTER", "1")
+    judge(hone, tmp_path, "one?")
+    spawned += [dies, dies, dies]
+    hone("train", "--watch", code=130)  # and it is not tried again on the same judgments
+    ((state, error),) = states(home)
+    assert state == "failed"
+    assert error is not None
+    assert error.startswith("the trainer ended before it was done")
+
+
+def test_wait_goes_on_with_a_killed_run(hone: Shell, home: Path, tmp_path: Path, spawned: list[Any]) -> None:
+    judge(hone, tmp_path, "one?")
+    spawned += [dies, done]
+    assert "Better." in hone("train", "--wait")
+    assert hone.err == "run 1: the trainer was interrupted; the run goes on from its last checkpoint\n"
+    assert states(home) == [("done", None)]
+
+
+def test_a_run_interrupted_earlier_is_taken_up_by_the_next_command(
+    hone: Shell, home: Path, tmp_path: Path, spawned: list[Any]
+) -> None:
+    judge(hone, tmp_path, "one?")
+    spawned += [dies, done]
+    hone("train")
+    assert "interrupted" in hone("runs")
+    hone("train", "--wait")
+    assert states(home) == [("done", None)]
+
+
+def test_interrupting_the_wait_cancels_the_run(
+    hone: Shell, home: Path, tmp_path: Path, spawned: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge(hone, tmp_path, "one?")
+    spawned.append(lambda store, run_id: None)
+
+    def interrupt(store: Any, run_id: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("storage.runs.Runs.progress", interrupt)
+    monkeypatch.setattr("storage.runs.Runs.latest", lambda *_: object())  # another worker holds the lock
+    hone("train", "--wait", code=130)
+    monkeypatch.undo()
+    assert [state for state, _ in states(home)] == ["cancelled"]
+
+
+def test_two_workers_work_one_after_the_other(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Started at once on one home: the second waits until the first is done, and then does its own run."""
+    cache = tmp_path / "cache"
+    model_hash = file_hash(bundled(), cache)
+    runs = [store.runs.queue("dpo", {}, model_hash).id for _ in range(2)]
+    working, go_on = threading.Semaphore(0), threading.Event()
+    at_once: list[int] = []
+    inside: list[str] = []
+
+    def run(store: Store, run_id: str, *_: Any) -> Outcome:
+        inside.append(run_id)
+        at_once.append(len(inside))
+        working.release()
+        assert go_on.wait(30)
+        inside.remove(run_id)
+        store.runs.finish(run_id, "done")
+        return Outcome(run_id, "done")
+
+    monkeypatch.setattr(worker, "_run", run)
+    monkeypatch.setattr(worker, "_POLL", 0.01)
+    threads = [threading.Thread(target=worker.work, args=(store.home, cache), kwargs={"run_id": id}) for id in runs]
+    for thread in threads:
+        thread.start()
+    assert working.acquire(timeout=30)
+    assert sorted(store.runs.get(id).state for id in runs) == ["queued", "running"]
+    go_on.set()
+    for thread in threads:
+        thread.join(30)
+    assert at_once == [1, 1]
+    assert [store.runs.get(id).state for id in runs] == ["done", "done"]

@@ -1,0 +1,208 @@
+"""Whole runs on the tiny model: gone on with after a kill, begun at the base or the version in use."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from chatapp.engine.model_files import file_hash
+from storage import paths
+from storage.store import Store
+from tests.trainer import tiny_runs
+from trainer import answers, checkpoint, gate, guards, lineage, needs
+from trainer.outcome import Outcome
+from trainer.worker import work
+
+CALM = answers.Sampled(gate.Answers(8, 0.0, 12), None, answers.Refusals(0, 16), answers.Refusals(0, 16))
+
+
+class Killed(BaseException):
+    """What no handler of the trainer catches."""
+
+
+@pytest.fixture
+def gguf(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The tiny model, with little neutral text and no decision of the gate: those have tests of their own."""
+    texts = guards.plain_turns
+    monkeypatch.setattr(guards, "plain_turns", lambda vocab, name: texts(vocab, name)[::12])
+    monkeypatch.setattr(answers, "sample", lambda *_, **__: CALM)
+    monkeypatch.setattr(gate, "MIN_HELD_OUT", 1)  # and no cross-validation
+    monkeypatch.setattr(gate, "wants_second_look", lambda _: False)
+    monkeypatch.setattr(gate, "decide", lambda _: gate.Verdict(False, False, "Refused."))  # a test puts in use
+    monkeypatch.setattr("trainer.base_model.usable_cores", lambda: 1)  # threads cost more than such products
+    return tiny_runs.tiny_gguf(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def judged(store: Store, gguf: Path) -> Store:
+    tiny_runs.judge(store, gguf, 12)
+    return store
+
+
+def learn(store: Store, gguf: Path, run_id: str | None = None, **settings: Any) -> Outcome:
+    values = {**tiny_runs.SETTINGS, **settings}
+    return work(store.home, gguf.parent / "cache", str(gguf), run_id=run_id, overrides={} if run_id else values)
+
+
+def weights(store: Store, outcome: Outcome) -> dict[str, torch.Tensor]:
+    folder = store.adapters.dir(store.adapters.get(outcome.adapter or ""))
+    return load_file(str(folder / "adapter_model.safetensors"))
+
+
+def killed(store: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> str:
+    """A run whose worker died at that step, found by whoever looks next; its id."""
+    metrics = type(store.runs).metrics
+
+    def fatal(self: Any, id: str, at: int, values: Any) -> None:
+        metrics(self, id, at, values)
+        if at == step and "progress.step" in values:
+            raise Killed
+
+    run = store.runs.queue("dpo", tiny_runs.SETTINGS, file_hash(gguf, store.home))
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "EVERY", 0.0)
+        patch.setattr(checkpoint, "MAX_COST", 1e9)
+        patch.setattr(type(store.runs), "metrics", fatal)
+        with pytest.raises(Killed):
+            learn(store, gguf, run.id)
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.communicate()
+    assert store.runs.get(run.id).pid == os.getpid()
+    with store.write() as db:  # this process lives on: its number would say that the worker does
+        db.execute("UPDATE runs SET pid = ? WHERE id = ?", [child.pid, run.id])
+    (found,) = store.runs.recover()
+    assert found.interrupted
+    return run.id
+
+
+def test_a_killed_run_ends_as_if_it_had_not_been(judged: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = learn(judged, gguf)
+    id = killed(judged, gguf, monkeypatch, 7)
+    again = learn(judged, gguf, id)
+    assert again.metrics["resume.step"] == 6  # the checkpoint is written after the step is told
+    assert (again.verdict or "").endswith("It went on from step 6, after an interruption.")
+    one, two = weights(judged, whole), weights(judged, again)
+    assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
+    assert again.metrics["gate.gain"] == pytest.approx(whole.metrics["gate.gain"], abs=1e-4)
+    assert judged.runs.checkpoints(id) == []
+    assert not list(paths.run_dir(judged.home, id).parent.rglob("*.safetensors"))
+
+
+def test_other_judgments_begin_anew(judged: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    id = killed(judged, gguf, monkeypatch, 5)
+    judged.judgments.retract(judged.judgments.live()[0].id)
+    again = learn(judged, gguf, id)
+    assert again.metrics["resume.step"] == 0
+    assert "It began anew: judgments or settings had changed since it was interrupted." in (again.verdict or "")
+
+
+def test_a_newer_run_takes_over_from_an_interrupted_one(
+    judged: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = killed(judged, gguf, monkeypatch, 3)
+    newer = learn(judged, gguf)
+    assert newer.adapter
+    old = judged.runs.get(id)
+    assert (old.state, old.error) == ("failed", "it was interrupted, and run 2 took over")
+    assert judged.runs.checkpoints(id) == []
+
+
+def test_a_version_lists_what_it_learned_from_and_a_retraction_reaches_it(
+    judged: Store, gguf: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Refit, then warm, then a retraction, which a warm start could not undo."""
+    model_hash = file_hash(gguf, judged.home)
+
+    def behind(outcome: Outcome) -> set[str]:
+        found = judged.adapters.learned_from(judged.adapters.get(outcome.adapter or ""))
+        assert not set(found["train"]) & set(found["held_out"])
+        return set(found["train"])
+
+    def use(outcome: Outcome) -> None:
+        judged.adapters.use(outcome.adapter, model_hash)
+
+    first = learn(judged, gguf)
+    assert first.metrics["start.warm"] == 0
+    assert first.metrics["prequential.pairs"] == 36
+    use(first)
+    tiny_runs.judge(judged, gguf, 10, first=50)
+    warm = learn(judged, gguf, start="warm", epochs=1, min_steps=1)
+    assert warm.metrics["start.warm"] == 1
+    assert warm.metrics["start.new_turns"] == warm.metrics["start.replayed_turns"] == 8
+    assert warm.metrics["prequential.accuracy"] > 0.9  # of the first version, on what was judged since
+    report = judged.adapters.get(warm.adapter or "").report
+    assert report["start"] == {"from": first.adapter, "why": "a warm start was asked for"}
+    assert behind(first) < behind(warm)  # its own and its ancestor's
+    assert len(behind(warm)) == 18
+    # it begins at the version in use: after one pass it is nearer to it than to a fresh adapter
+    one, two = weights(judged, first), weights(judged, warm)
+    for name in one:
+        assert torch.cosine_similarity(one[name].flatten(), two[name].flatten(), 0) > 0.8
+
+    use(warm)
+    gone = sorted(behind(first))[0]
+    judged.judgments.retract(gone)
+    tiny_runs.judge(judged, gguf, 4, first=90)
+    third = learn(judged, gguf, start="warm", epochs=1, min_steps=1)
+    assert third.metrics["start.warm"] == 0
+    why = judged.adapters.get(third.adapter or "").report["start"]["why"]
+    assert why == "1 of the 18 judgments that v2 learned from no longer count"
+    assert gone not in behind(third)
+    assert gone in behind(warm)
+
+    from chatapp.cli import main
+
+    about = ["--home", str(judged.home), "--model", str(gguf)]
+    assert main(["adapters", "show", third.adapter or "", "--json", *about]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert set(shown["judgments"]["train"]) == behind(third)
+    assert main(["adapters", "show", third.adapter or "", *about]) == 0
+    text = capsys.readouterr().out
+    assert gone not in text
+    assert f"learned from {len(behind(third))} judgments:" in text
+
+
+def test_auto_refits_while_that_is_quick(judged: Store, gguf: Path) -> None:
+    model_hash = file_hash(gguf, judged.home)
+    first = learn(judged, gguf)
+    assert first.metrics[lineage.SPEED] > 0
+    judged.adapters.use(first.adapter, model_hash)
+    tiny_runs.judge(judged, gguf, 10, first=50)
+    found = {}
+    for seconds in (1e9, 0.0):  # neither gets in use
+        outcome = learn(judged, gguf, refit_seconds=seconds, epochs=1, min_steps=1)
+        found[seconds] = outcome.metrics["start.warm"]
+        why = judged.adapters.get(outcome.adapter or "").report["start"]["why"]
+        assert why.startswith("a refit would take about ")
+    assert found == {1e9: 0, 0.0: 1}
+    other = learn(judged, gguf, start="warm", rank=2, epochs=1, min_steps=1)
+    assert judged.adapters.get(other.adapter or "").report["start"]["why"] == "v1 has another rank or other layers"
+
+
+def test_too_little_memory_or_disk_is_said_before_anything_is_loaded(
+    judged: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("trainer.lesson.load_base", never)
+    with monkeypatch.context() as patch:
+        patch.setattr(needs, "available_memory", lambda: 500_000_000)
+        outcome = learn(judged, gguf)
+    assert outcome.state == "failed"
+    assert (outcome.error or "").startswith("training this model needs about 1.")
+    assert "of memory and 0.5 GB is free" in (outcome.error or "")
+    assert "lower micro_tokens (now " in (outcome.error or "")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    outcome = learn(judged, gguf)
+    assert outcome.state == "failed"
+    assert "and 0 MB is free there; free some space" in (outcome.error or "")
+    assert not list(judged.home.rglob("error.log"))

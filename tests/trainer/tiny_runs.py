@@ -1,0 +1,39 @@
+"""Whole runs on the tiny model, served from a GGUF as any other: what a worker does, in seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from chatapp.engine.base import Candidate, Timings
+from chatapp.engine.model_files import file_hash
+from chatapp.engine.vocab import Vocab
+from storage.store import Store
+from tests.trainer.conftest import tiny_model, write_tiny_gguf
+from trainer.bench.loop import record_rankings
+
+#: enough for the lesson to be learned by a model of random weights; prompts and answers of its context of 256 bytes
+SETTINGS = {"epochs": 2, "min_steps": 1, "learning_rate": 3e-3, "rank": 4, "layer_share": 0.5, "ordinary_weight": 0.0}
+
+
+def tiny_gguf(folder: Path) -> Path:
+    path = folder / "tiny.gguf"
+    if not path.exists():
+        write_tiny_gguf(path, tiny_model())
+    return path
+
+
+def judge(store: Store, gguf: Path, prompts: int, first: int = 0) -> None:
+    """Rankings of answers, the ones in a's best."""
+    texts = ["aaaa", "abab", "bbbb"]
+    with Vocab.open(gguf) as vocab:
+        answered = [
+            (
+                f"Number {i}?",
+                [
+                    Candidate(at, text, vocab.response_ids(text), "stop", at, 9, 0, 0, Timings(1, 1, 1))
+                    for at, text in enumerate(texts)
+                ],
+            )
+            for i in range(first, first + prompts)
+        ]
+    record_rankings(store, gguf, file_hash(gguf, store.home), answered, lambda text: float(text.count("b")))

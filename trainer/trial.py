@@ -1,0 +1,170 @@
+"""The test of a new version: what it is tested on, against whom, and the evidence that the gate decides on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chatapp.engine.model_files import file_hash
+from storage.adapters import Adapter
+from storage.store import Store
+from trainer import adapter_file, answers, gate, guards, lineage
+from trainer.base_model import BaseModel
+from trainer.config import TrainConfig
+from trainer.dataset import Turn
+from trainer.errors import NotEnoughJudgments, TrainerError
+from trainer.fit import Callbacks, Work
+from trainer.logprobs import score
+from trainer.lora import Lora
+
+
+@dataclass(slots=True)
+class Trial:
+    """Of one run, against the version that is live now (None: the base)."""
+
+    store: Store
+    config: TrainConfig
+    live: Adapter | None
+    model_hash: str
+    calls: Callbacks
+    held_out: list[Turn] = field(default_factory=list)
+    unseen: list[Turn] = field(default_factory=list)  #: of the others, those that the live version has not learned from
+    live_losses: dict[str, float] = field(default_factory=dict)  #: by turn, of both
+
+    @property
+    def live_name(self) -> str:
+        return self.live.name if self.live else "the base"
+
+    def choose(self, turns: Sequence[Turn]) -> None:
+        """Sort out what the live version can be tested on: on what it learned from it would look better than it is.
+
+        Raises NotEnoughJudgments.
+        """
+        judged = [t for t in turns if t.pairs or t.singles]
+        trained = lineage.trained_on(self.store, self.live) if self.live else set()
+        self.held_out = [t for t in judged if t.split == "held_out"]
+        self.unseen = [t for t in judged if t.split == "train" and not t.judgments & trained]
+        there = len(self.held_out) + len(self.unseen)
+        if len(self.held_out) < gate.MIN_HELD_OUT and there < gate.MIN_HELD_OUT:
+            raise NotEnoughJudgments(
+                f"the test needs at least {gate.MIN_HELD_OUT} prompts that {self.live_name} has not learned from; "
+                f"there are {there}: judge a few more answers"
+            )
+
+    def live_logps(self, turns: Sequence[Turn], base: BaseModel) -> dict[str, list[float]]:
+        """The live version's log-probabilities where they are needed, by turn: of what it has not learned from."""
+        if self.live is None:
+            return {}
+        trained = lineage.trained_on(self.store, self.live)
+        wanted = [t for t in turns if t.split == "held_out" or not (t.judgments & trained)]
+        folder = self.store.adapters.dir(self.live)
+        try:
+            lora = Lora.of(base.model, folder)
+        except FileNotFoundError as error:
+            raise TrainerError(
+                f"the files of {self.live.name}, the version in use, are gone from {folder}; choose another with "
+                "`hone adapters use`, or `hone adapters use base`"
+            ) from error
+        tokens = [t.tokens for t in wanted]
+        found = score(lora.model, tokens, budget=self.config.micro_tokens, before=self.calls.wait, packer=lora.pack)
+        base.model = lora.remove()
+        return {t.key: sums for t, sums in zip(wanted, found, strict=True)}
+
+    def meet(self, works: Sequence[Work], logps: dict[str, list[float]]) -> dict[str, float]:
+        """Note the live version's losses on what the test is of; returns its prequential figures.
+
+        Prequential: on the judgments that no finished run has seen, before anything learns from them.
+        """
+        ratios = {
+            w.turn.key: [a - b for a, b in zip(logps[w.turn.key], w.reference, strict=False)]
+            for w in works
+            if w.turn.key in logps
+        }
+        self.live_losses = {t.key: self._loss(t, ratios.get(t.key)) for t in [*self.held_out, *self.unseen]}
+        new = lineage.unseen_judgments(self.store, self.model_hash)
+        # without a version in use the base is what is scored: it prefers nothing, by definition
+        known = ratios if self.live else {w.turn.key: [0.0] * len(w.turn.responses) for w in works}
+        fresh = [w.turn for w in works if w.turn.key in known and w.turn.judgments & new]
+        right, longer, count = gate.pair_accuracy(fresh, [known[t.key] for t in fresh])
+        if not count:
+            return {}
+        return {"prequential.accuracy": right, "prequential.longer_wins": longer, "prequential.pairs": count}
+
+    def losses(self, tested: Sequence[Work], lora: Lora) -> dict[str, float]:
+        """The log-loss of each turn under what lora holds."""
+        tokens = [w.turn.tokens for w in tested]
+        found = score(lora.model, tokens, budget=self.config.micro_tokens, before=self.calls.wait, packer=lora.pack)
+        return {
+            w.turn.key: self._loss(w.turn, [a - b for a, b in zip(mine, w.reference, strict=False)])
+            for w, mine in zip(tested, found, strict=True)
+        }
+
+    def gain(self, new: dict[str, float], *, certain: bool) -> gate.Bound:
+        """Of the new version over the live one, over the turns of `new`."""
+        live = [self.live_losses[key] for key in new]
+        return gate.bootstrap(list(new.values()), live, seed=self.config.seed, certain=certain)
+
+    def evidence(
+        self,
+        gain: gate.Bound,
+        new: dict[str, float],
+        neutral: guards.Neutral,
+        turns: Sequence[Turn],
+        *,
+        pooled: bool,
+        gguf: Path,
+        folder: Path,
+        cache_dir: Path,
+    ) -> tuple[gate.Evidence, dict[str, float]]:
+        """Everything that the gate looks at, with answers of the served model; and the run's metrics of it."""
+        seen = answers.seen_answers(turns)
+        order = sorted(turns, key=lambda t: (t.split != "held_out", t.key))[: answers.PROMPTS]
+        sampled = answers.sample(
+            gguf,
+            folder / adapter_file.GGUF_NAME,
+            [t.messages for t in order],
+            limit=seen.limit,
+            # where what was judged is not the base's, the base is asked the same
+            with_base=seen.base.count < answers.PROMPTS * answers.EACH,
+            cache=cache_dir,
+            model_hash=file_hash(gguf, cache_dir),
+            calls=self.calls,
+        )
+        base = sampled.base or seen.base
+        figures = {
+            "neutral.base_nll": neutral.base_nll,
+            "neutral.new_nll": neutral.new_nll,
+            "neutral.rise": neutral.rise,
+            "neutral.kl": neutral.kl,
+            "answers.length": sampled.new.length,
+            "answers.limit": seen.limit,
+            "answers.repetition": sampled.new.repetition,
+            "answers.base_length": base.length,
+            "answers.chosen_length": seen.chosen_length,
+            "refusals.share": sampled.new_refusals.share,
+            "refusals.base_share": sampled.base_refusals.share,
+        }
+        found = gate.Evidence(
+            gain=gain,
+            new_loss=sum(new.values()) / len(new),
+            live_loss=sum(self.live_losses[key] for key in new) / len(new),
+            live_name=self.live_name,
+            pooled=pooled,
+            neutral_rise=neutral.rise,
+            kl=neutral.kl,
+            answers=sampled.new,
+            chosen_length=seen.chosen_length,
+            base_length=base.length,
+            base_repetition=base.repetition,
+            refusals=sampled.new_refusals.share,
+            base_refusals=sampled.base_refusals.share,
+        )
+        return found, figures
+
+    def _loss(self, turn: Turn, ratios: Sequence[float] | None) -> float:
+        """gate.prompt_loss at the gate's beta; no ratios: the base's."""
+        beta = self.config.beta * gate.CAUTION
+        loss = gate.prompt_loss(turn, ratios or [0.0] * len(turn.responses), beta)
+        assert loss is not None, "only turns with pairs or single judgments are tested"
+        return loss
