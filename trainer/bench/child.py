@@ -40,7 +40,7 @@ def run(module: str, job: Mapping[str, Any], what: str) -> dict[str, Any]:
             stdout=subprocess.DEVNULL,  # TRL prints its metrics
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": one_gpu()},
         )
         assert process.stderr is not None, "it is a pipe"
         last = ""
@@ -59,3 +59,8 @@ def run(module: str, job: Mapping[str, Any], what: str) -> dict[str, Any]:
             raise TrainerError(f"{what} failed: {last or f'exit code {process.returncode}'}")
         found: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
         return found
+
+
+def one_gpu() -> str:
+    """The first GPU that this process may use: TRL refuses to use several from one process."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]

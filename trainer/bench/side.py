@@ -6,6 +6,7 @@ that peaks of memory do not mix and no side finds the other's threads, caches or
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import tempfile
@@ -77,7 +78,7 @@ class Job:
     folder: str | None = None  #: the same weights as TRL loads them
     shape: str | None = None  #: random weights instead
     micro: int | None = None  #: TRL: pairs computed at one time; Hone: tokens; None: as it comes
-    trials: tuple[int, ...] = ()  #: instead of the job: its turns once with each of these for micro
+    trial: bool = False  #: only how long a pair takes, without the first step
 
     @classmethod
     def read(cls, path: Path) -> Job:
@@ -98,27 +99,26 @@ def run(job: Job) -> dict[str, Any]:
     import torch
 
     measure = _trl if job.side in (TRL, TUNED) else _hone
-    if job.trials:
-        return {"trials": dict(_tried(job, measure))}
+    if job.trial:
+        return _tried(job, measure)
     try:
         return measure(job, job.turns, job.epochs, job.micro) | {"peak_mb": peak_mb()}
     except torch.OutOfMemoryError:
         return {"failed": "it does not fit into the GPU's memory"}
 
 
-def _tried(job: Job, measure: Any) -> list[tuple[str, float]]:
-    """(micro, seconds a pair); what does not fit into a GPU's memory is left out."""
+def _tried(job: Job, measure: Any) -> dict[str, float]:
+    """{"pair": seconds of training a pair}, the job's turns gone over once; empty where a GPU's memory is too small."""
     import torch
 
-    found = []
-    for micro in job.trials:
-        try:
-            measure(job, job.turns[:1], 1, micro)  # the first step of a process is slower
-            seconds = float(measure(job, job.turns, 1, micro)["train_seconds"])
-            found.append((str(micro), seconds / len(job.pairs)))
-        except torch.OutOfMemoryError:
+    try:
+        measure(job, job.turns[:1], 1, job.micro)  # the first step of a process is slower
+        gc.collect()  # a trainer refers to itself, and holds its model
+        if torch.cuda.is_available():
             torch.cuda.empty_cache()
-    return found
+        return {"pair": float(measure(job, job.turns, 1, job.micro)["train_seconds"]) / len(job.pairs)}
+    except torch.OutOfMemoryError:
+        return {}
 
 
 def _hone(job: Job, turns: Sequence[Ranked], epochs: int, micro: int | None) -> dict[str, Any]:
