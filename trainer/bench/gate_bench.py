@@ -1,0 +1,177 @@
+"""How often the gate promotes good versions, and refuses those that learned from flipped or random judgments.
+
+Real: answers of the served model, a scripted user's rankings of them, and for each kind of judgment `fits` adapters
+that are trained as a run trains them, each on prompts drawn anew; their log-ratios on all other prompts, and the
+neutral text. Resampled: which of those other prompts are the held-out ones, RUNS draws for each number of them, dealt
+evenly over the adapters; so with few fits the draws of one adapter resemble each other. The test judgments are the
+honest user's, except in `coin`: there the adapters of random judgments meet random ones, as of a user who rolls dice.
+Left out: the gate's second look (K-fold) at fewer than 32 prompts, and the answers that it samples.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from chatapp.config import Settings
+from chatapp.engine.base import EngineConfig, Message, Sampling
+from chatapp.engine.model_files import file_hash, resolve
+from chatapp.engine.vocab import Vocab
+from storage.store import Store
+from trainer import gate, guards
+from trainer.bench.loop import record_rankings
+from trainer.config import TrainConfig
+from trainer.dataset import PairRef, Turn, build
+from trainer.features import Callbacks, Work, prepare
+from trainer.fit import fit
+from trainer.logprobs import score
+from trainer.served import served
+from trainer.users import letters_a_word
+
+RUNS = 20
+#: kind of training judgments -> the rows that its adapters are counted in, with the test judgments of each
+ROWS = {"good": {"good": "good"}, "flipped": {"flipped": "good"}, "random": {"random": "good", "coin": "random"}}
+HELD_OUT = (4, 8, 16, 32, 48)
+
+
+def relabelled(turn: Turn, kind: str, seed: int) -> Turn:
+    """The same pairs, as ranked ("good"), the other way round ("flipped"), or by a random order of the answers."""
+    if kind == "good":
+        return turn
+    order = list(range(len(turn.responses)))
+    random.Random(f"{seed}:{turn.key}").shuffle(order)
+    pairs = [
+        PairRef(p.rejected, p.chosen, p.weight, p.margin)
+        if kind == "flipped" or order[p.chosen] > order[p.rejected]
+        else p
+        for p in turn.pairs
+    ]
+    return replace(turn, pairs=pairs)
+
+
+def promoted(new: Sequence[float], seed: int, neutral: guards.Neutral) -> tuple[bool, bool]:
+    """(whether the gain alone would promote it, whether the neutral text lets it pass too), against the base."""
+    gain = gate.bootstrap(new, [math.log(2)] * len(new), seed=seed)  # the base prefers nothing
+    passes = neutral.rise <= gate.MAX_NEUTRAL_RISE and neutral.kl <= gate.MAX_KL
+    return gain.low > 0, gain.low > 0 and passes
+
+
+def count(
+    losses: Sequence[dict[str, float]], neutrals: Sequence[guards.Neutral], prompts: int, seed: int = 0
+) -> dict[str, Any]:
+    """RUNS draws of held-out prompts, dealt over the adapters; losses: of each adapter by prompt."""
+    draw = random.Random(f"{seed}:{prompts}")
+    found = []
+    for at in range(RUNS):
+        mine = losses[at % len(losses)]
+        tested = draw.sample(sorted(mine), prompts)
+        found.append(promoted([mine[key] for key in tested], at, neutrals[at % len(losses)]))
+    return {
+        "held_out": prompts,
+        "level": 0.95 if prompts >= gate.CERTAIN_PROMPTS else 0.8,
+        "promoted": sum(both for _, both in found) / RUNS,
+        "gain_alone": sum(gain for gain, _ in found) / RUNS,
+    }
+
+
+def measure(settings: Settings, *, quick: bool = False) -> dict[str, Any]:
+    """quick: 20 prompts, one small fit of each kind, 8 held-out prompts at most; to see that it works."""
+    from trainer.simulation.prompts import prompts
+
+    learn, fits, asked, tokens = (8, 1, 20, 32) if quick else (32, RUNS, 104, 256)
+    config = TrainConfig(epochs=1, min_steps=4, turns_per_step=4) if quick else TrainConfig()
+    gguf = resolve(settings.model, settings.cache_dir).path
+    model_hash = file_hash(gguf, settings.cache_dir)
+    started = time.perf_counter()
+    turns = _turns(gguf, model_hash, prompts()[:asked], tokens)
+    seconds = {"answers": time.perf_counter() - started}
+    started = time.perf_counter()
+    adapters = _Adapters(gguf, settings.cache_dir, model_hash, turns, config)
+    rows: dict[str, list[dict[str, float]]] = {name: [] for tests in ROWS.values() for name in tests}
+    neutrals: dict[str, list[guards.Neutral]] = {name: [] for name in rows}
+    for kind, tests in ROWS.items():
+        for seed in range(fits):
+            print(f"{kind} {seed + 1}/{fits}", file=sys.stderr)
+            ratios, neutral = adapters.fit(kind, seed, learn)
+            for name, test in tests.items():
+                rows[name].append(adapters.losses(ratios, test, seed))
+                neutrals[name].append(neutral)
+    seconds["fits"] = time.perf_counter() - started
+    left = min(len(losses) for found in rows.values() for losses in found)
+    table = {name: [count(found, neutrals[name], n) for n in HELD_OUT if n <= left] for name, found in rows.items()}
+    return {
+        "real": {"prompts": len(turns), "learned_from": learn, "fits_of_each_kind": fits, "tokens_at_most": tokens},
+        "resampled": {"draws_of_held_out_prompts": RUNS, "out_of": left},
+        "rows": table,
+        "neutral": {n: [{"rise": x.rise, "kl": x.kl} for x in found] for n, found in neutrals.items() if n != "coin"},
+        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+    }
+
+
+def _turns(gguf: Path, model_hash: str, asked: Sequence[str], tokens: int) -> list[Turn]:
+    """Four answers of the base to each prompt, ranked by the plain-words user; those that are not all tied."""
+    with tempfile.TemporaryDirectory(prefix="hone-gate-") as home, Store.open(Path(home)) as store:
+        with served(EngineConfig(gguf, context_size=4096)) as engine:
+            answered = [
+                (
+                    text,
+                    engine.generate(
+                        [Message(role="user", content=text)], 4, Sampling(0.8, max_tokens=tokens, seed=5000 + i * 10)
+                    ),
+                )
+                for i, text in enumerate(asked)
+            ]
+        record_rankings(store, gguf, model_hash, answered, letters_a_word)
+        with Vocab.open(gguf) as vocab:
+            return [t for t in build(store, store.judgments.derived(), vocab, model_hash).turns if t.pairs]
+
+
+class _Adapters:
+    """One model on which adapters are trained one after the other."""
+
+    def __init__(
+        self, gguf: Path, cache_dir: Path, model_hash: str, turns: Sequence[Turn], config: TrainConfig
+    ) -> None:
+        from trainer.base_model import load_base
+        from trainer.lora import Lora
+        from trainer.team import Team
+
+        base = load_base(gguf, cache_dir)
+        self.config, self.team = config, Team()
+        self.lora = Lora.fresh(base.model, config)
+        self.works = prepare(turns, self.lora, config, None, Callbacks())
+        with Vocab.open(gguf) as vocab:
+            neutral, self.ordinary = (guards.plain_turns(vocab, f"{n}.jsonl") for n in ("neutral", "ordinary"))
+        states = guards.states_path(cache_dir, model_hash, neutral, base)
+        self.text = guards.NeutralText(neutral, budget=config.micro_tokens, wait=lambda: None, cache=states)
+
+    def fit(self, kind: str, seed: int, learn: int) -> tuple[dict[str, list[float]], guards.Neutral]:
+        """Train on `learn` prompts drawn by seed; the log-ratios on the others by prompt, and the neutral text."""
+        drawn = random.Random(f"prompts:{seed}").sample(self.works, learn)
+        work = [Work(relabelled(w.turn, kind, seed), w.reference, w.probe) for w in drawn]
+        fit(self.lora, work, replace(self.config, seed=seed), self.team, Callbacks(), self.ordinary)
+        neutral, _ = guards.set_strength(self.lora, self.text)
+        learned = {w.turn.key for w in drawn}
+        others = [w for w in self.works if w.turn.key not in learned]
+        tokens = [w.turn.tokens for w in others]
+        found = score(self.lora.model, tokens, budget=self.config.micro_tokens, packer=self.lora.pack)
+        ratios = {
+            w.turn.key: [a - b for a, b in zip(mine, w.reference, strict=False)]
+            for w, mine in zip(others, found, strict=True)
+        }
+        return ratios, neutral
+
+    def losses(self, ratios: dict[str, list[float]], test: str, seed: int) -> dict[str, float]:
+        """The gate's loss of each prompt, with test judgments of that kind."""
+        turns = {w.turn.key: w.turn for w in self.works}
+        beta = self.config.beta * gate.CAUTION
+        # another seed than in training: what dice say of these prompts, nobody has seen
+        found = {key: gate.prompt_loss(relabelled(turns[key], test, seed + 1000), r, beta) for key, r in ratios.items()}
+        return {key: loss for key, loss in found.items() if loss is not None}
