@@ -107,6 +107,7 @@ def _learning(command: Callable[..., Parser], actions: Callable[..., dict[str, P
         "--include", action="append", default=[], metavar="SOURCE", help="also learn from imports, import:NAME or ai"
     )
     train.add_argument("--weight", type=float, metavar="W", help="total weight of what is included, of one's own")
+    train.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the run")
     how = train.add_mutually_exclusive_group()
     how.add_argument("--wait", action="store_true", help="wait for the verdict")
     how.add_argument("--watch", action="store_true", help="stay, and learn whenever enough is new")
@@ -147,7 +148,9 @@ def _learning(command: Callable[..., Parser], actions: Callable[..., dict[str, P
     simulate.add_argument("--list", action="store_true", help="only name the users")
 
     bench = command("bench", Lazy("bench"), "measure, beside the usual way of doing the same")
-    bench.add_argument("name", metavar="NAME", choices=["gate", "loop", "parity", "people", "storage", "train", "yield"])
+    bench.add_argument(
+        "name", metavar="NAME", choices=["gate", "loop", "parity", "people", "storage", "train", "yield"]
+    )
     bench.add_argument("--quick", action="store_true", help="smaller: for a first look")
     bench.add_argument("--shape", choices=["1B", "8B", "tiny"], help="train: random weights of that size")
     bench.add_argument("--data", metavar="DIR", help="people: the folder that holds the preference files")

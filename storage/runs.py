@@ -84,6 +84,14 @@ class Runs:
                 ).rowcount
             )
 
+    def configure(self, id: str, config: Mapping[str, Any]) -> None:
+        """Replace the settings of a run that has not ended, so that whoever goes on with it has the same."""
+        with self._store.write() as db:
+            db.execute(
+                "UPDATE runs SET config = ? WHERE id = ? AND state IN ('queued', 'running')",
+                [json.dumps(dict(config), sort_keys=True), id],
+            )
+
     def heartbeat(self, id: str) -> None:
         with self._store.write() as db:
             db.execute("UPDATE runs SET heartbeat_at = ? WHERE id = ? AND state = 'running'", [now(), id])

@@ -63,9 +63,11 @@ def begin(
         return Beginning(train, None, "there is no version to go on from")
     known = trained_on(store, live)
     gone = known - {judgment for judgment, split in dataset.judgments if split == "train"}
-    if gone or not known:
-        count = f"{len(gone)} of the {len(known)} judgments" if known else "what"
-        return Beginning(train, None, f"{count} that {live.name} learned from no longer count{'' if known else 's'}")
+    if not known:
+        return Beginning(train, None, f"it is not known what {live.name} learned from")
+    if gone:
+        why = f"{len(gone)} of the {len(known)} judgments that {live.name} learned from no longer count"
+        return Beginning(train, None, why)
     if not fits(store.adapters.dir(live), config, layers):
         return Beginning(train, None, f"{live.name} has another rank or other layers")
     new = [turn for turn in train if turn.judgments - known]

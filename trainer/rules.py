@@ -10,8 +10,8 @@ measured here; `--set NAME=VALUE` overrides any of them, and what a run used is 
 - Larger steps when there are very many: at most MOST_STEPS, at most MOST_TURNS turns each, and the rate grows with the
   root of a step's turns (Malladi et al. 2022, "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms",
   arXiv:2205.10287).
-- Layers: the upper half; of a model of more than LARGE parameters the upper quarter, since time and memory go with
-  them; of one with fewer than SHALLOW layers all.
+- Layers: of a model of more than LARGE parameters at most the upper quarter, since time and memory go with them; of
+  one with fewer than SHALLOW layers all.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ MANY = 320
 MOST_STEPS = 400
 MOST_TURNS = 16
 LARGE = 3_000_000_000
+LARGE_SHARE = 0.25
 SHALLOW = 8
 #: the default model's, by the same formula as any other's
 DEFAULT_WIDTH = 612.0
@@ -52,8 +53,8 @@ def recipe(turns: int, model_parameters: int, layers: int) -> dict[str, Any]:
             rate *= math.sqrt(step / plain.turns_per_step)
     if layers < SHALLOW:
         found["layer_share"] = 1.0
-    elif model_parameters > LARGE:
-        found["layer_share"] = plain.layer_share / 2
+    elif model_parameters > LARGE and plain.layer_share > LARGE_SHARE:
+        found["layer_share"] = LARGE_SHARE
     if rate != plain.learning_rate:
         found["learning_rate"] = float(f"{rate:.3g}")
     return found

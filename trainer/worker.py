@@ -73,10 +73,11 @@ def work(
                 error = f"the method {run.kind!r} cannot be trained with yet; use dpo"
                 store.runs.finish(run.id, "failed", error=error)
                 raise TrainerError(error)
+            config = {**run.config, **(overrides or {})}
+            if config != run.config:
+                store.runs.configure(run.id, config)
             with _heartbeat(store, run.id):
-                return _run(
-                    store, run.id, {**run.config, **(overrides or {})}, gguf, model_hash, cache_dir, train_base, clock
-                )
+                return _run(store, run.id, config, gguf, model_hash, cache_dir, train_base, clock)
         finally:
             lock.release()
 

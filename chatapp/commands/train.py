@@ -31,6 +31,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         if arguments.weight <= 0:
             raise UserError(f"--weight is {arguments.weight}; it must be above 0")
         config["include_weight"] = arguments.weight
+    config |= dict(_setting(text) for text in arguments.set)
     with Store.open(settings.home) as store:
         for dead in store.runs.recover():
             if dead.finished:
@@ -48,6 +49,17 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
             return OK
         finished = _wait(store, settings, queued.id, worker, quiet=arguments.json)
         return _report(finished, arguments.json)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """name=value; the value is read as JSON where it is JSON. The trainer says which names there are."""
+    name, given, value = text.partition("=")
+    if not given or not name.strip():
+        raise UserError(f"--set {text}: it must be NAME=VALUE, for example --set epochs=1")
+    try:
+        return name.strip(), json.loads(value)
+    except ValueError:
+        return name.strip(), value
 
 
 def _interrupted(store: Store, model_hash: str, config: dict[str, Any]) -> Run | None:

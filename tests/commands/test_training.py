@@ -116,6 +116,21 @@ def test_a_run_interrupted_earlier_is_taken_up_by_the_next_command(
     assert states(home) == [("done", None)]
 
 
+def test_settings_are_kept_with_the_run(hone: Shell, home: Path, tmp_path: Path, spawned: list[Any]) -> None:
+    judge(hone, tmp_path, "one?")
+    spawned.append(done)
+    hone("train", "--set", "epochs=1", "--set", "start=refit")
+    with Store.open(home) as store:
+        run = store.runs.list()[0]
+        assert run.config == {"epochs": 1, "include": [], "start": "refit"}
+        waiting = store.runs.queue("dpo", {"epochs": 1})
+        store.runs.configure(waiting.id, {"epochs": 2})
+        assert store.runs.get(waiting.id).config == {"epochs": 2}
+        store.runs.configure(run.id, {})  # it has ended: what it used stays
+        assert store.runs.get(run.id).config == run.config
+    assert "it must be NAME=VALUE" in hone("train", "--set", "epochs", code=1)
+
+
 def test_interrupting_the_wait_cancels_the_run(
     hone: Shell, home: Path, tmp_path: Path, spawned: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

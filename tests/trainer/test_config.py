@@ -26,6 +26,9 @@ def test_round_trip() -> None:
         ("warmup", 1),
         ("micro_tokens", 1),
         ("include_weight", 0),
+        ("start", "cold"),
+        ("replay_share", 1),
+        ("max_included", 0),
     ],
 )
 def test_errors_name_the_field_and_the_value(name: str, value: object) -> None:

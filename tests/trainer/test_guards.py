@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,6 +77,29 @@ def test_neutral_text_is_measured_as_written_out() -> None:
     assert found.base_nll == pytest.approx(base_nll / count, rel=1e-4)
     assert found.new_nll == pytest.approx(new_nll / count, rel=1e-4)
     assert found.kl == pytest.approx(kl / count, rel=1e-3)
+
+
+def test_the_base_is_computed_once_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lora, turns, file = tiny_lora(), random_turns(7), tmp_path / "cache" / "states.safetensors"
+    first = guards.NeutralText(turns, budget=40, wait=lambda: None, cache=file)
+    third = first.measure(lora, part=True)
+    assert not file.exists()  # a part is not kept
+    whole = first.measure(lora)
+    assert file.exists()
+
+    def never() -> None:
+        raise AssertionError("the base was computed again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lora, "disabled", never)
+        again = guards.NeutralText(turns, budget=400, wait=lambda: None, cache=file)
+        for mine, theirs in ((again.measure(lora), whole), (again.measure(lora, part=True), third)):
+            assert (mine.base_nll, mine.new_nll) == pytest.approx((theirs.base_nll, theirs.new_nll), rel=1e-5)
+            assert mine.kl == pytest.approx(theirs.kl, rel=1e-3)
+    file.write_bytes(b"torn")
+    assert guards.NeutralText(turns, budget=40, wait=lambda: None, cache=file).measure(lora).kl == pytest.approx(
+        whole.kl
+    )
 
 
 def test_what_training_sees_is_not_what_the_gate_reads() -> None:

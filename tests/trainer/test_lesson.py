@@ -131,7 +131,8 @@ def test_a_version_lists_what_it_learned_from_and_a_retraction_reaches_it(
 
     first = learn(judged, gguf)
     assert first.metrics["start.warm"] == 0
-    assert first.metrics["prequential.pairs"] == 36
+    assert first.metrics["prequential.pairs"] > 0  # of the base, which prefers nothing
+    assert first.metrics["prequential.accuracy"] == 0.5
     use(first)
     tiny_runs.judge(judged, gguf, 10, first=50)
     warm = learn(judged, gguf, start="warm", epochs=1, min_steps=1)

@@ -23,9 +23,10 @@ def test_the_default_model_keeps_what_was_measured_with_it(turns: int) -> None:
 
 def test_many_turns_are_gone_over_once_in_larger_steps() -> None:
     plain = TrainConfig()
-    assert rules.recipe(400, DEFAULT.parameters, 30) == {"epochs": 1}
+    few = replace(plain, **rules.recipe(400, DEFAULT.parameters, 30))
+    assert few == replace(plain, epochs=1)
     many = rules.recipe(4000, DEFAULT.parameters, 30)
-    assert (many["epochs"], many["turns_per_step"]) == (1, 10)
+    assert (replace(plain, **many).epochs, many["turns_per_step"]) == (1, 10)
     assert many["learning_rate"] == pytest.approx(plain.learning_rate * (10 / plain.turns_per_step) ** 0.5, rel=0.01)
     assert rules.recipe(1_000_000, DEFAULT.parameters, 30)["turns_per_step"] == rules.MOST_TURNS
 
@@ -35,7 +36,7 @@ def test_larger_models_learn_in_smaller_steps() -> None:
     one, eight = (rules.recipe(40, s.parameters, s.layers) for s in (needs.SHAPE_1B, needs.SHAPE_8B))
     assert plain.learning_rate > one["learning_rate"] > eight["learning_rate"] > 0.1 * plain.learning_rate
     assert "layer_share" not in one
-    assert eight["layer_share"] == plain.layer_share / 2
+    assert eight["layer_share"] == min(plain.layer_share, rules.LARGE_SHARE)
     assert rules.recipe(40, 100_000, 2) == {"layer_share": 1.0}  # a tiny one: all layers, no larger rate
 
 
@@ -79,7 +80,7 @@ def test_memory_is_made_to_fit_or_refused_with_the_figures() -> None:
     assert found.total < whole
     with pytest.raises(TooLittleMemory, match=r"needs about .* GB of memory and .* GB is free .* \(now 4096\)"):
         needs.fit_memory(DEFAULT, config, True, whole - 1, **MEMORY)
-    with pytest.raises(TooLittleMemory, match=r"lower micro_tokens \(now 512\)"):  # one turn is longer than that
+    with pytest.raises(TooLittleMemory, match=r"lower micro_tokens \(now \d+\)"):
         needs.fit_memory(DEFAULT, config, False, 10_000, **MEMORY)
     assert needs.fit_memory(DEFAULT, config, False, None, **MEMORY)[0] == config  # not known: tried
 
