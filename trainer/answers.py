@@ -19,7 +19,7 @@ from chatapp.engine.process import EngineProcess
 from storage.assets import asset
 from trainer.dataset import Turn
 from trainer.errors import Cancelled
-from trainer.fit import Callbacks
+from trainer.features import Callbacks
 from trainer.gate import Answers, describe_answers
 from trainer.served import served
 

@@ -12,7 +12,7 @@ import hashlib
 import heapq
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from chatapp.engine.base import Message
@@ -83,6 +83,33 @@ class Turn:
         if ids not in self.responses:
             self.responses.append(ids)
         return self.responses.index(ids)
+
+
+def best_and_worst(turn: Turn) -> Turn:
+    """The turn with one of its pairs, the one between answers that are furthest apart, at the weight of all.
+
+    Of a ranking of four that is the first against the last: half of the tokens for nine tenths of the signal. (At the
+    base, DPO's gradient gives the four answers the weights 3, 1, -1, -3; 3 and -3 are 18 of the squares' sum of 20.)
+    Answers that are demonstrations or judged by themselves stay.
+    """
+    if len(turn.pairs) < 2:
+        return turn
+    standing = [0.0] * len(turn.responses)
+    for pair in turn.pairs:
+        standing[pair.chosen] += pair.weight
+        standing[pair.rejected] -= pair.weight
+    best = max(turn.pairs, key=lambda p: standing[p.chosen] - standing[p.rejected])
+    kept = {best.chosen, best.rejected, *(d.response for d in turn.demos), *(s.response for s in turn.singles)}
+    place = {old: new for new, old in enumerate(sorted(kept))}
+    weight = sum(p.weight for p in turn.pairs)
+    return replace(
+        turn,
+        responses=[turn.responses[i] for i in sorted(kept)],
+        pairs=[replace(best, chosen=place[best.chosen], rejected=place[best.rejected], weight=weight)],
+        demos=[replace(d, response=place[d.response]) for d in turn.demos],
+        singles=[replace(s, response=place[s.response]) for s in turn.singles],
+        from_base=[place[i] for i in turn.from_base if i in place],
+    )
 
 
 @dataclass(slots=True)

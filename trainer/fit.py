@@ -6,17 +6,12 @@ files and rows (worker.py).
 
 from __future__ import annotations
 
-import hashlib
 import math
 import random
 import time
-from array import array
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,75 +19,29 @@ from torch import Tensor
 from trainer import losses
 from trainer.checkpoint import Checkpoint, Progress, moments, restore
 from trainer.config import TrainConfig
-from trainer.dataset import Turn
 from trainer.errors import Cancelled, TrainerError
-from trainer.logprobs import TokenTurn, micro_batches, response_logps, score, token_logps
+from trainer.features import Callbacks, Work
+from trainer.logprobs import TokenTurn, micro_batches, response_logps, token_logps
 from trainer.lora import Lora
 from trainer.team import Team
+from trainer.words import Words
 
 Metrics = dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Callbacks:
-    """What the loop tells and asks its owner. Each may be called thousands of times."""
-
-    progress: Callable[[int, int, Metrics], None] = lambda step, total, metrics: None
-    cancelled: Callable[[], bool] = lambda: False
-    wait: Callable[[], object] = lambda: None  #: before each micro-batch: lets the chat go first
-
-
-@dataclass(slots=True)
-class Work:
-    """A turn with the base's log-probabilities, and a strange answer that estimates KTO's baseline."""
-
-    turn: Turn
-    reference: list[float]  #: of turn.responses, then of probe
-    probe: list[int] | None = None  #: an answer to another prompt
-
-    @property
-    def tokens(self) -> TokenTurn:
-        extra = [self.probe] if self.probe is not None else []
-        return TokenTurn(self.turn.prompt, [*self.turn.responses, *extra])
-
-
-def prepare(turns: Sequence[Turn], lora: Lora, config: TrainConfig, cache: Path | None, calls: Callbacks) -> list[Work]:
-    """Turns with their reference log-probabilities, from the cache or computed with the adapter off."""
-    single = [t for t in turns if t.singles]
-    probes: dict[str, list[int]] = {}
-    for turn, other in zip(single, [*single[1:], *single[:1]], strict=True):
-        if other is not turn:
-            probes[turn.key] = other.responses[other.singles[0].response]
-    work = [Work(turn, [], probes.get(turn.key)) for turn in turns]
-    known = ReferenceCache(cache)
-    missing = [w for w in work if not known.covers(w.tokens)]
-    with lora.disabled():
-        # longest first: were there too little memory, this fails at once and not after minutes
-        missing.sort(key=lambda w: -w.tokens.tokens)
-
-        def before() -> None:
-            calls.wait()
-            if calls.cancelled():
-                raise Cancelled("the run was cancelled while the base's log-probabilities were computed")
-
-        tokens = [w.tokens for w in missing]
-        found = score(lora.model, tokens, budget=config.micro_tokens, before=before, packer=lora.pack)
-    for w, sums in zip(missing, found, strict=True):
-        known.add(w.tokens, sums)
-    known.save()
-    for w in work:
-        w.reference = known.get(w.tokens)
-    return work
 
 
 def turn_loss(
     work: Work,
     logps: Tensor,  # (R,) of work.tokens.responses
     config: TrainConfig,
+    *,
+    among_words: bool = False,
 ) -> tuple[Tensor, Metrics]:
-    """The weighted sum of a turn's losses: the same total weight counts the same, whatever the turn's kind."""
+    """The weighted sum of a turn's losses: the same total weight counts the same, whatever the turn's kind.
+
+    among_words: logps are among the words of the run, and so has to be the reference.
+    """
     turn = work.turn
-    reference = torch.tensor(work.reference, device=logps.device)
+    reference = torch.tensor(work.among if among_words else work.reference, device=logps.device)
     lengths = torch.tensor([len(r) for r in work.tokens.responses], device=logps.device, dtype=torch.float32)
     total = logps.new_zeros(())
     metrics: Metrics = {}
@@ -140,6 +89,7 @@ def fit(
     calls: Callbacks,
     ordinary: Sequence[TokenTurn] = (),
     *,
+    words: Words | None = None,
     start: Mapping[str, Tensor] | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Metrics:
@@ -148,6 +98,7 @@ def fit(
     ordinary: texts of which each step sees a few, so that it does not become worse at them: the pretraining term of
     InstructGPT's PPO-ptx (Ouyang et al. 2022, section 3.5). Judgments alone say nothing about them. The first
     process computes it for all.
+    words: those that log-probabilities are taken among, as features.focus chose them; None: the whole vocabulary.
     start: the weights to go on from, as Lora.state gives them; None: fresh ones. checkpoint: where the fit is kept, and
     gone on from if it was begun before.
     Raises Cancelled between micro-batches, TrainerError when the loss is no longer a number.
@@ -187,18 +138,19 @@ def fit(
                 if team.size == 1 and calls.cancelled():
                     raise Cancelled("the run was cancelled")
                 packed = lora.pack([batch[i].tokens for i in members])
-                logps = response_logps(lora.model, packed)  # (R,)
+                logps = response_logps(lora.model, packed, words)  # (R,)
                 loss = logps.new_zeros(())
                 counts = [len(batch[i].tokens.responses) for i in members]
                 for i, mine in zip(members, logps.split(counts), strict=True):
-                    part, metrics = turn_loss(batch[i], mine, config)
+                    part, metrics = turn_loss(batch[i], mine, config, among_words=words is not None)
                     loss = loss + part
                     seen.append(metrics)
                 (loss / weight_a_step).backward()
                 lora.collect_gradients()
             if ordinary and texts is not None:
                 calls.wait()
-                nll = -token_logps(lora.model, lora.pack(list(islice(texts, config.ordinary_texts)))).mean()
+                packed = lora.pack(list(islice(texts, config.ordinary_texts)))
+                nll = -token_logps(lora.model, packed, words).mean()
                 (config.ordinary_weight * nll).backward()
                 lora.collect_gradients()
                 seen.append({"ordinary_nll": float(nll.detach())})
@@ -246,64 +198,3 @@ def mean_metrics(rows: Sequence[Mapping[str, float]]) -> Metrics:
     names = sorted({name for row in rows for name in row})
     found = {name: [row[name] for row in rows if name in row] for name in names}
     return {name: sum(values) / len(values) for name, values in found.items()}
-
-
-@dataclass(slots=True)
-class ReferenceCache:
-    """Summed base log-probabilities on disk, keyed by a hash of (prompt ids, response ids); one file a model.
-
-    It lies in the personal cache, holds hashes and numbers only, and is erased on forget. A broken file counts as none.
-    """
-
-    path: Path | None
-    values: dict[bytes, float] = field(default_factory=dict)
-    dirty: bool = False
-
-    def __post_init__(self) -> None:
-        if self.path is None or not self.path.exists():
-            return
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            stored = load_file(str(self.path))
-            keys = stored["keys"].numpy().tobytes()
-            self.values = {keys[i * 16 : i * 16 + 16]: v for i, v in enumerate(stored["values"].tolist())}
-        except (OSError, SafetensorError, KeyError):
-            self.values = {}
-
-    @staticmethod
-    def key(prompt: Sequence[int], response: Sequence[int]) -> bytes:
-        return hashlib.blake2b(
-            array("i", prompt).tobytes() + b"|" + array("i", response).tobytes(), digest_size=16
-        ).digest()
-
-    def covers(self, turn: TokenTurn) -> bool:
-        return all(self.key(turn.prompt, r) in self.values for r in turn.responses)
-
-    def get(self, turn: TokenTurn) -> list[float]:
-        return [self.values[self.key(turn.prompt, r)] for r in turn.responses]
-
-    def add(self, turn: TokenTurn, sums: Sequence[float]) -> None:
-        for response, value in zip(turn.responses, sums, strict=True):
-            self.values[self.key(turn.prompt, response)] = value
-        self.dirty = True
-
-    def save(self) -> None:
-        if self.path is None or not self.dirty:
-            return
-        from safetensors.torch import save_file
-
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        keys = torch.frombuffer(bytearray(b"".join(self.values)), dtype=torch.uint8).reshape(-1, 16)
-        unfinished = self.path.with_suffix(".tmp")
-        save_file({"keys": keys, "values": torch.tensor(list(self.values.values()))}, str(unfinished))
-        unfinished.replace(self.path)
-        self.dirty = False
-
-
-def reference_path(home: Path, model_hash: str, base: Any) -> Path:
-    """The cache of this model's log-probabilities; another precision is another file."""
-    from storage import paths
-
-    return paths.cache_dir(home) / f"reference-{model_hash[:16]}-{str(base.dtype).removeprefix('torch.')}.safetensors"

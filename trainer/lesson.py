@@ -24,15 +24,17 @@ from trainer import adapter_file, gate, guards, lineage, needs, rules
 from trainer.base_model import load_base, pick_device, pick_dtype
 from trainer.checkpoint import Checkpoint, fingerprint
 from trainer.config import TrainConfig
-from trainer.dataset import Dataset, Turn, build, gather
+from trainer.dataset import Dataset, Turn, best_and_worst, build, gather
 from trainer.errors import Cancelled, NotEnoughJudgments
-from trainer.fit import Callbacks, Metrics, Work, fit, prepare, reference_path
+from trainer.features import Callbacks, Work, complete, focus, prepare, reference_path, see, some_words
+from trainer.fit import Metrics, fit
 from trainer.logprobs import TokenTurn
 from trainer.lora import Lora, read_weights
 from trainer.outcome import Clock, Outcome
 from trainer.team import Team
 from trainer.trial import Trial
 from trainer.trunk import KEEP_BYTES
+from trainer.words import Words
 
 
 def import_libraries() -> None:
@@ -60,6 +62,7 @@ class Lesson:
     metrics: dict[str, Any] = field(default_factory=dict)
     ordinary: list[TokenTurn] = field(default_factory=list)
     start: dict[str, Tensor] | None = None  #: weights that every fit begins with; None: fresh ones
+    words: Words | None = None  #: those that every fit sees
     remarks: list[str] = field(default_factory=list)  #: sentences that the verdict ends with
     layers: int = 0  #: of the model
     before: int = 0  #: optimiser steps of the fits that are done
@@ -78,6 +81,9 @@ class Lesson:
             neutral_turns = guards.plain_turns(vocab, "neutral.jsonl")
             self.ordinary = guards.plain_turns(vocab, "ordinary.jsonl")
             self._settle(dataset, vocab.n_tokens)
+        judged = dataset.turns
+        if self.config.best_and_worst:  # the test is of every pair
+            dataset.turns = [best_and_worst(t) if t.split == "train" else t for t in dataset.turns]
         trial = Trial(store, self.config, live, self.model_hash, calls)
         trial.choose(dataset.turns)
         beginning = lineage.begin(store, self.config, live, dataset, self.model_hash, self.layers)
@@ -86,14 +92,20 @@ class Lesson:
         with self.clock.phase("model"):
             base = load_base(self.gguf, self.cache_dir, train_base=self.train_base)
         with self.clock.phase("features"):
-            live_logps = trial.live_logps(chosen, base)
+            unlearned = trial.unlearned(judged)
+            live_logps = trial.live_logps(unlearned, base)
             lora = Lora.fresh(base.model, self.config)
             self._start(beginning)
-            works = prepare(chosen, lora, self.config, reference_path(home, self.model_hash, base), calls)
-            self.metrics |= trial.meet(works, live_logps)
+            some = some_words(lora, self.config)
+            cache = reference_path(home, self.model_hash, base)
+            works = prepare(chosen, lora, self.config, cache, calls, states_only=some)
+            by_key = {w.turn.key: w for w in works}
+            train = [by_key[t.key] for t in beginning.turns]
+            met = prepare(unlearned, lora, self.config, cache, calls)
+            self.metrics |= trial.meet(judged, met, live_logps)
+            self.words = focus(train, lora, self.ordinary, self.config) if some else None
+            self.team.share(self.words.ids if self.words is not None else None)
 
-        by_key = {w.turn.key: w for w in works}
-        train = [by_key[t.key] for t in beginning.turns]
         self.total = self.config.steps(len(train))
         last = self._train(train, lora, calls)
         self.metrics |= {f"train.{name}": value for name, value in last.items() if name != "step_seconds"}
@@ -210,7 +222,17 @@ class Lesson:
     def _fit(self, works: Sequence[Work], lora: Lora, calls: Callbacks, checkpoint: Checkpoint) -> Metrics:
         """fit(), together with the other processes."""
         self.team.share(([w.turn.key for w in works], self.start))
-        last = fit(lora, works, self.config, self.team, calls, self.ordinary, start=self.start, checkpoint=checkpoint)
+        last = fit(
+            lora,
+            works,
+            self.config,
+            self.team,
+            calls,
+            self.ordinary,
+            words=self.words,
+            start=self.start,
+            checkpoint=checkpoint,
+        )
         self.before += self.config.steps(len(works))
         return last
 
@@ -224,6 +246,7 @@ class Lesson:
     ) -> dict[str, float]:
         """K-fold predictions: each turn's loss under an adapter that was trained in the same way without it."""
         losses: dict[str, float] = {}
+        complete(unseen, lora)
         parts = [[unseen[i] for i in part] for part in gate.folds(len(unseen), seed=self.config.seed)]
         keys = [{w.turn.key for w in part} for part in parts]
         rests = [[w for w in train if w.turn.key not in out] for out in keys]
@@ -314,10 +337,15 @@ def assist(cache_dir: Path, train_base: Path | None, team: Team, clock: Clock) -
     turns, config, gguf = team.share(nothing)
     base = load_base(Path(gguf), cache_dir, train_base=train_base)
     lora = Lora.fresh(base.model, config)
-    works = prepare(turns, lora, config, None, Callbacks())
+    works = prepare(turns, lora, config, None, Callbacks(), states_only=some_words(lora, config))
+    words: Words | None = None
+    ids: Tensor | None = team.share(None)
+    if ids is not None:
+        words = Words(lora.model.get_output_embeddings(), ids)
+        see([w for w in works if w.turn.split == "train"], words)
     asked: tuple[list[str], dict[str, Tensor] | None] | None
     while (asked := team.share(None)) is not None:
         keys, start = asked
         by_key = {w.turn.key: w for w in works}
-        fit(lora, [by_key[key] for key in keys], config, team, Callbacks(), start=start)
+        fit(lora, [by_key[key] for key in keys], config, team, Callbacks(), words=words, start=start)
     return Outcome("", "done", seconds=clock.finished())

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +35,11 @@ class TokenTurn:
     @property
     def tokens(self) -> int:
         return len(self.prompt) + sum(len(r) for r in self.responses)
+
+    @property
+    def predicted(self) -> int:
+        """Tokens of the responses."""
+        return sum(len(r) for r in self.responses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,16 +247,42 @@ def hidden_states(model: Any, packed: Packed) -> Tensor:  # (M, D)
     return states[0].index_select(0, packed.predictor)
 
 
-def token_logps(model: Any, packed: Packed) -> Tensor:  # (M,)
-    """Log-probability of every response token. Natural log, fp32."""
-    head = model.get_output_embeddings()
-    return chosen_logps(hidden_states(model, packed), head.weight, head.bias, packed.labels)
+class Scores(Protocol):
+    """What turns states into the log-probabilities of labels."""
+
+    def logps(self, states: Tensor, labels: Tensor) -> Tensor:  # (M, D), (M,) -> (M,)
+        ...
 
 
-def response_logps(model: Any, packed: Packed) -> Tensor:  # (R,)
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The whole output layer."""
+
+    weight: Tensor  # (V, D)
+    bias: Tensor | None
+
+    @classmethod
+    def of(cls, model: Any) -> Head:
+        layer = model.get_output_embeddings()
+        return cls(layer.weight, layer.bias)
+
+    def logps(self, states: Tensor, labels: Tensor) -> Tensor:  # (M, D), (M,) -> (M,)
+        return chosen_logps(states, self.weight, self.bias, labels)
+
+
+def token_logps(model: Any, packed: Packed, head: Scores | None = None) -> Tensor:  # (M,)
+    """Log-probability of every response token. Natural log, fp32. head: another than the model's own."""
+    return (head or Head.of(model)).logps(hidden_states(model, packed), packed.labels)
+
+
+def summed(values: Tensor, owner: Tensor, count: int) -> Tensor:  # (M,), (M,) -> (count,)
+    """The sum of each owner's values."""
+    return torch.zeros(count, dtype=torch.float32, device=values.device).index_add(0, owner, values)
+
+
+def response_logps(model: Any, packed: Packed, head: Scores | None = None) -> Tensor:  # (R,)
     """Summed log-probability of every response."""
-    sums = torch.zeros(len(packed.lengths), dtype=torch.float32, device=packed.labels.device)
-    return sums.index_add(0, packed.owner, token_logps(model, packed))
+    return summed(token_logps(model, packed, head), packed.owner, len(packed.lengths))
 
 
 def plain_response_logps(model: Any, turns: Sequence[TokenTurn]) -> Tensor:  # (R,)

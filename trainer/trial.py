@@ -14,7 +14,7 @@ from trainer.base_model import BaseModel
 from trainer.config import TrainConfig
 from trainer.dataset import Turn
 from trainer.errors import NotEnoughJudgments, TrainerError
-from trainer.fit import Callbacks, Work
+from trainer.features import Callbacks, Work
 from trainer.logprobs import score
 from trainer.lora import Lora
 
@@ -52,12 +52,17 @@ class Trial:
                 f"there are {there}: judge a few more answers"
             )
 
-    def live_logps(self, turns: Sequence[Turn], base: BaseModel) -> dict[str, list[float]]:
-        """The live version's log-probabilities where they are needed, by turn: of what it has not learned from."""
+    def unlearned(self, turns: Sequence[Turn]) -> list[Turn]:
+        """Those that the live version can be scored on: the held-out ones, and what it has not learned from."""
         if self.live is None:
-            return {}
+            return []
         trained = lineage.trained_on(self.store, self.live)
-        wanted = [t for t in turns if t.split == "held_out" or not (t.judgments & trained)]
+        return [t for t in turns if t.split == "held_out" or not (t.judgments & trained)]
+
+    def live_logps(self, turns: Sequence[Turn], base: BaseModel) -> list[list[float]]:
+        """The live version's log-probability of each response of each turn."""
+        if self.live is None or not turns:
+            return []
         folder = self.store.adapters.dir(self.live)
         try:
             lora = Lora.of(base.model, folder)
@@ -66,27 +71,38 @@ class Trial:
                 f"the files of {self.live.name}, the version in use, are gone from {folder}; choose another with "
                 "`hone adapters use`, or `hone adapters use base`"
             ) from error
-        tokens = [t.tokens for t in wanted]
+        tokens = [t.tokens for t in turns]
         found = score(lora.model, tokens, budget=self.config.micro_tokens, before=self.calls.wait, packer=lora.pack)
         base.model = lora.remove()
-        return {t.key: sums for t, sums in zip(wanted, found, strict=True)}
+        return found
 
-    def meet(self, works: Sequence[Work], logps: dict[str, list[float]]) -> dict[str, float]:
+    def meet(self, turns: Sequence[Turn], works: Sequence[Work], logps: Sequence[Sequence[float]]) -> dict[str, float]:
         """Note the live version's losses on what the test is of; returns its prequential figures.
 
+        turns: all, with all of their pairs. works, logps: of those of `unlearned`, the base's and the live version's.
         Prequential: on the judgments that no finished run has seen, before anything learns from them.
         """
         ratios = {
-            w.turn.key: [a - b for a, b in zip(logps[w.turn.key], w.reference, strict=False)]
-            for w in works
-            if w.turn.key in logps
+            w.turn.key: {
+                tuple(response): mine - base
+                for response, mine, base in zip(w.turn.responses, sums, w.reference, strict=False)  # a probe is last
+            }
+            for w, sums in zip(works, logps, strict=True)
         }
-        self.live_losses = {t.key: self._loss(t, ratios.get(t.key)) for t in [*self.held_out, *self.unseen]}
+
+        def of(turn: Turn) -> list[float] | None:
+            known = ratios.get(turn.key)
+            return [known[tuple(r)] for r in turn.responses] if known is not None else None
+
+        self.live_losses = {t.key: self._loss(t, of(t)) for t in [*self.held_out, *self.unseen]}
         new = lineage.unseen_judgments(self.store, self.model_hash)
         # without a version in use the base is what is scored: it prefers nothing, by definition
-        known = ratios if self.live else {w.turn.key: [0.0] * len(w.turn.responses) for w in works}
-        fresh = [w.turn for w in works if w.turn.key in known and w.turn.judgments & new]
-        right, longer, count = gate.pair_accuracy(fresh, [known[t.key] for t in fresh])
+        fresh = [
+            (t, of(t) or [0.0] * len(t.responses))
+            for t in turns
+            if t.judgments & new and (self.live is None or t.key in ratios)
+        ]
+        right, longer, count = gate.pair_accuracy([t for t, _ in fresh], [values for _, values in fresh])
         if not count:
             return {}
         return {"prequential.accuracy": right, "prequential.longer_wins": longer, "prequential.pairs": count}

@@ -16,7 +16,8 @@ def main(path: str) -> int:
 
     from tests.trainer.conftest import tiny_lora
     from tests.trainer.test_fit import CONFIG, turns
-    from trainer.fit import Callbacks, fit, prepare
+    from trainer.features import Callbacks, prepare
+    from trainer.fit import fit
     from trainer.logprobs import TokenTurn
     from trainer.team import Team
 

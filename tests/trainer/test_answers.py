@@ -11,7 +11,7 @@ from chatapp.engine.base import Candidate, Message, PromptTooLong, Timings
 from trainer import answers
 from trainer.dataset import PairRef, SingleRef, Turn
 from trainer.errors import Cancelled
-from trainer.fit import Callbacks
+from trainer.features import Callbacks
 
 
 @pytest.mark.parametrize(

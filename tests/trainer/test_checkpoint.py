@@ -13,7 +13,8 @@ from tests.trainer.test_fit import CONFIG, turns
 from trainer import checkpoint
 from trainer.checkpoint import Checkpoint, fingerprint
 from trainer.errors import Cancelled
-from trainer.fit import Callbacks, fit, prepare
+from trainer.features import Callbacks, prepare
+from trainer.fit import fit
 from trainer.logprobs import TokenTurn
 from trainer.lora import Lora
 from trainer.team import Team

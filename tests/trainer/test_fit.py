@@ -12,7 +12,8 @@ from tests.trainer.conftest import VOCABULARY, tiny_lora
 from trainer.config import TrainConfig
 from trainer.dataset import DemoRef, PairRef, SingleRef, Turn
 from trainer.errors import Cancelled
-from trainer.fit import Callbacks, ReferenceCache, Work, fit, prepare
+from trainer.features import Callbacks, ReferenceCache, Work, prepare
+from trainer.fit import fit
 from trainer.logprobs import TokenTurn, score
 from trainer.lora import Lora
 from trainer.team import Team

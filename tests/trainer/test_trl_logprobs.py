@@ -15,7 +15,7 @@ from storage.threads import NewAnswer
 from tests.trainer.conftest import shake, tiny_model
 from tests.trainer.trl_side import logps_in_the_loss, make, rows_of, take_values
 from trainer.dataset import Dataset, build
-from trainer.fit import Work
+from trainer.features import Work
 from trainer.logprobs import response_logps, score, use_shared_prefix
 from trainer.lora import Lora
 

@@ -16,7 +16,7 @@ from tests.trainer.conftest import VOCABULARY, tiny_model
 from tests.trainer.trl_side import curves, dpo_trainer, fit_and_note
 from trainer.config import TrainConfig
 from trainer.dataset import PairRef, Turn
-from trainer.fit import Callbacks, prepare
+from trainer.features import Callbacks, prepare
 from trainer.logprobs import use_shared_prefix
 from trainer.lora import Lora
 
@@ -51,6 +51,7 @@ def test_loss_and_gradient_norm_are_trls_at_every_step(
         learning_rate=1e-2,
         max_grad_norm=0.35,
         ordinary_weight=0,
+        words=0,  # TRL has no other way than the whole vocabulary
         micro_tokens=4096,
     )
     base = tiny_model()

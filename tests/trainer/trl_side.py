@@ -17,7 +17,8 @@ from torch import Tensor
 
 import trainer.fit
 from trainer.config import TrainConfig
-from trainer.fit import Callbacks, Work, learning_rate_share
+from trainer.features import Callbacks, Work
+from trainer.fit import learning_rate_share
 from trainer.lora import Lora
 from trainer.team import Team
 
@@ -154,9 +155,9 @@ def fit_and_note(lora: Lora, works: Sequence[Work], config: TrainConfig) -> tupl
     order: list[Work] = []
     turn_loss = trainer.fit.turn_loss
 
-    def noted(work: Work, *rest: Any) -> Any:
+    def noted(work: Work, *rest: Any, **named: Any) -> Any:
         order.append(work)
-        return turn_loss(work, *rest)
+        return turn_loss(work, *rest, **named)
 
     with patch.object(trainer.fit, "turn_loss", noted):
         calls = Callbacks(progress=lambda step, total, line: history.append(dict(line)))

@@ -20,17 +20,20 @@ import torch
 
 from chatapp.engine.model_files import file_hash
 from chatapp.engine.vocab import Vocab
+from trainer import rules
 from trainer.base_model import load_base
 from trainer.bench import child, preferences, with_trl
 from trainer.bench.side import peak_mb
 from trainer.bench.with_trl import TokenPair
 from trainer.config import TrainConfig
 from trainer.evaluate import Example, grouped
-from trainer.fit import Callbacks, fit, prepare
+from trainer.features import Callbacks, prepare
+from trainer.fit import fit
 from trainer.guards import plain_turns
 from trainer.logprobs import score, use_shared_prefix
 from trainer.lora import Lora
 from trainer.team import Team
+from trainer.trunk import layer_count
 
 HONE, TRL = "hone", "trl"
 #: what TRL's command line gives with --use_peft; PEFT chooses q_proj and v_proj. All else is DPOConfig's default: rate
@@ -69,7 +72,7 @@ def run(cell: Cell) -> dict[str, Any]:
         ordinary = plain_turns(vocab, "ordinary.jsonl")
     seconds: dict[str, float] = {}
     if cell.side == HONE:
-        policy = _hone(cell, config, data.train, ordinary, seconds)
+        policy, config = _hone(cell, config, data.train, ordinary, seconds)
     else:
         policy = _trl(cell, data.train, seconds)
     started = time.perf_counter()
@@ -85,20 +88,23 @@ def run(cell: Cell) -> dict[str, Any]:
         "train_prompts": len({tuple(e.prompt) for e in data.train}),
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
         "peak_mb": round(peak_mb()),
+        "config": config.as_dict() if cell.side == HONE else {},
     }  # fmt: skip
 
 
 def _hone(
     cell: Cell, config: TrainConfig, examples: Sequence[Example], ordinary: Any, seconds: dict[str, float]
-) -> Any:
-    """The recipe of a run; the model with what was learned, in fp32.
+) -> tuple[Any, TrainConfig]:
+    """The recipe of a run: the model with what was learned, in fp32, and the settings that the rules gave.
 
     The gate's setting of an adapter's strength is left out: it scales all margins alike, so it hardly changes which
     of two answers is ahead.
     """
     base = load_base(Path(cell.gguf), Path(cell.cache_dir))
-    lora = Lora.fresh(base.model, config)
     turns = preferences.turns(examples)
+    parameters = sum(p.numel() for p in base.model.parameters())
+    config = rules.apply(config, cell.set, len(turns), parameters, layer_count(base.model))
+    lora = Lora.fresh(base.model, config)
     started = time.perf_counter()
     works = prepare(turns, lora, config, None, Callbacks())
     seconds["reference"] = time.perf_counter() - started
@@ -111,7 +117,7 @@ def _hone(
     exact = load_base(Path(cell.gguf), Path(cell.cache_dir), dtype=torch.float32, device=base.device)
     scorer = Lora.fresh(exact.model, config)
     scorer.load_state(learned)
-    return scorer.model
+    return scorer.model, config
 
 
 def _trl(cell: Cell, examples: Sequence[Example], seconds: dict[str, float]) -> Any:

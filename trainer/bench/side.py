@@ -129,7 +129,8 @@ def _hone(job: Job, turns: Sequence[Ranked], epochs: int, micro: int | None) -> 
     from trainer.base_model import load_base, pick_device, pick_dtype
     from trainer.config import TrainConfig
     from trainer.dataset import PairRef, Turn
-    from trainer.fit import Callbacks, Metrics, fit, prepare
+    from trainer.features import Callbacks, prepare
+    from trainer.fit import Metrics, fit
     from trainer.logprobs import TokenTurn, use_shared_prefix
     from trainer.lora import Lora
     from trainer.team import Team
