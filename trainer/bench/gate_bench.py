@@ -28,8 +28,8 @@ from storage.store import Store
 from trainer import gate, guards
 from trainer.bench.loop import record_rankings
 from trainer.config import TrainConfig
-from trainer.dataset import PairRef, Turn, build
-from trainer.features import Callbacks, Work, prepare
+from trainer.dataset import PairRef, Turn, best_and_worst, build
+from trainer.features import Callbacks, focus, prepare, some_words
 from trainer.fit import fit
 from trainer.logprobs import score
 from trainer.served import served
@@ -155,8 +155,14 @@ class _Adapters:
     def fit(self, kind: str, seed: int, learn: int) -> tuple[dict[str, list[float]], guards.Neutral]:
         """Train on `learn` prompts drawn by seed; the log-ratios on the others by prompt, and the neutral text."""
         drawn = random.Random(f"prompts:{seed}").sample(self.works, learn)
-        work = [Work(relabelled(w.turn, kind, seed), w.reference, w.probe) for w in drawn]
-        fit(self.lora, work, replace(self.config, seed=seed), self.team, Callbacks(), self.ordinary)
+        turns = [replace(relabelled(w.turn, kind, seed), split="train") for w in drawn]
+        if self.config.best_and_worst:
+            turns = [best_and_worst(t) for t in turns]
+        some = some_words(self.lora, self.config)
+        works = prepare(turns, self.lora, self.config, None, Callbacks(), states_only=some)
+        words = focus(works, self.lora, self.ordinary, self.config) if some else None
+        config = replace(self.config, seed=seed)
+        fit(self.lora, works, config, self.team, Callbacks(), self.ordinary, words=words)
         neutral, _ = guards.set_strength(self.lora, self.text)
         learned = {w.turn.key for w in drawn}
         others = [w for w in self.works if w.turn.key not in learned]
