@@ -23,16 +23,14 @@ from chatapp.engine.vocab import Vocab
 from trainer import rules
 from trainer.base_model import load_base
 from trainer.bench import child, preferences, with_trl
+from trainer.bench.learn import learn
 from trainer.bench.side import peak_mb
 from trainer.bench.with_trl import TokenPair
 from trainer.config import TrainConfig
 from trainer.evaluate import Example, grouped
-from trainer.features import Callbacks, prepare
-from trainer.fit import fit
 from trainer.guards import plain_turns
 from trainer.logprobs import score, use_shared_prefix
 from trainer.lora import Lora
-from trainer.team import Team
 from trainer.trunk import layer_count
 
 HONE, TRL = "hone", "trl"
@@ -104,16 +102,10 @@ def _hone(
     turns = preferences.turns(examples)
     parameters = sum(p.numel() for p in base.model.parameters())
     config = rules.apply(config, cell.set, len(turns), parameters, layer_count(base.model))
-    lora = Lora.fresh(base.model, config)
-    started = time.perf_counter()
-    works = prepare(turns, lora, config, None, Callbacks())
-    seconds["reference"] = time.perf_counter() - started
-    child.report(f"the base's log-probabilities took {seconds['reference']:.0f} s")
-    started, told = time.perf_counter(), _progress()
-    fit(lora, works, config, Team(), Callbacks(progress=lambda step, total, _: told(step, total)), ordinary)
-    seconds["training"] = time.perf_counter() - started
-    learned = lora.state()
-    del lora, works
+    done = learn(base.model, turns, config, ordinary, _progress())
+    seconds |= {"reference": done.reference_seconds, "training": done.train_seconds}
+    learned = done.lora.state()
+    del done
     exact = load_base(Path(cell.gguf), Path(cell.cache_dir), dtype=torch.float32, device=base.device)
     scorer = Lora.fresh(exact.model, config)
     scorer.load_state(learned)

@@ -127,13 +127,10 @@ def _hone(job: Job, turns: Sequence[Ranked], epochs: int, micro: int | None) -> 
     import torch
 
     from trainer.base_model import load_base, pick_device, pick_dtype
+    from trainer.bench.learn import learn
     from trainer.config import TrainConfig
     from trainer.dataset import PairRef, Turn
-    from trainer.features import Callbacks, prepare
-    from trainer.fit import Metrics, fit
     from trainer.logprobs import TokenTurn, use_shared_prefix
-    from trainer.lora import Lora
-    from trainer.team import Team
 
     given: dict[str, Any] = {"micro_tokens": micro} if micro else {}
     ordinary: list[TokenTurn] = []
@@ -143,7 +140,7 @@ def _hone(job: Job, turns: Sequence[Ranked], epochs: int, micro: int | None) -> 
         each = max(1, round(job.batch * len(turns) / sum(len(t.pairs) for t in turns)))
         config = TrainConfig(
             rank=RANK, alpha=ALPHA, beta=BETA, layer_share=1.0, learning_rate=RATE, epochs=epochs, min_steps=1,
-            turns_per_step=each, warmup=0.0, ordinary_weight=0.0, **given,
+            turns_per_step=each, warmup=0.0, ordinary_weight=0.0, best_and_worst=False, words=0, **given,
         )  # fmt: skip
     if job.shape:
         torch.set_num_threads(_cores())
@@ -158,7 +155,6 @@ def _hone(job: Job, turns: Sequence[Ranked], epochs: int, micro: int | None) -> 
         model, folder = base.model, str(base.folder)
         if job.side == RECIPE:
             ordinary = _ordinary(Path(job.gguf))
-    lora = Lora.fresh(model, config)
     learned = [
         Turn(
             str(place), "train", [], t.prompt, t.responses,
@@ -166,23 +162,16 @@ def _hone(job: Job, turns: Sequence[Ranked], epochs: int, micro: int | None) -> 
         )
         for place, t in enumerate(turns)
     ]  # fmt: skip
-    steps: list[Metrics] = []
-    calls = Callbacks(progress=lambda step, total, line: steps.append(line))
-    started, started_cpu = now(), time.process_time()
-    works = prepare(learned, lora, config, None, calls)
-    prepared = now()
-    last = fit(lora, works, config, Team(), calls, ordinary)
-    ended, ended_cpu = now(), time.process_time()
+    loaded = now()
+    done = learn(model, learned, config, ordinary)
     return {
-        "setup_seconds": started - began,
-        "reference_seconds": prepared - started,
-        "train_seconds": ended - prepared,
-        "cpu_seconds": ended_cpu - started_cpu,
+        "setup_seconds": loaded - began,
+        "reference_seconds": done.reference_seconds,
+        "train_seconds": done.train_seconds,
+        "cpu_seconds": done.cpu_seconds,
         "epochs": config.passes(len(turns)),
-        "steps": len(steps),
-        "loss": last["loss"],
-        "accuracy": last["accuracy"],
-        "margin": last["margin"],
+        "steps": done.steps,
+        **{name: done.last[name] for name in ("loss", "accuracy", "margin")},
         "folder": folder,
         "dtype": str(model.dtype),
     }
