@@ -1,6 +1,7 @@
 # Two commands: `make chat` opens the chat, `make test` runs every check.
 # Both set up .venv first, and again only when pyproject.toml or constraints.txt changed.
-# `make soak` kills processes at random instants for minutes (KILLS=2000 for longer); `make test` kills a few.
+# `make soak` kills processes at random instants for minutes (KILLS=2000 for longer), and trains the real model fifty
+# steps beside TRL; `make test` kills a few, and trains a tiny model.
 
 PYTHON ?= python3
 VENV   := .venv
@@ -54,6 +55,7 @@ pytest:
 KILLS ?= 200
 soak: setup
 	$(BIN)/python -m tests.soak.kills --kills $(KILLS)
+	$(BIN)/python -m tests.soak.trajectory
 
 clean:
 	rm -rf $(VENV)

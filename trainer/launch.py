@@ -8,6 +8,7 @@ torch.distributed.run, which is what accelerate itself does for GPUs.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -35,6 +36,8 @@ def start_the_others(module: str, arguments: Sequence[str]) -> int | None:
             f"accelerate was asked for more processes than this machine has GPUs; use --num_processes {count}"
         )
     options = torchrun_options(_parents_command())
+    # a run that its gate refuses ends with 3: no failure to report, and what does fail has said so itself
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 

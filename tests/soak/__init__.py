@@ -1,4 +1,5 @@
-"""Processes killed with SIGKILL at random instants, again and again: what was acknowledged is there, and nothing half.
+"""What takes too long for the suite; `make soak` runs it, and the suite a small version of each.
 
-`python -m tests.soak.kills --kills 200 --seed 1`, or `make soak`. The test suite kills a few too.
+kills: processes killed with SIGKILL at random instants, again and again: what was acknowledged is there, and nothing
+half. trajectory: the real model trained beside TRL, step by step.
 """
