@@ -101,13 +101,13 @@ def test_a_measurement_takes_the_quickest_way_of_tuned_trl(tmp_path: Path, monke
 
     def fake(job: Job) -> dict[str, Any]:
         asked.append(job)
-        return {"pair": {2: 1.5, 8: 1.0}[job.micro or 8]} if job.trial else result(1, 4 if job.side == HONE else 39)
+        return {"pair": {1: 1.5, 4: 1.0}[job.micro or 4]} if job.trial else result(1, 4 if job.side == HONE else 39)
 
     monkeypatch.setattr(train, "_run", fake)
     found = train.measure(Settings(tmp_path, tmp_path / "config.toml", tmp_path), shape="tiny")
     assert [job.side for job in asked if not job.trial] == [HONE, TRL, HONE, TUNED, HONE, side.RECIPE] * 2
-    assert {job.micro for job in asked if job.side == TUNED and not job.trial} == {8}
-    assert found["seconds_a_pair_by_micro_batch"] == {TUNED: {2: 1.5, 8: 1.0}}
+    assert {job.micro for job in asked if job.side == TUNED and not job.trial} == {4}
+    assert found["seconds_a_pair_by_micro_batch"] == {TUNED: {1: 1.5, 4: 1.0}}
     assert [row["side"] for row in found["rows"] if not row["same_mathematics"]] == [side.RECIPE] * 2
     assert found["trl_over_hone"]["rankings"][f"{TUNED} / {HONE}"]["with_reference"] == 8
     assert [row["pairs"] for row in found["rows"][::4]] == [8, 12]
