@@ -12,7 +12,7 @@ from chatapp.engine.model_files import bundled
 from chatapp.engine.vocab import Vocab
 from storage.store import Store
 from storage.threads import NewAnswer
-from trainer.dataset import Dataset, build, fit_prompt, gather
+from trainer.dataset import Dataset, DemoRef, PairRef, SingleRef, Turn, best_and_worst, build, fit_prompt, gather
 
 MODEL = "m" * 64
 
@@ -183,3 +183,35 @@ def test_many_imports_are_a_sample_by_prompt(store: Store, vocab: Vocab, asked: 
     turns = build(store, some, vocab, MODEL).turns
     assert sum(t.weight for t in turns if len(t.responses) == 3) == pytest.approx(2.0)
     assert gather(store, [], 5)[1] == {}
+
+
+def test_best_and_worst_of_a_ranking() -> None:
+    """2 > 0 > 3 > 1, six pairs: 2 over 1 is left, at the weight of all."""
+    order = [2, 0, 3, 1]
+    pairs = [PairRef(a, b, 1 / 6) for i, a in enumerate(order) for b in order[i + 1 :]]
+    turn = Turn("k", "train", [], [1], [[10], [11], [12], [13]], pairs, judgments={"j"}, from_base=[0, 1, 2])
+    short = best_and_worst(turn)
+    assert short.responses == [[11], [12]]
+    assert [(p.chosen, p.rejected) for p in short.pairs] == [(1, 0)]
+    assert short.weight == pytest.approx(turn.weight)
+    assert short.from_base == [0, 1]
+    assert short.judgments == {"j"}
+    assert len(turn.pairs) == 6
+
+
+def test_best_and_worst_keeps_what_is_judged_by_itself() -> None:
+    """A pick of 0 over 1 and 2, a correction 3 over all of them, and a thumb down for 2."""
+    pairs = [PairRef(0, 1, 0.5), PairRef(0, 2, 0.5), *(PairRef(3, i, 1 / 3) for i in range(3))]
+    turn = Turn("k", "train", [], [1], [[10], [11], [12], [13]], pairs, [DemoRef(3, 1.0)], [SingleRef(2, False, 1.0)])
+    short = best_and_worst(turn)
+    assert short.responses[short.demos[0].response] == [13]
+    assert short.responses[short.singles[0].response] == [12]
+    (pair,) = short.pairs
+    assert short.responses[pair.chosen] == [13]
+    assert short.responses[pair.rejected] in ([11], [12])
+    assert pair.weight == pytest.approx(2.0)
+
+
+def test_one_pair_is_left_as_it_is() -> None:
+    turn = Turn("k", "train", [], [1], [[10], [11], [12]], [PairRef(0, 1, 1.0)])
+    assert best_and_worst(turn) is turn
