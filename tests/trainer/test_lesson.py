@@ -98,7 +98,8 @@ def test_a_killed_run_ends_as_if_it_had_not_been(judged: Store, gguf: Path, monk
 
 def test_other_judgments_begin_anew(judged: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     id = killed(judged, gguf, monkeypatch, 5)
-    judged.judgments.retract(judged.judgments.live()[0].id)
+    for judgment in judged.judgments.live()[:3]:  # of five prompts in a row one is held out, so one is trained on
+        judged.judgments.retract(judgment.id)
     again = learn(judged, gguf, id)
     assert again.metrics["resume.step"] == 0
     assert "It began anew: judgments or settings had changed since it was interrupted." in (again.verdict or "")
@@ -131,18 +132,20 @@ def test_a_version_lists_what_it_learned_from_and_a_retraction_reaches_it(
 
     first = learn(judged, gguf)
     assert first.metrics["start.warm"] == 0
-    assert first.metrics["prequential.pairs"] > 0  # of the base, which prefers nothing
+    assert first.metrics["prequential.pairs"] == 36  # every pair, also of what is trained on; the base prefers nothing
     assert first.metrics["prequential.accuracy"] == 0.5
     use(first)
     tiny_runs.judge(judged, gguf, 10, first=50)
     warm = learn(judged, gguf, start="warm", epochs=1, min_steps=1)
     assert warm.metrics["start.warm"] == 1
-    assert warm.metrics["start.new_turns"] == warm.metrics["start.replayed_turns"] == 8
+    new = warm.metrics["start.new_turns"]
+    assert 7 <= new <= 9  # of five new prompts one is held out
+    assert warm.metrics["start.replayed_turns"] == new
     assert warm.metrics["prequential.accuracy"] > 0.9  # of the first version, on what was judged since
     report = judged.adapters.get(warm.adapter or "").report
     assert report["start"] == {"from": first.adapter, "why": "a warm start was asked for"}
     assert behind(first) < behind(warm)  # its own and its ancestor's
-    assert len(behind(warm)) == 18
+    assert len(behind(warm)) == len(behind(first)) + new
     # it begins at the version in use: after one pass it is nearer to it than to a fresh adapter
     one, two = weights(judged, first), weights(judged, warm)
     for name in one:
@@ -155,7 +158,7 @@ def test_a_version_lists_what_it_learned_from_and_a_retraction_reaches_it(
     third = learn(judged, gguf, start="warm", epochs=1, min_steps=1)
     assert third.metrics["start.warm"] == 0
     why = judged.adapters.get(third.adapter or "").report["start"]["why"]
-    assert why == "1 of the 18 judgments that v2 learned from no longer count"
+    assert why == f"1 of the {len(behind(warm))} judgments that v2 learned from no longer count"
     assert gone not in behind(third)
     assert gone in behind(warm)
 
