@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from chatapp.engine.vocab import Vocab
 from storage.assets import asset
 from trainer.logprobs import ROWS, TokenTurn, hidden_states, micro_batches
 from trainer.lora import Lora
+from trainer.trunk import Trunk
 
 #: tokens of a plain passage that are given, not predicted
 GIVEN = 8
@@ -83,7 +84,7 @@ class NeutralText:
         self._cache = cache
         self._base: dict[int, Tensor] = {}  # (M, D) the base's last states of each text
         if cache is not None and cache.exists():
-            self._base = _read_states(cache, [_predicted(t) for t in turns])
+            self._base = {int(name): states for name, states in _read(cache).items()}
 
     @torch.no_grad()
     def measure(self, lora: Lora, *, part: bool = False) -> Neutral:
@@ -115,45 +116,65 @@ class NeutralText:
                 kl_sum += float((p.exp() * (p - q)).sum())
             count += len(packed.labels)
         if self._cache is not None and not self._cache.exists() and len(self._base) == len(self._turns):
-            _write_states(self._cache, [self._base[i] for i in range(len(self._turns))])
+            _write(self._cache, {str(i): states for i, states in self._base.items()})
         return Neutral(base_sum / count, new_sum / count, kl_sum / count)
 
 
-def states_path(cache_dir: Path, model_hash: str, turns: Sequence[TokenTurn], base: Any) -> Path:
-    """Where the base's states of these texts lie: other texts, tokens, weights or precision are another file."""
+def recall(trunk: Trunk, turns: Sequence[TokenTurn], path: Path) -> set[str]:
+    """Give the trunk what earlier runs made of these public texts; returns which (by their place in turns)."""
+    if not trunk.first or not path.exists():
+        return set()
+    found = _read(path)
+    for name, states in found.items():
+        trunk.put(turns[int(name)], states)
+    return set(found)
+
+
+def keep(trunk: Trunk, turns: Sequence[TokenTurn], path: Path, known: set[str]) -> None:
+    """Keep on disk what the trunk made of public texts, if there is more than was known. Never a user's text."""
+    if trunk.first:
+        states = {str(i): found for i, turn in enumerate(turns) if (found := trunk.get(turn)) is not None}
+        if states.keys() - known:
+            _write(path, states)
+
+
+def states_path(cache_dir: Path, model_hash: str, turns: Sequence[TokenTurn], base: Any, kind: str = "neutral") -> Path:
+    """Where the base's states of these texts lie: other texts, tokens, weights or precision are another file.
+
+    kind: "neutral" for the last states, "lower-N" for those that enter layer N.
+    """
     texts = hashlib.blake2b(digest_size=8)
     for turn in turns:
         texts.update(repr((list(turn.prompt), [list(r) for r in turn.responses])).encode())
     weights = hashlib.sha256(str(base.folder).encode()).hexdigest()[:8]  # a train_base is not the served file
-    kind = f"{base.device.type}-{str(base.dtype).removeprefix('torch.')}"
-    return cache_dir / f"neutral-{model_hash[:16]}-{weights}-{texts.hexdigest()}-{kind}.safetensors"
+    number = f"{base.device.type}-{str(base.dtype).removeprefix('torch.')}"
+    return cache_dir / f"{kind}-{model_hash[:16]}-{weights}-{texts.hexdigest()}-{number}.safetensors"
 
 
 def _predicted(turn: TokenTurn) -> int:
     return sum(len(r) for r in turn.responses)
 
 
-def _read_states(path: Path, sizes: Sequence[int]) -> dict[int, Tensor]:
-    """A broken file, or one of another shape, counts as none."""
+def _read(path: Path) -> dict[str, Tensor]:
+    """A broken file counts as none."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        states = load_file(str(path))["states"]
-        return dict(enumerate(states.split(list(sizes))))
-    except (OSError, SafetensorError, KeyError, RuntimeError):
+        return dict(load_file(str(path)))
+    except (OSError, SafetensorError):
         path.unlink(missing_ok=True)
         return {}
 
 
-def _write_states(path: Path, states: Sequence[Tensor]) -> None:
+def _write(path: Path, states: Mapping[str, Tensor]) -> None:
     """A cache that cannot be written is no error: it is only slower."""
     from safetensors.torch import save_file
 
     made = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"states": torch.cat([s.cpu() for s in states])}, str(made))
+        save_file({name: tensor.cpu().clone() for name, tensor in states.items()}, str(made))
         made.replace(path)
     except OSError:
         made.unlink(missing_ok=True)

@@ -96,6 +96,9 @@ class Lesson:
             live_logps = trial.live_logps(unlearned, base)
             lora = Lora.fresh(base.model, self.config)
             self._start(beginning)
+            public = [*self.ordinary, *neutral_turns]
+            lower = guards.states_path(self.cache_dir, self.model_hash, public, base, f"lower-{lora.trunk.first}")
+            recalled = guards.recall(lora.trunk, public, lower)
             some = some_words(lora, self.config)
             cache = reference_path(home, self.model_hash, base)
             works = prepare(chosen, lora, self.config, cache, calls, states_only=some)
@@ -114,6 +117,7 @@ class Lesson:
             text = guards.NeutralText(neutral_turns, budget=self.config.micro_tokens, wait=calls.wait, cache=states)
             neutral, scale = guards.set_strength(lora, text)
             losses = trial.losses([by_key[t.key] for t in trial.held_out], lora)
+            guards.keep(lora.trunk, public, lower, recalled)
         self.metrics |= {"adapter.scale": scale}
 
         with self.clock.phase("files"):

@@ -54,6 +54,15 @@ class Trunk:
                 self._states[key] = part
         return replace(packed, states=states, first=self.first)
 
+    def get(self, turn: TokenTurn) -> Tensor | None:  # (1, T, D)
+        """The turn's states, if they are kept."""
+        return self._states.get(_key(turn))
+
+    def put(self, turn: TokenTurn, states: Tensor) -> None:
+        """Keep states that `get` gave, of the same model and layer."""
+        self._left -= states.numel() * states.element_size()
+        self._states[_key(turn)] = states.to(self.device)
+
     @torch.no_grad()
     def _compute(self, turns: Sequence[TokenTurn]) -> Sequence[Tensor]:  # (1, T, D) of each
         packed = pack(turns, self.device)

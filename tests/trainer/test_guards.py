@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from storage.assets import asset
-from tests.trainer.conftest import random_turns, shake, tiny_lora
+from tests.trainer.conftest import random_turns, shake, tiny_lora, tiny_model
 from trainer import guards
+from trainer.logprobs import hidden_states, use_shared_prefix
+from trainer.lora import Lora
 
 
 def settled(size: float, monkeypatch: pytest.MonkeyPatch, *, kl: float, rise: float = 1.0) -> Any:
@@ -100,6 +102,33 @@ def test_the_base_is_computed_once_a_model(tmp_path: Path, monkeypatch: pytest.M
     assert guards.NeutralText(turns, budget=40, wait=lambda: None, cache=file).measure(lora).kl == pytest.approx(
         whole.kl
     )
+
+
+def test_public_texts_enter_the_adapted_layers_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was computed of some of them in one run, another need not compute."""
+    turns, file = random_turns(4), tmp_path / "cache" / "lower-1.safetensors"
+
+    def upper() -> Lora:
+        model = tiny_model(0)
+        use_shared_prefix(model)
+        return Lora(model, rank=4, alpha=4, seed=0, layers=[1])
+
+    first = upper()
+    whole = hidden_states(first.model, first.pack(turns[:3]))
+    assert guards.recall(first.trunk, turns, file) == set()
+    guards.keep(first.trunk, turns, file, set())
+    second = upper()
+    known = guards.recall(second.trunk, turns, file)
+    assert known == {"0", "1", "2"}
+    with monkeypatch.context() as patch:
+        patch.setattr(second.trunk, "_compute", None)
+        assert torch.equal(hidden_states(second.model, second.pack(turns[:3])), whole)
+    written = file.stat().st_mtime_ns
+    guards.keep(second.trunk, turns, file, known)
+    assert file.stat().st_mtime_ns == written  # nothing new
+    second.pack(turns)
+    guards.keep(second.trunk, turns, file, known)
+    assert guards.recall(upper().trunk, turns, file) == {"0", "1", "2", "3"}
 
 
 def test_what_training_sees_is_not_what_the_gate_reads() -> None:

@@ -30,19 +30,20 @@ class Killed(BaseException):
 
 @pytest.fixture
 def gguf(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The tiny model, with little neutral text and no decision of the gate: those have tests of their own."""
+    """The tiny model, with little neutral text and no engine in the gate: those have tests of their own."""
     texts = guards.plain_turns
     monkeypatch.setattr(guards, "plain_turns", lambda vocab, name: texts(vocab, name)[::12])
     monkeypatch.setattr(answers, "sample", lambda *_, **__: CALM)
-    monkeypatch.setattr(gate, "MIN_HELD_OUT", 1)  # and no cross-validation
-    monkeypatch.setattr(gate, "wants_second_look", lambda _: False)
-    monkeypatch.setattr(gate, "decide", lambda _: gate.Verdict(False, False, "Refused."))  # a test puts in use
     monkeypatch.setattr("trainer.base_model.usable_cores", lambda: 1)  # threads cost more than such products
     return tiny_runs.tiny_gguf(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture
-def judged(store: Store, gguf: Path) -> Store:
+def judged(store: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A gate that decides nothing, so without cross-validation: the test says what is in use."""
+    monkeypatch.setattr(gate, "MIN_HELD_OUT", 1)
+    monkeypatch.setattr(gate, "wants_second_look", lambda _: False)
+    monkeypatch.setattr(gate, "decide", lambda _: gate.Verdict(False, False, "Refused."))
     tiny_runs.judge(store, gguf, 12)
     return store
 
@@ -81,6 +82,26 @@ def killed(store: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch, step: int)
     (found,) = store.runs.recover()
     assert found.interrupted
     return run.id
+
+
+def test_the_next_version_is_measured_against_the_one_in_use(store: Store, gguf: Path) -> None:
+    """On what was judged since; one timid step is no gain, also in the cross-validation that losing calls for."""
+    model_hash = file_hash(gguf, store.home)
+    tiny_runs.judge(store, gguf, 20)
+    first = learn(store, gguf)
+    assert first.metrics["gate.bound"] > 0  # a guard may refuse it: the tiny model's other texts suffer
+    assert store.judgments.waiting(model_hash) == 0
+    live = store.adapters.get(first.adapter or "")
+    store.adapters.use(live.id, model_hash)
+    tiny_runs.judge(store, gguf, 8, first=100)
+    timid = learn(store, gguf, epochs=1, turns_per_step=32, learning_rate=1e-6, rank=2)
+    assert timid.metrics["prequential.pairs"] == 24  # eight rankings of three
+    assert timid.metrics["prequential.accuracy"] > 0.9
+    assert timid.metrics["gate.live_loss"] < timid.metrics["gate.new_loss"]
+    assert (timid.state, timid.adapter_state) == ("rejected", "rejected")
+    assert f"of {live.name}, gain -" in (timid.verdict or "")
+    assert "judged prompts (each left out in turn)" in (timid.verdict or "")
+    assert store.adapters.live(model_hash) == store.adapters.get(live.id)
 
 
 def test_a_killed_run_ends_as_if_it_had_not_been(judged: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
