@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from tests.trainer.simulated import FakeEngine
 from trainer import simulate as loop
 from trainer.errors import BadSetting, TrainerError
 from trainer.simulate import Plan, Row, simulate
+from trainer.simulation import command as command_line
 from trainer.simulation import report, running
 from trainer.simulation.answers import Answers, sampling
 from trainer.simulation.plot import learning_curve
@@ -249,6 +251,18 @@ def test_an_interruption_ends_the_run(store: Store, tmp_path: Path, monkeypatch:
     assert started[0].returncode is not None
     with pytest.raises(ProcessLookupError):
         os.kill(started[0].pid, 0)
+
+
+def test_a_second_signal_does_not_stop_the_cleaning_up() -> None:
+    before = {number: signal.getsignal(number) for number in command_line._ENDINGS}
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            command_line._interrupt()
+        for number in before:
+            os.kill(os.getpid(), number)  # would end this process
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 # what is shown

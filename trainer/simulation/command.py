@@ -19,6 +19,7 @@ from trainer.simulation.progress import Progress
 from trainer.users import USERS, User, user
 
 OK, FAILED = 0, 1
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(settings: Settings, arguments: argparse.Namespace, overrides: dict[str, Any]) -> int:
@@ -43,7 +44,7 @@ def run(settings: Settings, arguments: argparse.Namespace, overrides: dict[str, 
         raise BadSetting("--then names the user from the second round on: give --rounds too")
     if arguments.plot is not None and not arguments.plot.absolute().parent.is_dir():
         raise BadSetting(f"there is no folder {arguments.plot.parent} for the picture")
-    for ending in (signal.SIGTERM, signal.SIGHUP):  # the temporary home and the trainer go with this process
+    for ending in _ENDINGS:  # the temporary home and the trainer go with this process
         signal.signal(ending, _interrupt)
     progress = Progress()
     try:
@@ -100,4 +101,6 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _interrupt(*_: object) -> None:
+    for ending in _ENDINGS:  # a second one must not stop the cleaning up
+        signal.signal(ending, signal.SIG_IGN)
     raise KeyboardInterrupt
