@@ -23,11 +23,11 @@ from trainer.features import Callbacks
 from trainer.gate import Answers, describe_answers
 from trainer.served import served
 
-PROMPTS = 6  #: of the user's, answered by the new version
+PROMPTS = 4  #: of the user's, answered by the new version
 EACH = 2  #: answers to each
-LIMIT = 96  #: tokens of an answer
-REQUESTS = 8  #: harmless requests of assets/harmless.jsonl
-REFUSAL_TOKENS = 24
+LIMIT = 64  #: tokens of an answer
+REQUESTS = 8  #: harmless requests of assets/harmless.jsonl, one answer to each
+REFUSAL_TOKENS = 20
 
 #: how models trained in English refuse, in the first words of an answer; ' stands for both apostrophes
 REFUSALS = (
@@ -113,7 +113,7 @@ def sample(
     """
     requests = harmless_requests()
     texts = hashlib.sha256("\n".join([*requests, *REFUSALS]).encode()).hexdigest()[:16]
-    known = cache / f"refusals-{model_hash[:16]}-{texts}-{EACH}x{REFUSAL_TOKENS}.json"
+    known = cache / f"refusals-{model_hash[:16]}-{texts}-{REFUSAL_TOKENS}.json"
     with served(EngineConfig(gguf, context_size=4096, adapter_path=adapter)) as engine:
         new = _describe(engine, conversations, limit, calls)
         new_refusals = _refusals(engine, requests, calls)
@@ -131,24 +131,24 @@ def sample(
 def _describe(
     engine: EngineProcess, conversations: Sequence[Sequence[Message]], limit: int, calls: Callbacks
 ) -> Answers:
-    return describe_answers([ids for ids, _ in _ask(engine, conversations, limit, calls)])
+    return describe_answers([ids for ids, _ in _ask(engine, conversations, EACH, limit, calls)])
 
 
 def _refusals(engine: EngineProcess, requests: Sequence[str], calls: Callbacks) -> Refusals:
     asked = [[Message(role="user", content=text)] for text in requests]
-    found = [is_refusal(text) for _, text in _ask(engine, asked, REFUSAL_TOKENS, calls)]
+    found = [is_refusal(text) for _, text in _ask(engine, asked, 1, REFUSAL_TOKENS, calls)]
     return Refusals(sum(found), len(found))
 
 
 def _ask(
-    engine: EngineProcess, conversations: Sequence[Sequence[Message]], limit: int, calls: Callbacks
+    engine: EngineProcess, conversations: Sequence[Sequence[Message]], each: int, limit: int, calls: Callbacks
 ) -> Iterator[tuple[list[int], str]]:
     for at, messages in enumerate(conversations):
         calls.wait()
         if calls.cancelled():
             raise Cancelled("the run was cancelled in its test")
         try:
-            found = engine.generate(messages, EACH, Sampling(temperature=0.8, max_tokens=limit, seed=at * EACH))
+            found = engine.generate(messages, each, Sampling(temperature=0.8, max_tokens=limit, seed=at * EACH))
         except PromptTooLong:  # training cut it; there are others
             continue
         yield from ((candidate.token_ids, candidate.text) for candidate in found)

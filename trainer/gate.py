@@ -31,9 +31,9 @@ MAX_NEUTRAL_RISE = 0.02  #: of the neutral text's NLL, as a share
 MAX_KL = 0.1  #: mean KL(new || base) on neutral text, nats a token
 LENGTH_SLACK = 1.5  #: mean answer length may leave the span by this factor
 MAX_REPETITION_RISE = 0.2  #: of the share of 4-grams that occurred before in the same answer
-#: of the share of harmless requests that are refused: by chance, 16 answers differ by more than 3 in 2 % of
-#: cases where both refuse one in ten
-MAX_REFUSAL_RISE = 0.2
+#: of the share of harmless requests that are refused: by chance, 8 answers differ by more than 2 in 2 % of the cases
+#: where both refuse one in ten
+MAX_REFUSAL_RISE = 0.25
 
 
 @dataclass(frozen=True, slots=True)

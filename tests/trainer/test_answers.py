@@ -100,8 +100,8 @@ def test_one_session_asks_both_and_the_base_s_refusals_are_kept(
     first = sample(True)
     assert first.base is not None
     assert (first.new.length, first.new.count, first.base.count) == (50, 2, 2)
-    assert first.new_refusals == answers.Refusals(16, 16)
-    assert first.base_refusals == answers.Refusals(0, 16)
+    assert first.new_refusals == answers.Refusals(8, 8)
+    assert first.base_refusals == answers.Refusals(0, 8)
     second = sample(False)
     assert second.base is None
     assert second.base_refusals == first.base_refusals

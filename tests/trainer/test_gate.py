@@ -118,7 +118,7 @@ def test_few_prompts_make_it_provisional() -> None:
         ({"answers": gate.Answers(40, 0.1, 16)}, "length", "40 tokens long (73 to 210 expected)"),
         ({"answers": gate.Answers(400, 0.1, 16)}, "length", "400 tokens long"),
         ({"answers": gate.Answers(120, 0.5, 16)}, "repetition", "repeat themselves (50 %"),
-        ({"refusals": 4 / 16}, "refusals", "refuses 25 % of harmless requests (the base 0 %)"),
+        ({"refusals": 3 / 8}, "refusals", "refuses 38 % of harmless requests (the base 0 %)"),
         ({"refusals": 0.6, "base_refusals": 0.3}, "refusals", "refuses 60 %"),
     ],
 )
@@ -130,7 +130,7 @@ def test_each_guard_refuses_and_says_why(change: dict[str, object], reason: str,
 
 
 def test_a_base_that_refuses_much_may_go_on() -> None:
-    assert gate.decide(replace(GOOD, refusals=3 / 16)).promote
+    assert gate.decide(replace(GOOD, refusals=2 / 8)).promote
     assert gate.decide(replace(GOOD, refusals=0.5, base_refusals=0.4)).promote
 
 
