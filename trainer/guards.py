@@ -31,6 +31,7 @@ GIVEN = 8
 #: what a run aims at on neutral text; the gate's limits are wider
 AIM_RISE, AIM_KL = 0.009, 0.035
 MIN_SCALE, MAX_SCALE, SHRINK, MAX_TRIES = 0.5, 2.0, 0.9, 8
+WORTH = 1.1  #: another measurement, when there is room for this factor
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,8 @@ class NeutralText:
         self._cache = cache
         self._base: dict[int, Tensor] = {}  # (M, D) the base's last states of each text
         if cache is not None and cache.exists():
-            self._base = {int(name): states for name, states in _read(cache).items()}
+            sizes = [_predicted(turn) for turn in turns]
+            self._base = {i: s for i, s in _read(cache, len(turns)).items() if len(s) == sizes[i]}
 
     @torch.no_grad()
     def measure(self, lora: Lora, *, part: bool = False) -> Neutral:
@@ -124,10 +126,10 @@ def recall(trunk: Trunk, turns: Sequence[TokenTurn], path: Path) -> set[str]:
     """Give the trunk what earlier runs made of these public texts; returns which (by their place in turns)."""
     if not trunk.first or not path.exists():
         return set()
-    found = _read(path)
-    for name, states in found.items():
-        trunk.put(turns[int(name)], states)
-    return set(found)
+    found = _read(path, len(turns))
+    for i, states in found.items():
+        trunk.put(turns[i], states)
+    return {str(i) for i in found}
 
 
 def keep(trunk: Trunk, turns: Sequence[TokenTurn], path: Path, known: set[str]) -> None:
@@ -155,13 +157,14 @@ def _predicted(turn: TokenTurn) -> int:
     return sum(len(r) for r in turn.responses)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    """A broken file counts as none."""
+def _read(path: Path, count: int) -> dict[int, Tensor]:
+    """States by a text's place, below count. A broken file, or one of another layout, counts as none."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        return dict(load_file(str(path)))
+        found = load_file(str(path))
+        return {int(name): states for name, states in found.items() if name.isdecimal() and int(name) < count}
     except (OSError, SafetensorError):
         path.unlink(missing_ok=True)
         return {}
@@ -207,6 +210,13 @@ def set_strength(lora: Lora, text: NeutralText) -> tuple[Neutral, float]:
         wanted = max(scale * min(SHRINK, math.sqrt(AIM_KL / max(found.kl, 1e-9))), MIN_SCALE)
         lora.rescale(wanted / scale)
         found, scale = text.measure(lora), wanted
+    room = min(math.sqrt(AIM_KL / max(found.kl, 1e-9)), MAX_SCALE / scale)
+    if found.kept and room > WORTH:  # or more
+        lora.rescale(room)
+        further = text.measure(lora)
+        if further.kept:
+            return further, scale * room
+        lora.rescale(1 / room)
     return found, scale
 
 
