@@ -168,5 +168,6 @@ def _progress() -> Callable[[int, int], None]:
 
 
 if __name__ == "__main__":
+    child.follow_parent()
     job = Cell(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     Path(sys.argv[2]).write_text(json.dumps(run(job) | {"cell": asdict(job)}), encoding="utf-8")

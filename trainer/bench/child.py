@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,18 @@ def run(module: str, job: Mapping[str, Any], what: str) -> dict[str, Any]:
             raise TrainerError(f"{what} failed: {last or f'exit code {process.returncode}'}")
         found: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
         return found
+
+
+def follow_parent() -> None:
+    """From a child: end when the measurement that it belongs to was killed, not compute for hours for nobody."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def one_gpu() -> str:

@@ -29,7 +29,7 @@ QUICK = (8, 12)  #: pairs to learn from, pairs to test
 RESAMPLES = 2000
 #: seconds of learning a pair, without the test, for the estimates until a cell of the same kind was measured: from the
 #: tokens of a pair and the speed of both sides on two cores with avx512_bf16
-SECONDS_A_PAIR = {("hh", "hone"): 1.0, ("hh", "trl"): 18.0, ("qa", "hone"): 1.0, ("qa", "trl"): 74.0}
+SECONDS_A_PAIR = {("hh", "hone"): 1.0, ("hh", "trl"): 27.0, ("qa", "hone"): 1.0, ("qa", "trl"): 110.0}
 
 
 def measure(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.bench import with_trl
+from trainer.bench import child, with_trl
 from trainer.bench.with_trl import TokenPair, now
 
 HONE, RECIPE, TRL, TUNED = "hone", "hone-recipe", "trl", "trl-tuned"
@@ -265,4 +265,5 @@ def _cores() -> int:
 
 
 if __name__ == "__main__":
+    child.follow_parent()
     Path(sys.argv[2]).write_text(json.dumps(run(Job.read(Path(sys.argv[1])))), encoding="utf-8")
