@@ -93,14 +93,13 @@ class TrainConfig:
             if not ok:
                 raise BadSetting(f"{name} is {getattr(self, name)!r}; it must be {wanted}")
 
-    def passes(self, turns: int) -> int:
-        """How often a fit goes over this many turns."""
-        steps = math.ceil(turns / self.turns_per_step)
-        return max(self.epochs, math.ceil(self.min_steps / max(1, steps)))
+    def passes(self, turns: int) -> float:
+        """How often a fit goes over this many turns; the last time perhaps not over all of them."""
+        return self.steps(turns) / math.ceil(turns / self.turns_per_step)
 
     def steps(self, turns: int) -> int:
         """Optimiser steps of a fit on this many turns."""
-        return math.ceil(turns / self.turns_per_step) * self.passes(turns)
+        return max(math.ceil(turns / self.turns_per_step) * self.epochs, self.min_steps)
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> TrainConfig:

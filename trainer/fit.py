@@ -109,18 +109,20 @@ def fit(
     if start is not None:
         lora.load_state(dict(start))
     draw = random.Random(config.seed)
-    passes, steps = config.passes(len(work)), config.steps(len(work))
-    weight_a_step = sum(w.turn.weight for w in work) * passes / steps
+    steps = config.steps(len(work))
+    weight_a_step = sum(w.turn.weight for w in work) * config.passes(len(work)) / steps
     optimiser = torch.optim.AdamW(lora.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     # drawn apart: only the first process has texts, and all must draw the same order of turns
     mixed = random.Random(config.seed).sample(list(ordinary), len(ordinary))
     texts = cycle(mixed) if config.ordinary_weight and team.rank == 0 else None
     done, history = _go_on(lora, optimiser, team.share(checkpoint.load() if checkpoint else None))
     step = 0
-    for _ in range(passes):
+    while step < steps:
         order = list(work)
         draw.shuffle(order)
         for at in range(0, len(order), config.turns_per_step):
+            if step == steps:
+                break
             if at == 0 and step >= done:
                 history.clear()
             if step < done:  # before the checkpoint: only what was drawn counts

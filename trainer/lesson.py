@@ -7,7 +7,7 @@ a run begins.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -223,13 +223,21 @@ class Lesson:
             self.metrics |= {lineage.SPEED: tokens / max(1e-9, self.clock.seconds["training"])}
         return last
 
-    def _fit(self, works: Sequence[Work], lora: Lora, calls: Callbacks, checkpoint: Checkpoint) -> Metrics:
-        """fit(), together with the other processes."""
-        self.team.share(([w.turn.key for w in works], self.start))
+    def _fit(
+        self,
+        works: Sequence[Work],
+        lora: Lora,
+        calls: Callbacks,
+        checkpoint: Checkpoint,
+        config: TrainConfig | None = None,
+    ) -> Metrics:
+        """fit(), together with the other processes. config: other settings than the run's."""
+        config = config or self.config
+        self.team.share(([w.turn.key for w in works], self.start, config))
         last = fit(
             lora,
             works,
-            self.config,
+            config,
             self.team,
             calls,
             self.ordinary,
@@ -237,7 +245,7 @@ class Lesson:
             start=self.start,
             checkpoint=checkpoint,
         )
-        self.before += self.config.steps(len(works))
+        self.before += config.steps(len(works))
         return last
 
     def _checkpoint(self, name: str, works: Sequence[Work]) -> Checkpoint:
@@ -254,9 +262,12 @@ class Lesson:
         parts = [[unseen[i] for i in part] for part in gate.folds(len(unseen), seed=self.config.seed)]
         keys = [{w.turn.key for w in part} for part in parts]
         rests = [[w for w in train if w.turn.key not in out] for out in keys]
-        self.total += sum(self.config.steps(len(rest)) for rest in rests)
-        for at, (part, rest) in enumerate(zip(parts, rests, strict=True)):
-            self._fit(rest, lora, trial.calls, self._checkpoint(f"fold-{at}", rest))
+        # as many steps for what it learns from as the version itself took, and no fit longer than it needs
+        shares = [len(rest) / len(train) for rest in rests]
+        shorter = [replace(self.config, min_steps=max(1, round(self.config.min_steps * share))) for share in shares]
+        self.total += sum(config.steps(len(rest)) for config, rest in zip(shorter, rests, strict=True))
+        for at, (part, rest, config) in enumerate(zip(parts, rests, shorter, strict=True)):
+            self._fit(rest, lora, trial.calls, self._checkpoint(f"fold-{at}", rest), config)
             lora.rescale(scale)
             losses |= trial.losses(part, lora)
         return losses
@@ -347,9 +358,9 @@ def assist(cache_dir: Path, train_base: Path | None, team: Team, clock: Clock) -
     if ids is not None:
         words = Words(lora.model.get_output_embeddings(), ids)
         see([w for w in works if w.turn.split == "train"], words)
-    asked: tuple[list[str], dict[str, Tensor] | None] | None
+    asked: tuple[list[str], dict[str, Tensor] | None, TrainConfig] | None
     while (asked := team.share(None)) is not None:
-        keys, start = asked
+        keys, start, config = asked
         by_key = {w.turn.key: w for w in works}
         fit(lora, [by_key[key] for key in keys], config, team, Callbacks(), words=words, start=start)
     return Outcome("", "done", seconds=clock.finished())

@@ -119,4 +119,4 @@ def refit_seconds(store: Store, config: TrainConfig, turns: Sequence[Turn], mode
 
 def fit_tokens(config: TrainConfig, turns: Sequence[Turn]) -> int:
     """Tokens that a fit computes, all its passes together."""
-    return sum(turn.tokens.tokens for turn in turns) * config.passes(len(turns))
+    return round(sum(turn.tokens.tokens for turn in turns) * config.passes(len(turns)))
