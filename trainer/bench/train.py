@@ -114,7 +114,7 @@ def row(data: str, side: str, turns: Sequence[Ranked], found: Sequence[dict[str,
 
     seconds = middle("reference_seconds") + middle("train_seconds")
     last = found[-1]
-    tokens = sum(pair.tokens for t in turns for pair in t.apart()) * int(last["epochs"])
+    tokens = sum(pair.tokens for t in turns for pair in t.apart()) * float(last["epochs"])
     return about | {
         "epochs": last["epochs"],
         "steps": last["steps"],
