@@ -22,9 +22,9 @@ class TrainConfig:
     rank: int = 16  #: of the LoRA; fixed for one base model, so that versions can be compared and continued
     alpha: float = 16.0  #: LoRA scale is alpha / rank
     layer_share: float = 0.27  #: of the layers, from the top, that the LoRA changes; the rest is computed once
-    learning_rate: float = 2e-3  #: of AdamW, at its peak
-    epochs: int = 1  #: passes over the training turns
-    min_steps: int = 16  #: optimiser steps; fewer turns than that are gone over more often
+    learning_rate: float = 1.5e-3  #: of AdamW, at its peak
+    epochs: int = 2  #: passes over the training turns
+    min_steps: int = 20  #: optimiser steps; fewer turns than that are gone over more often
     turns_per_step: int = 2  #: turns (prompts with all their answers) an optimiser step
     warmup: float = 0.1  #: share of the steps over which the rate rises; it falls linearly to 0 after
     weight_decay: float = 0.0  #: of AdamW
@@ -38,7 +38,7 @@ class TrainConfig:
     margin_scale: float = 0.0  #: reward gap asked for between ratings 1 and 7
     nll_weight: float = 0.2  #: of demonstrations (corrections), per token, beside the pairs' loss
     kto_weight: float = 1.0  #: of unpaired judgments, beside the pairs' loss
-    ordinary_weight: float = 1.0  #: of the NLL of ordinary text, per token, beside each step's loss
+    ordinary_weight: float = 0.5  #: of the NLL of ordinary text, per token, beside each step's loss
     ordinary_texts: int = 2  #: of those texts a step
     words: int = 8192  #: likely words that a step on a CPU computes logits of; 0: the whole vocabulary
     best_and_worst: bool = True  #: learn from the best against the worst answer of a ranking, not from every pair
