@@ -7,41 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from tests.trainer.conftest import random_turns, shake, tiny_model
+from tests.trainer.conftest import random_turns, tiny_lora, tiny_model, tiny_qwen2
 from trainer.logprobs import chosen_logps, plain_response_logps, response_logps, use_shared_prefix
 from trainer.lora import Lora
 from trainer.words import Words
-
-
-def qwen() -> Any:
-    """Biases on q, k and v, tied output layer, three layers."""
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=259,
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        tie_word_embeddings=True,
-    )
-    model = Qwen2ForCausalLM(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                parameter.mul_(4)
-            else:
-                parameter.add_(torch.randn_like(parameter) * 0.3)
-    return model
-
-
-def adapted(model: Any, layers: list[int] | None = None) -> Lora:
-    use_shared_prefix(model)
-    lora = Lora(model, rank=4, alpha=8, seed=0, layers=layers)
-    shake(lora)
-    return lora
 
 
 def gradients(lora: Lora, value: torch.Tensor) -> torch.Tensor:
@@ -53,11 +22,11 @@ def gradients(lora: Lora, value: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("make", "layers"),
-    [(tiny_model, None), (tiny_model, [1]), (qwen, None), (qwen, [1, 2])],
+    [(tiny_model, None), (tiny_model, [1]), (tiny_qwen2, None), (tiny_qwen2, [1])],
     ids=["llama", "llama-upper", "qwen2", "qwen2-upper"],
 )
 def test_written_out_layers_give_the_models_own_values_and_gradients(make: Any, layers: list[int] | None) -> None:
-    lora, turns = adapted(make(), layers), random_turns(4)
+    lora, turns = tiny_lora(model=make(), layers=layers), random_turns(4)
     assert lora.fused is not None
     assert (lora.trunk.lower is not None) == (layers is not None)
     weights = torch.randn(sum(len(t.responses) for t in turns), generator=torch.Generator().manual_seed(2))
@@ -71,10 +40,10 @@ def test_written_out_layers_give_the_models_own_values_and_gradients(make: Any, 
 
 def test_with_the_adapter_off_it_is_the_base() -> None:
     turns = random_turns(3)
-    lora = adapted(qwen(), [1, 2])
+    lora = tiny_lora(model=tiny_qwen2(), layers=[1])
     with lora.disabled(), torch.no_grad():
         off = response_logps(lora.model, lora.pack(turns))
-    base = qwen()
+    base = tiny_qwen2()
     use_shared_prefix(base)
     with torch.no_grad():
         assert (off - plain_response_logps(base, turns)).abs().max() < 1e-4
@@ -82,7 +51,7 @@ def test_with_the_adapter_off_it_is_the_base() -> None:
 
 
 def test_the_base_is_whole_after_the_adapter_was_taken_off() -> None:
-    turns, lora = random_turns(2), adapted(tiny_model())
+    turns, lora = random_turns(2), tiny_lora()
     base = tiny_model()
     use_shared_prefix(base)
     left = lora.remove()
@@ -97,7 +66,7 @@ def test_another_activation_is_left_to_the_model_itself() -> None:
     model = tiny_model()
     for layer in model.model.layers:
         layer.mlp.act_fn = torch.nn.GELU()
-    lora, turns = adapted(model, [1]), random_turns(2)
+    lora, turns = tiny_lora(model=model, layers=[1]), random_turns(2)
     assert lora.fused is None
     assert lora.trunk.lower is None
     assert lora.trunk.first == 1
@@ -111,7 +80,7 @@ def test_a_layer_that_computes_something_else_is_noticed() -> None:
     model = tiny_model()
     for layer in model.model.layers:
         layer.mlp.gate_proj.register_forward_hook(lambda _, given, out: out * 1.5)
-    assert adapted(model).fused is None
+    assert tiny_lora(model=model).fused is None
 
 
 def test_words_are_a_softmax_among_themselves() -> None:
