@@ -91,6 +91,8 @@ class Lesson:
         self.team.share((chosen, self.config, str(self.gguf)))
         with self.clock.phase("model"):
             base = load_base(self.gguf, self.cache_dir, train_base=self.train_base)
+        self.metrics |= {"memory.loading_peak_mb": needs.peak_memory() / needs.MB}
+        needs.forget_peak()
         with self.clock.phase("features"):
             unlearned = trial.unlearned(judged)
             live_logps = trial.live_logps(unlearned, base)
