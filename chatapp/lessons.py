@@ -76,13 +76,17 @@ class Lessons:
         return [run for run in self.store.runs.interrupted() if run.model_hash == self.model_hash][:1]
 
     def _go_on(self, run: Run) -> Note:
+        return self._begin(run, f"Lesson {run.number} was interrupted and goes on from its last checkpoint.")
+
+    def _begin(self, run: Run, line: str) -> Note:
+        """Start a worker for a queued run; the line, or what was in the way."""
         try:
             self._child = start_worker(self.settings, run.id, self._spawn)
         except OSError as error:
             self.store.runs.finish(run.id, "failed", error=f"the trainer could not be started: {error}")
             return self._tell(run.id)
         self._child_run = run.id
-        return Note(f"Lesson {run.number} was interrupted and goes on from its last checkpoint.")
+        return Note(line)
 
     def recount(self) -> None:
         """A judgment was recorded or taken back."""
@@ -129,14 +133,8 @@ class Lessons:
         if active is None and waiting == 0:
             return Note("There is nothing new to learn from yet: judge some answers first.")
         run = active or self.store.runs.queue(kind="dpo", model_hash=self.model_hash)
-        try:
-            self._child = start_worker(self.settings, run.id, self._spawn)
-        except OSError as error:
-            self.store.runs.finish(run.id, "failed", error=f"the trainer could not be started: {error}")
-            return self._tell(run.id)
-        self._child_run = run.id
         many = f"{waiting} judgment{'s' if waiting != 1 else ''}"
-        return Note(f"Lesson {run.number} begins, with {many} more than the last one. You can go on.")
+        return self._begin(run, f"Lesson {run.number} begins, with {many} more than the last one. You can go on.")
 
     def cancel(self) -> Note:
         """End the lesson under way at its next step."""

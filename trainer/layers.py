@@ -8,7 +8,7 @@ Attention runs per segment as in logprobs.py, its heads that share keys as one. 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -241,22 +241,14 @@ class Layer:
         query = turned[:, : self.heads]
         key, value = turned[:, self.heads :].transpose(0, 1), values.transpose(0, 1)  # (H_kv, T, d)
         found: list[Tensor] = []
-        for block in plan.blocks:
-            p = _slice(block.prompt)
-            for segment in (block.prompt, *block.responses):
-                if not segment.length:
-                    continue
-                s = _slice(segment)
-                own = segment is block.prompt
-                k = key[:, s] if own else torch.cat([key[:, p], key[:, s]], 1)
-                v = value[:, s] if own else torch.cat([value[:, p], value[:, s]], 1)
-                q = self._by_key(query[s])
-                mask = causal_mask(segment.length, k.shape[1], None, q.dtype, q.device)
-                mask = mask.repeat(groups, 1)  # (G q, k)
-                scores = torch.baddbmm(mask.expand(self.kv_heads, -1, -1), q, k.transpose(1, 2), alpha=self.scale)
-                shares = torch.softmax(scores, -1)
-                found.append(shares)
-                self._by_place(torch.bmm(shares, v), out[s])
+        for s, prompt in _attending(plan):
+            k, v = _seen(key, s, prompt), _seen(value, s, prompt)
+            q = self._by_key(query[s])
+            mask = causal_mask(s.stop - s.start, k.shape[1], None, q.dtype, q.device).repeat(groups, 1)  # (G q, k)
+            scores = torch.baddbmm(mask.expand(self.kv_heads, -1, -1), q, k.transpose(1, 2), alpha=self.scale)
+            shares = torch.softmax(scores, -1)
+            found.append(shares)
+            self._by_place(torch.bmm(shares, v), out[s])
         return found
 
     def _attend_back(self, grad: Tensor, kept: Kept, plan: Plan) -> Tensor:  # (T, H d) -> (T, (H + 2 H_kv) d)
@@ -267,32 +259,37 @@ class Layer:
         key, value = kept.turned[:, self.heads :].transpose(0, 1), kept.values.transpose(0, 1)
         of_key = turned[:, self.heads :].transpose(0, 1)
         of_value = whole[:, self.heads + self.kv_heads :].transpose(0, 1)
-        left = iter(kept.shares)
-        for block in plan.blocks:
-            p, length = _slice(block.prompt), block.prompt.length
-            for segment in (block.prompt, *block.responses):
-                if not segment.length:
-                    continue
-                s = _slice(segment)
-                own = segment is block.prompt
-                k = key[:, s] if own else torch.cat([key[:, p], key[:, s]], 1)
-                v = value[:, s] if own else torch.cat([value[:, p], value[:, s]], 1)
-                q, shares = self._by_key(query[s]), next(left)
-                slope = self._by_key(grad[s].view(segment.length, self.heads, self.size))
-                dv = torch.bmm(shares.transpose(1, 2), slope)
-                ds = torch.ops.aten._softmax_backward_data(
-                    torch.bmm(slope, v.transpose(1, 2)), shares, -1, shares.dtype
-                ).mul_(self.scale)
-                self._by_place(torch.bmm(ds, k), turned[s, : self.heads].view(segment.length, self.heads * self.size))
-                dk = torch.bmm(ds.transpose(1, 2), q)
-                if own:
-                    of_key[:, s], of_value[:, s] = dk, dv
-                else:
-                    of_key[:, p] += dk[:, :length]
-                    of_value[:, p] += dv[:, :length]
-                    of_key[:, s], of_value[:, s] = dk[:, length:], dv[:, length:]
+        for (s, prompt), shares in zip(_attending(plan), kept.shares, strict=True):
+            k, v = _seen(key, s, prompt), _seen(value, s, prompt)
+            q, length = self._by_key(query[s]), s.stop - s.start
+            slope = self._by_key(grad[s].view(length, self.heads, self.size))
+            dv = torch.bmm(shares.transpose(1, 2), slope)
+            ds = torch.ops.aten._softmax_backward_data(
+                torch.bmm(slope, v.transpose(1, 2)), shares, -1, shares.dtype
+            ).mul_(self.scale)
+            self._by_place(torch.bmm(ds, k), turned[s, : self.heads].view(length, self.heads * self.size))
+            dk = torch.bmm(ds.transpose(1, 2), q)
+            if prompt is not None:
+                of_key[:, prompt] += dk[:, :-length]
+                of_value[:, prompt] += dv[:, :-length]
+            of_key[:, s], of_value[:, s] = dk[:, -length:], dv[:, -length:]
         rotate(turned, plan, whole[:, : self.heads + self.kv_heads], back=True)
         return whole.view(count, -1)
+
+
+def _attending(plan: Plan) -> Iterator[tuple[slice, slice | None]]:
+    """Each segment's place, and its prompt's; None for a prompt, which comes before its responses."""
+    for block in plan.blocks:
+        prompt = _slice(block.prompt)
+        yield prompt, None
+        for segment in block.responses:
+            if segment.length:
+                yield _slice(segment), prompt
+
+
+def _seen(x: Tensor, own: slice, prompt: slice | None) -> Tensor:  # (H_kv, T, d) -> (H_kv, k, d)
+    """What a segment attends to."""
+    return x[:, own] if prompt is None else torch.cat([x[:, prompt], x[:, own]], 1)
 
 
 def _slice(segment: Segment) -> slice:

@@ -7,7 +7,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from storage import paths, scrubbing
 from storage.errors import StorageError
 from storage.forgetting import PENDING, finish, forget, forget_again
 from storage.store import Store
+from tests.engine.waiting import wait_until
 from tests.storage.forgettable import MODEL, World
 
 
@@ -176,8 +176,7 @@ def test_a_run_that_reads_it_is_ended_and_its_version_counts_it(world: World) ->
 
     def work() -> None:
         with Store.open(world.home) as trainer:
-            while not trainer.runs.cancel_requested(run.id):
-                time.sleep(0.01)
+            wait_until(lambda: trainer.runs.cancel_requested(run.id))
             (paths.cache_dir(world.home) / "late.tmp").write_text(world.word("late"))
             trainer.runs.record_judgments(run.id, [(ids["pick"], "train"), (ids["thumb"], "train")])
             world_late = trainer.adapters.register("late", model_hash=MODEL, files={}, run_id=run.id)
