@@ -22,7 +22,8 @@ class TrainConfig:
     rank: int = 16  #: of the LoRA; fixed for one base model, so that versions can be compared and continued
     alpha: float = 16.0  #: LoRA scale is alpha / rank
     layer_share: float = 0.27  #: of the layers, from the top, that the LoRA changes; the rest is computed once
-    learning_rate: float = 1.5e-3  #: of AdamW, at its peak
+    modules: tuple[str, ...] = ("o_proj", "up_proj", "v_proj")  #: linear maps of a layer that it changes; (): all
+    learning_rate: float = 2.5e-3  #: of AdamW, at its peak
     epochs: int = 2  #: passes over the training turns
     min_steps: int = 20  #: optimiser steps; fewer turns than that are gone over more often
     turns_per_step: int = 2  #: turns (prompts with all their answers) an optimiser step
@@ -108,12 +109,13 @@ class TrainConfig:
         if unknown := sorted(set(values) - known):
             raise BadSetting(f"{unknown[0]!r} is no setting of a run; there are {', '.join(sorted(known))}")
         given = dict(values)
-        if "include" in given:
-            given["include"] = tuple(given["include"])
+        for name in ("include", "modules"):
+            if name in given:
+                given[name] = (given[name],) if isinstance(given[name], str) else tuple(given[name])
         try:
             return cls(**given)
         except TypeError as error:  # a text where a number belongs
             raise BadSetting(f"a setting of the run has the wrong type: {error}") from error
 
     def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "include": list(self.include)}
+        return {**asdict(self), "include": list(self.include), "modules": list(self.modules)}

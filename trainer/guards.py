@@ -29,8 +29,8 @@ from trainer.trunk import Trunk
 #: tokens of a plain passage that are given, not predicted
 GIVEN = 8
 #: what a run aims at on neutral text; the gate's limits are wider
-AIM_RISE, AIM_KL = 0.009, 0.035
-MIN_SCALE, MAX_SCALE, SHRINK, MAX_TRIES = 0.5, 2.0, 0.9, 8
+AIM_RISE, AIM_KL = 0.009, 0.045
+MIN_SCALE, MAX_SCALE, SHRINK, MAX_TRIES = 0.5, 3.0, 0.9, 8
 WORTH = 1.1  #: another measurement, when there is room for this factor
 
 

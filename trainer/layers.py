@@ -31,11 +31,13 @@ class Group:
     """Linear maps of one input as one product: (x, x A^T) (W, s B)^T + b."""
 
     def __init__(self, modules: Sequence[Any]) -> None:
-        """modules: plain linear maps, or PEFT's around them."""
+        """modules: plain linear maps, or PEFT's around them; either may stand beside the other."""
         adapted = [m for m in modules if hasattr(m, "lora_A")]
         bases = [getattr(m, "base_layer", m) for m in modules]
         self.inputs = int(bases[0].in_features)
         self.outputs = [int(b.out_features) for b in bases]
+        rows = self._rows(self.outputs)
+        self.adapted = [rows[i] for i, m in enumerate(modules) if hasattr(m, "lora_A")]  #: their rows of the result
         self.ranks = [int(m.lora_A["default"].weight.shape[0]) for m in adapted]
         self.scales = [float(m.scaling["default"]) for m in adapted]
         self.factors = [p for m in adapted for p in (m.lora_A["default"].weight, m.lora_B["default"].weight)]
@@ -43,9 +45,9 @@ class Group:
         self.long = like.new_zeros(sum(self.outputs), self.inputs + sum(self.ranks))  # (O, I + R)
         self.down = like.new_zeros(sum(self.ranks), self.inputs)  # (R, I)
         with torch.no_grad():
-            for base, rows in zip(bases, self._rows(self.outputs), strict=True):
-                self.long[rows, : self.inputs] = base.weight
-                base.weight.data = self.long[rows, : self.inputs]  # the same memory, not a second copy
+            for base, mine in zip(bases, rows, strict=True):
+                self.long[mine, : self.inputs] = base.weight
+                base.weight.data = self.long[mine, : self.inputs]  # the same memory, not a second copy
         self.bias: Tensor | None = None
         if any(b.bias is not None for b in bases):
             self.bias = torch.cat(
@@ -68,8 +70,7 @@ class Group:
         self.long[:, self.inputs :].zero_()
         if not on:
             return
-        ranks = self._rows(self.ranks)
-        for i, (rows, columns) in enumerate(zip(self._rows(self.outputs), ranks, strict=True)):
+        for i, (rows, columns) in enumerate(zip(self.adapted, self._rows(self.ranks), strict=True)):
             self.down[columns] = self.factors[2 * i]
             torch.mul(
                 self.factors[2 * i + 1],
@@ -92,6 +93,8 @@ class Group:
 
     def backward(self, grad: Tensor, long_x: Tensor) -> tuple[Tensor, list[Tensor]]:  # (T, O), (T, I + R) -> (T, I)
         """The input's gradient, and those of each map's A and B."""
+        if not self.factors:
+            return grad @ self.long, []
         whole = grad @ self.long  # (T, I + R)
         low = whole[:, self.inputs :]
         back = torch.addmm(whole[:, : self.inputs], low, self.down)
@@ -99,13 +102,15 @@ class Group:
 
     def backward_factors(self, grad: Tensor, long_x: Tensor) -> list[Tensor]:
         """Only those of A and B: nothing below learns."""
+        if not self.factors:
+            return []
         return self._of_factors(grad, grad @ self.long[:, self.inputs :], long_x)
 
     def _of_factors(self, grad: Tensor, low: Tensor, long_x: Tensor) -> list[Tensor]:  # (T, O), (T, R), (T, I + R)
         down = low.t() @ long_x[:, : self.inputs]  # (R, I)
         up = grad.t() @ long_x[:, self.inputs :]  # (O, R), of which the blocks on the diagonal count
         found = []
-        for i, (rows, columns) in enumerate(zip(self._rows(self.outputs), self._rows(self.ranks), strict=True)):
+        for i, (rows, columns) in enumerate(zip(self.adapted, self._rows(self.ranks), strict=True)):
             found += [down[columns], up[rows, columns] * self.scales[i]]
         return found
 

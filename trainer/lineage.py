@@ -68,8 +68,8 @@ def begin(
     if gone:
         why = f"{len(gone)} of the {len(known)} judgments that {live.name} learned from no longer count"
         return Beginning(train, None, why)
-    if not fits(store.adapters.dir(live), config, layers):
-        return Beginning(train, None, f"{live.name} has another rank or other layers")
+    if not fits(store.adapters.dir(live), config, layers) or maps(live) != set(config.modules):
+        return Beginning(train, None, f"{live.name} has another rank, or other layers or maps")
     new = [turn for turn in train if turn.judgments - known]
     if not new:
         return Beginning(train, None, f"there is nothing that {live.name} has not learned from")
@@ -99,6 +99,11 @@ def fits(folder: Path, config: TrainConfig, layers: int) -> bool:
         and about.get("lora_alpha") == config.alpha
         and sorted(range(layers) if found is None else found) == list(wanted)
     )
+
+
+def maps(adapter: Adapter) -> set[str]:
+    """The linear maps that a version was to change, by their names; none: all of them, as before this was a setting."""
+    return set((adapter.report.get("config") or {}).get("modules", ()))
 
 
 def replay(old: Sequence[Turn], new: int, share: float, seed: str) -> list[Turn]:

@@ -42,8 +42,20 @@ def _forward(self: Any, x: Tensor, *_: Any, **__: Any) -> Tensor:  # (..., in) -
 class Lora:
     """A model with one LoRA adapter: `model` computes, `masters` are the fp32 parameters by PEFT's names."""
 
-    def __init__(self, base: Any, *, rank: int, alpha: float, seed: int, layers: Sequence[int] | None = None) -> None:
-        """layers: those that are adapted, None for all. What lies below the lowest is computed once a turn."""
+    def __init__(
+        self,
+        base: Any,
+        *,
+        rank: int,
+        alpha: float,
+        seed: int,
+        layers: Sequence[int] | None = None,
+        modules: Sequence[str] = (),
+    ) -> None:
+        """layers: those that are adapted, None for all. What lies below the lowest is computed once a turn.
+
+        modules: names of the linear maps that are, where the model has any of them; none given: all.
+        """
         from peft import LoraConfig, get_peft_model
         from peft.tuners.lora import Linear
 
@@ -54,7 +66,7 @@ class Lora:
         config = LoraConfig(
             r=rank,
             lora_alpha=alpha,
-            target_modules=_linear_names(base) if layers else "all-linear",
+            target_modules=linear_names(base, modules) if layers or modules else "all-linear",
             layers_to_transform=list(layers) if layers else None,
             lora_dropout=0.0,
             bias="none",
@@ -79,14 +91,16 @@ class Lora:
         """A new adapter as a run's settings want it."""
         count = layer_count(base)
         layers = range(count - max(1, round(count * config.layer_share)), count)
-        return cls(base, rank=config.rank, alpha=config.alpha, seed=config.seed, layers=layers)
+        return cls(base, rank=config.rank, alpha=config.alpha, seed=config.seed, layers=layers, modules=config.modules)
 
     @classmethod
     def of(cls, base: Any, folder: Path) -> Lora:
         """A saved adapter, whatever its rank and layers. Raises FileNotFoundError."""
         config: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text())
         layers = config.get("layers_to_transform")
-        found = cls(base, rank=config["r"], alpha=config["lora_alpha"], seed=0, layers=layers)
+        modules = config["target_modules"]  # a word like "all-linear" where somebody else made the folder
+        modules = [] if isinstance(modules, str) else modules
+        found = cls(base, rank=config["r"], alpha=config["lora_alpha"], seed=0, layers=layers, modules=modules)
         found.load(folder)
         return found
 
@@ -207,10 +221,14 @@ class Lora:
         return self.model.get_base_model()
 
 
-def _linear_names(base: Any) -> list[str]:
-    """The linear maps of a layer; PEFT's "all-linear" cannot be combined with a choice of layers."""
+def linear_names(base: Any, wanted: Sequence[str] = ()) -> list[str]:
+    """The linear maps of a layer, those that are wanted if there are such: another architecture has other names.
+
+    PEFT's "all-linear" cannot be combined with a choice of layers.
+    """
     named = decoder(base).layers.named_modules()
-    return sorted({name.rpartition(".")[2] for name, module in named if isinstance(module, torch.nn.Linear)})
+    found = {name.rpartition(".")[2] for name, module in named if isinstance(module, torch.nn.Linear)}
+    return sorted(found.intersection(wanted) or found)
 
 
 def file_name(name: str) -> str:

@@ -58,10 +58,16 @@ class Shape:
         """Layers that carry the LoRA."""
         return max(1, round(self.layers * share))
 
-    def lora_parameters(self, rank: int, share: float) -> int:
-        """Of a LoRA on all linear maps of the adapted layers: rank * (in + out) each."""
-        sides = 2 * (self.width + self.width) + 2 * (self.width + self.kv_width) + 3 * (self.width + self.inner)
-        return rank * sides * self.adapted(share)
+    def lora_parameters(self, config: TrainConfig) -> int:
+        """Of a LoRA on the chosen linear maps of the adapted layers: rank * (in + out) each."""
+        square, narrow, wide = 2 * self.width, self.width + self.kv_width, self.width + self.inner
+        sides = {
+            **dict.fromkeys(("q_proj", "o_proj"), square),
+            **dict.fromkeys(("k_proj", "v_proj"), narrow),
+            **dict.fromkeys(("gate_proj", "up_proj", "down_proj"), wide),
+        }
+        chosen = [sides[name] for name in config.modules if name in sides] or list(sides.values())
+        return config.rank * sum(chosen) * self.adapted(config.layer_share)
 
 
 #: for docs: shapes of models that people use (Llama 3.2 1B and Llama 3.1 8B), 4-bit files
@@ -136,7 +142,7 @@ def estimate(
     at_once = max(config.micro_tokens, longest)
     row = b * (14 * shape.width + 5 * shape.inner) + 2 * b * shape.heads * min(at_once, SEGMENT)
     head = 3 * 4 * 256 * shape.vocabulary
-    lora = shape.lora_parameters(config.rank, config.layer_share) * (4 + b + b + 4 + 8)
+    lora = shape.lora_parameters(config) * (4 + b + b + 4 + 8)
     frozen = shape.layers - shape.adapted(config.layer_share)
     states = min(keep_bytes, 2 * tokens * shape.width * b) if frozen else 0
     engine = ENGINE + shape.file_bytes + 2 * 2 * GATE_CONTEXT * shape.layers * shape.kv_width
@@ -181,7 +187,7 @@ def fit_memory(
 
 def check_disk(shape: Shape, config: TrainConfig, home: Path, cache_dir: Path, *, cached: bool) -> int:
     """Bytes that the run will write. Raises TooLittleDisk where they are not free."""
-    adapter = shape.lora_parameters(config.rank, config.layer_share)
+    adapter = shape.lora_parameters(config)
     # the PEFT file, the GGUF, and two checkpoints (the next is written before the last goes), all fp32
     ours = adapter * 4 * (1 + 1 + 2 * 3) + 16 * MB
     model = 0 if cached else shape.parameters * (4 if shape.parameters < 2_000_000_000 else 2) + 16 * MB

@@ -68,11 +68,17 @@ def tiny_qwen2(seed: int = 0) -> Any:
     return model
 
 
-def tiny_lora(seed: int = 0, rank: int = 4, model: Any = None, layers: Sequence[int] | None = None) -> Lora:
+def tiny_lora(
+    seed: int = 0,
+    rank: int = 4,
+    model: Any = None,
+    layers: Sequence[int] | None = None,
+    modules: Sequence[str] = (),
+) -> Lora:
     """An adapter that changes the tiny model (or the given one): B is not zero."""
     model = model or tiny_model(seed)
     use_shared_prefix(model)
-    lora = Lora(model, rank=rank, alpha=2 * rank, seed=seed, layers=layers)
+    lora = Lora(model, rank=rank, alpha=2 * rank, seed=seed, layers=layers, modules=modules)
     shake(lora)
     return lora
 

@@ -8,6 +8,11 @@ from trainer.config import TrainConfig
 from trainer.fit import learning_rate_share, mean_metrics
 
 
+def test_one_map_may_be_named_alone() -> None:
+    assert TrainConfig.read({"modules": "o_proj"}).modules == ("o_proj",)
+    assert TrainConfig.read({"modules": []}).modules == ()
+
+
 def test_round_trip() -> None:
     config = TrainConfig(include=("imports",), epochs=2)
     assert TrainConfig.read(config.as_dict()) == config

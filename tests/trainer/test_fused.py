@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +37,35 @@ def test_written_out_layers_give_the_models_own_values_and_gradients(make: Any, 
     a, b = gradients(lora, (ours * weights).sum()), gradients(lora, (plain * weights).sum())
     assert torch.cosine_similarity(a, b, dim=0) >= 0.9999
     assert (a - b).norm() / b.norm() < 1e-4
+
+
+@pytest.mark.parametrize("modules", [("o_proj", "up_proj", "v_proj"), ("q_proj", "k_proj"), ("down_proj",)])
+@pytest.mark.parametrize("layers", [None, [1]])
+def test_some_maps_may_be_left_as_they_are(modules: tuple[str, ...], layers: list[int] | None) -> None:
+    lora, turns = tiny_lora(layers=layers, modules=modules), random_turns(4)
+    assert lora.fused is not None
+    assert {name.split(".lora_")[0].rpartition(".")[2] for name in lora.masters} == set(modules)
+    ours, plain = response_logps(lora.model, lora.pack(turns)), plain_response_logps(lora.model, turns)
+    assert (ours - plain).abs().max() < 1e-4
+    a, b = gradients(lora, ours.sum()), gradients(lora, plain.sum())
+    assert (a - b).norm() / b.norm() < 1e-4
+
+
+def test_a_model_without_any_of_the_maps_gets_all() -> None:
+    lora = tiny_lora(layers=[1], modules=["Wqkv", "fc1"])
+    assert len({name.split(".lora_")[0] for name in lora.masters}) == 7
+
+
+def test_a_saved_adapter_comes_back_with_its_maps(tmp_path: Path) -> None:
+    lora, turns = tiny_lora(layers=[1], modules=["o_proj", "up_proj"]), random_turns(2)
+    lora.save(tmp_path)
+    base = tiny_model()
+    use_shared_prefix(base)
+    again = Lora.of(base, tmp_path)
+    assert again.masters.keys() == lora.masters.keys()
+    with torch.no_grad():
+        both = [response_logps(each.model, each.pack(turns)) for each in (lora, again)]
+    assert torch.equal(*both)
 
 
 def test_with_the_adapter_off_it_is_the_base() -> None:

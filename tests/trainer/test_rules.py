@@ -51,7 +51,10 @@ def test_parameters_are_counted() -> None:
     for shape, known in ((DEFAULT, 134_515_008), (needs.SHAPE_1B, 1_235_814_400), (needs.SHAPE_8B, 8_030_261_248)):
         assert shape.parameters == pytest.approx(known, rel=1e-3)
     # rank 16 on one layer: 16 * (2 * (576 + 576) + 2 * (576 + 192) + 3 * (576 + 1536)) = 162 816
-    assert DEFAULT.lora_parameters(16, 1 / 30) == 162_816
+    one = TrainConfig(rank=16, layer_share=1 / 30, modules=())
+    assert DEFAULT.lora_parameters(one) == 162_816
+    # o, up and v alone: 16 * (576 + 576 + 576 + 1536 + 576 + 192)
+    assert DEFAULT.lora_parameters(replace(one, modules=("o_proj", "up_proj", "v_proj"))) == 64_512
 
 
 def test_the_shape_is_read_from_the_file(tmp_path: Path) -> None:
