@@ -29,6 +29,7 @@ class Progress:
     step: int = 0
     total: int = 0
     paused: bool = False  #: lessons do not start by themselves
+    checking: bool = False  #: the steps are those of the second look, which few judgments can ask for
 
     @property
     def text(self) -> str:
@@ -36,7 +37,8 @@ class Progress:
             if not self.total:
                 return "learning: starting"
             filled = round(8 * self.step / self.total)
-            return f"learning {'━' * filled}{'╌' * (8 - filled)} {100 * self.step // self.total}%"
+            doing = "checking" if self.checking else "learning"
+            return f"{doing} {'━' * filled}{'╌' * (8 - filled)} {100 * self.step // self.total}%"
         if self.paused:
             return f"{self.waiting} waiting, learning paused"
         return f"{self.waiting}/{self.needed} to next lesson"
@@ -103,7 +105,16 @@ class Lessons:
     def progress(self) -> Progress:
         run = self.store.runs.active()
         step, total = (self.store.runs.progress(run.id) or (0, 0)) if run else (0, 0)
-        return Progress(self._waiting(), self.settings.train_after, run is not None, step, total, self._resting())
+        before = self.store.runs.second_look(run.id) if run else None
+        return Progress(
+            self._waiting(),
+            self.settings.train_after,
+            run is not None,
+            step - (before or 0),
+            total - (before or 0),
+            self._resting(),
+            before is not None,
+        )
 
     def _resting(self) -> bool:
         return self.paused or self.store.adapters.promotion_paused(self.model_hash)

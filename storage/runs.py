@@ -127,6 +127,13 @@ class Runs:
             return None
         return int(values["progress.step"] or 0), int(values["progress.total"])
 
+    def second_look(self, id: str) -> int | None:
+        """Steps that were done when a run began to test itself once more, by K-fold; None while it has not."""
+        found = self._store.value(
+            "SELECT value FROM run_metrics WHERE run_id = ? AND name = 'progress.second_look'", [id]
+        )
+        return None if found is None else int(found)
+
     def record_judgments(self, id: str, judgments: Iterable[tuple[str, str]]) -> None:
         """Which judgments this run learned from ("train") and was tested on ("held_out")."""
         with self._store.write() as db:

@@ -30,7 +30,7 @@ from trainer.trunk import Trunk
 GIVEN = 8
 #: what a run aims at on neutral text; the gate's limits are wider
 AIM_RISE, AIM_KL = 0.009, 0.045
-MIN_SCALE, MAX_SCALE, SHRINK, MAX_TRIES = 0.5, 3.0, 0.9, 8
+MIN_SCALE, MAX_SCALE, SHRINK, MAX_TRIES = 0.5, 5.0, 0.9, 8
 WORTH = 1.1  #: another measurement, when there is room for this factor
 
 
@@ -200,17 +200,17 @@ def set_strength(lora: Lora, text: NeutralText) -> tuple[Neutral, float]:
         if found.kept or scale <= MIN_SCALE:
             break
         wanted = scale * SHRINK
-        if scale != 1.0 and found.rise > AIM_RISE:  # where a s + b s^2, through both measurements, reaches the aim
-            b = (found.rise / scale - first.rise) / (scale - 1.0)
-            a = first.rise - b
-            if b > 0 and (root := a * a + 4 * b * AIM_RISE) > 0:
-                wanted = min(wanted, (math.sqrt(root) - a) / (2 * b))
+        if found.rise > AIM_RISE:
+            wanted = min(wanted, _reach(first.rise, found.rise, scale))
     found = text.measure(lora)
     while not found.kept and scale > MIN_SCALE:  # all of the texts bear less than their third did
         wanted = max(scale * min(SHRINK, math.sqrt(AIM_KL / max(found.kl, 1e-9))), MIN_SCALE)
         lora.rescale(wanted / scale)
         found, scale = text.measure(lora), wanted
-    room = min(math.sqrt(AIM_KL / max(found.kl, 1e-9)), MAX_SCALE / scale)
+    # what all of the texts bear lies near: a little less than the aim, or it would be missed half of the times
+    room = min(
+        math.sqrt(AIM_KL / max(found.kl, 1e-9)), MAX_SCALE / scale, 0.97 * _reach(first.rise, found.rise, scale) / scale
+    )
     if found.kept and room > WORTH:  # or more
         lora.rescale(room)
         further = text.measure(lora)
@@ -218,6 +218,16 @@ def set_strength(lora: Lora, text: NeutralText) -> tuple[Neutral, float]:
             return further, scale * room
         lora.rescale(1 / room)
     return found, scale
+
+
+def _reach(at_one: float, at_scale: float, scale: float) -> float:
+    """Where a rise of a s + b s^2 through both measurements reaches the aim; infinite where it never does."""
+    if scale == 1.0:
+        return math.inf
+    b = (at_scale / scale - at_one) / (scale - 1.0)
+    a = at_one - b
+    root = a * a + 4 * b * AIM_RISE
+    return (math.sqrt(root) - a) / (2 * b) if b > 0 and root > 0 else math.inf
 
 
 def _picked(logps: Tensor, labels: Tensor) -> Tensor:  # (N, V), (N,) -> scalar

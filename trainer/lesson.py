@@ -268,6 +268,8 @@ class Lesson:
         shares = [len(rest) / len(train) for rest in rests]
         shorter = [replace(self.config, min_steps=max(1, round(self.config.min_steps * share))) for share in shares]
         self.total += sum(config.steps(len(rest)) for config, rest in zip(shorter, rests, strict=True))
+        looked = {"progress.second_look": self.before, "progress.step": self.before, "progress.total": self.total}
+        self.store.runs.metrics(self.run_id, self.before, looked)
         for at, (part, rest, config) in enumerate(zip(parts, rests, shorter, strict=True)):
             self._fit(rest, lora, trial.calls, self._checkpoint(f"fold-{at}", rest), config)
             lora.rescale(scale)

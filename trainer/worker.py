@@ -149,7 +149,9 @@ def _explain(error: Exception, home: Path, run_id: str) -> str:
         )
     folder = paths.run_dir(home, run_id)
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # never the home itself: somebody who removed it while a run went on wants it gone
+        folder.parent.mkdir(exist_ok=True, mode=0o700)
+        folder.mkdir(exist_ok=True, mode=0o700)
         (folder / "error.log").write_text("".join(traceback.format_exception(error)))
         where = f"; the details are in {folder / 'error.log'}"
     except OSError:

@@ -102,9 +102,11 @@ def _wait(store: Store, settings: Settings, run_id: str, worker: subprocess.Pope
                     run = store.runs.finish(run_id, "failed", error=error)
                     break
             if not quiet and (progress := store.runs.progress(run_id)):
-                text = f"\rtraining {progress[0]}/{progress[1]}"
+                before = store.runs.second_look(run_id)
+                doing = "training" if before is None else "checking"
+                text = f"\r{doing} {progress[0] - (before or 0)}/{progress[1] - (before or 0)}"
                 if text != shown and sys.stderr.isatty():
-                    print(text, end="", file=sys.stderr, flush=True)
+                    print(f"{text:<22}", end="", file=sys.stderr, flush=True)
                     shown = text
             time.sleep(0.2)
     except KeyboardInterrupt:

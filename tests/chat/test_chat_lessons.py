@@ -78,6 +78,11 @@ async def test_a_lesson_starts_by_itself_and_its_verdict_is_said(open_chat: Open
             other.runs.claim(run.id)
             other.runs.metrics(run.id, 5, {"progress.step": 5, "progress.total": 10})
             await chat.until(lambda: "50%" in chat.screen.status.lesson)
+            assert "learning" in chat.screen.status.lesson
+            again = {"progress.second_look": 10, "progress.step": 13, "progress.total": 22}
+            other.runs.metrics(run.id, 13, again)
+            await chat.until(lambda: "checking" in chat.screen.status.lesson)
+            assert "25%" in chat.screen.status.lesson, "of the second look alone"
             live = [(judgment.id, "train") for judgment in other.judgments.live()]
             other.runs.record_judgments(run.id, live)
             other.runs.finish(run.id, "rejected", {"verdict": "It was no better than the base."})

@@ -140,3 +140,11 @@ def test_what_training_sees_is_not_what_the_gate_reads() -> None:
     assert sentences("neutral.jsonl")
     assert sentences("ordinary.jsonl")
     assert not sentences("neutral.jsonl") & sentences("ordinary.jsonl")
+
+
+def test_how_far_ordinary_text_bears_it_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """0.001 s + 0.002 s^2 = 0.009 at s = (sqrt(1 + 72) - 1) / 4."""
+    monkeypatch.setattr(guards, "AIM_RISE", 0.009)
+    assert guards._reach(0.003, 2 * 0.001 + 4 * 0.002, 2.0) == pytest.approx((73**0.5 - 1) / 4)
+    assert guards._reach(0.003, 0.003, 1.0) == float("inf")  # one measurement says nothing of another scale
+    assert guards._reach(-0.001, -0.002, 2.0) == float("inf")  # it becomes better at it

@@ -21,7 +21,7 @@ from storage.locks import FileLock
 from storage.store import Store
 from trainer import answers, gate
 from trainer.bench.loop import letters_a_word, record_rankings
-from trainer.worker import work
+from trainer.worker import _explain, work
 
 #: short answers in plain and in long words; the rule prefers the plain ones
 PLAIN = ["It is a good day to go out and see the sun.", "You can eat a big red pie now."]
@@ -170,6 +170,14 @@ def test_a_run_is_done_once(store: Store, model_cache: Path) -> None:
     _, err = process.communicate(timeout=30)
     assert process.returncode == 1
     assert err == "trainer: run 1 cannot be started: it is running already\n"
+
+
+def test_a_removed_home_stays_removed(tmp_path: Path) -> None:
+    home = tmp_path / "gone"
+    assert _explain(RuntimeError("no such table"), home, "run") == "the trainer failed: RuntimeError: no such table"
+    assert not home.exists()
+    home.mkdir()
+    assert "error.log" in _explain(RuntimeError("no such table"), home, "run")
 
 
 def test_a_broken_model_is_said_in_one_sentence(store: Store, model_cache: Path, tmp_path: Path) -> None:
