@@ -23,7 +23,7 @@ class TrainConfig:
     alpha: float = 16.0  #: LoRA scale is alpha / rank
     layer_share: float = 0.27  #: of the layers, from the top, that the LoRA changes; the rest is computed once
     modules: tuple[str, ...] = ("o_proj", "up_proj", "v_proj")  #: linear maps of a layer that it changes; (): all
-    learning_rate: float = 1.5e-3  #: of AdamW, at its peak
+    learning_rate: float = 2.5e-3  #: of AdamW, at its peak
     epochs: int = 2  #: passes over the training turns
     min_steps: int = 20  #: optimiser steps; fewer turns than that are gone over more often
     turns_per_step: int = 2  #: turns (prompts with all their answers) an optimiser step

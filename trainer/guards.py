@@ -30,7 +30,7 @@ from trainer.trunk import Trunk
 GIVEN = 8
 #: what a run aims at on neutral text; the gate's limits are wider
 AIM_RISE, AIM_KL = 0.009, 0.045
-MIN_SCALE, MAX_SCALE, SHRINK, MAX_TRIES = 0.5, 5.0, 0.9, 8
+MIN_SCALE, MAX_SCALE, SHRINK, MAX_TRIES = 0.5, 3.0, 0.9, 8
 WORTH = 1.1  #: another measurement, when there is room for this factor
 
 

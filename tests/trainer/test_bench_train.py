@@ -46,6 +46,7 @@ def test_both_sides_do_the_same_work_and_end_alike(
         name: side.run(replace(tiny, side=name, micro=3 if name == TUNED else None)) for name in (HONE, TRL, TUNED)
     }
     assert [found[name]["steps"] for name in (HONE, TRL, TUNED)] == [8, 6, 6]
+    assert len({result["learned_parameters"] for result in found.values()}) == 1, "the same LoRA"
     for result in found.values():
         assert result["loss"] < 0.6
         assert result["accuracy"] > 0.8

@@ -139,8 +139,8 @@ def _hone(job: Job, turns: Sequence[Ranked], epochs: int, micro: int | None) -> 
     else:
         each = max(1, round(job.batch * len(turns) / sum(len(t.pairs) for t in turns)))
         config = TrainConfig(
-            rank=RANK, alpha=ALPHA, beta=BETA, layer_share=1.0, learning_rate=RATE, epochs=epochs, min_steps=1,
-            turns_per_step=each, warmup=0.0, ordinary_weight=0.0, best_and_worst=False, words=0, **given,
+            rank=RANK, alpha=ALPHA, beta=BETA, layer_share=1.0, modules=(), learning_rate=RATE, epochs=epochs,
+            min_steps=1, turns_per_step=each, warmup=0.0, ordinary_weight=0.0, best_and_worst=False, words=0, **given,
         )  # fmt: skip
     if job.shape:
         torch.set_num_threads(_cores())
@@ -171,6 +171,7 @@ def _hone(job: Job, turns: Sequence[Ranked], epochs: int, micro: int | None) -> 
         "cpu_seconds": done.cpu_seconds,
         "epochs": config.passes(len(turns)),
         "steps": done.steps,
+        "learned_parameters": sum(p.numel() for p in done.lora.parameters()),
         **{name: done.last[name] for name in ("loss", "accuracy", "margin")},
         "folder": folder,
         "dtype": str(model.dtype),
@@ -225,6 +226,7 @@ def _trl(job: Job, turns: Sequence[Ranked], epochs: int, micro: int | None) -> d
         "cpu_seconds": done.cpu_seconds,
         "epochs": epochs,
         "steps": len(done.log),
+        "learned_parameters": sum(p.numel() for p in done.model.parameters() if p.requires_grad),
         **with_trl.last_epoch(done.log, epochs),
         "dtype": str(done.model.dtype),
     }
