@@ -105,15 +105,9 @@ class Lessons:
     def progress(self) -> Progress:
         run = self.store.runs.active()
         step, total = (self.store.runs.progress(run.id) or (0, 0)) if run else (0, 0)
-        before = self.store.runs.second_look(run.id) if run else None
+        checking = run is not None and self.store.runs.checking(run.id)
         return Progress(
-            self._waiting(),
-            self.settings.train_after,
-            run is not None,
-            step - (before or 0),
-            total - (before or 0),
-            self._resting(),
-            before is not None,
+            self._waiting(), self.settings.train_after, run is not None, step, total, self._resting(), checking
         )
 
     def _resting(self) -> bool:

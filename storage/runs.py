@@ -117,22 +117,25 @@ class Runs:
         return [(row["step"], row["name"], row["value"]) for row in rows]
 
     def progress(self, id: str) -> tuple[int, int] | None:
-        """(steps done, steps in all) as the worker last said, or None before it said anything."""
-        values = {}
-        for name in ("progress.step", "progress.total"):
-            values[name] = self._store.value(
-                "SELECT value FROM run_metrics WHERE run_id = ? AND name = ? ORDER BY step DESC LIMIT 1", [id, name]
-            )
-        if values["progress.total"] is None:
-            return None
-        return int(values["progress.step"] or 0), int(values["progress.total"])
+        """(steps done, steps in all) as the worker last said, or None before it said anything.
 
-    def second_look(self, id: str) -> int | None:
-        """Steps that were done when a run began to test itself once more, by K-fold; None while it has not."""
-        found = self._store.value(
-            "SELECT value FROM run_metrics WHERE run_id = ? AND name = 'progress.second_look'", [id]
+        In the second look (`checking`) its own steps alone.
+        """
+        total = self._last(id, "progress.total")
+        if total is None:
+            return None
+        before = self._last(id, "progress.second_look") or 0
+        return (self._last(id, "progress.step") or 0) - before, total - before
+
+    def checking(self, id: str) -> bool:
+        """Whether a run tests itself once more, by K-fold."""
+        return self._last(id, "progress.second_look") is not None
+
+    def _last(self, id: str, name: str) -> int | None:
+        value = self._store.value(
+            "SELECT value FROM run_metrics WHERE run_id = ? AND name = ? ORDER BY step DESC LIMIT 1", [id, name]
         )
-        return None if found is None else int(found)
+        return None if value is None else int(value)
 
     def record_judgments(self, id: str, judgments: Iterable[tuple[str, str]]) -> None:
         """Which judgments this run learned from ("train") and was tested on ("held_out")."""

@@ -66,7 +66,7 @@ class Lora:
         config = LoraConfig(
             r=rank,
             lora_alpha=alpha,
-            target_modules=linear_names(base, modules) if layers or modules else "all-linear",
+            target_modules=_linear_names(base, modules) if layers or modules else "all-linear",
             layers_to_transform=list(layers) if layers else None,
             lora_dropout=0.0,
             bias="none",
@@ -221,7 +221,7 @@ class Lora:
         return self.model.get_base_model()
 
 
-def linear_names(base: Any, wanted: Sequence[str] = ()) -> list[str]:
+def _linear_names(base: Any, wanted: Sequence[str] = ()) -> list[str]:
     """The linear maps of a layer, those that are wanted if there are such: another architecture has other names.
 
     PEFT's "all-linear" cannot be combined with a choice of layers.

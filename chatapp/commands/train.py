@@ -102,9 +102,8 @@ def _wait(store: Store, settings: Settings, run_id: str, worker: subprocess.Pope
                     run = store.runs.finish(run_id, "failed", error=error)
                     break
             if not quiet and (progress := store.runs.progress(run_id)):
-                before = store.runs.second_look(run_id)
-                doing = "training" if before is None else "checking"
-                text = f"\r{doing} {progress[0] - (before or 0)}/{progress[1] - (before or 0)}"
+                doing = "checking" if store.runs.checking(run_id) else "training"
+                text = f"\r{doing} {progress[0]}/{progress[1]}"
                 if text != shown and sys.stderr.isatty():
                     print(f"{text:<22}", end="", file=sys.stderr, flush=True)
                     shown = text

@@ -101,7 +101,10 @@ def test_the_next_version_is_measured_against_the_one_in_use(store: Store, gguf:
     assert (timid.state, timid.adapter_state) == ("rejected", "rejected")
     assert f"of {live.name}, gain -" in (timid.verdict or "")
     assert "judged prompts (each left out in turn)" in (timid.verdict or "")
-    assert store.runs.second_look(timid.run) == 1, "it began after the only step"
+    assert store.runs.checking(timid.run)
+    steps, of = store.runs.progress(timid.run) or (0, 0)
+    assert 0 < steps == of, "of the second look alone"
+    assert not store.runs.checking(store.runs.queue().id)
     assert store.adapters.live(model_hash) == store.adapters.get(live.id)
 
 
