@@ -118,6 +118,6 @@ def fingerprint(turns: Sequence[Turn], config: TrainConfig, model_hash: str, sta
     settings = {k: v for k, v in config.as_dict().items() if k not in SAME_RESULT}
     digest = hashlib.blake2b(json.dumps([settings, model_hash, start], sort_keys=True).encode(), digest_size=16)
     for turn in turns:
-        whole = (turn.key, turn.prompt, turn.responses, turn.pairs, turn.demos, turn.singles)
+        whole = (turn.key, turn.prompt, turn.responses, turn.temperature, turn.pairs, turn.demos, turn.singles)
         digest.update(repr(whole).encode())
     return digest.hexdigest()

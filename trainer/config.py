@@ -32,6 +32,7 @@ class TrainConfig:
     max_grad_norm: float = 1.0  #: gradients are scaled down to this norm
     seed: int = 0  #: of the adapter's first values and the order of turns
     loss: PairLoss = "sigmoid"  #: "sigmoid" (DPO) or "ipo"
+    temperature: float | None = None  #: of the log-probabilities; None: that at which a turn's answers were drawn
     beta: float = 0.1  #: strength of the pull to the base, of DPO and KTO
     label_smoothing: float = 0.0  #: share of preferences taken for mistakes (cDPO), below 0.5
     length_normalised: bool = False  #: log-ratios per token
@@ -72,6 +73,7 @@ class TrainConfig:
                 self.loss != "ipo" or not (self.label_smoothing or self.dpop or self.margin_scale),
                 "'sigmoid' where label_smoothing, dpop or margin_scale is set",
             ),
+            ("temperature", self.temperature is None or 0.1 <= self.temperature <= 10, "between 0.1 and 10"),
             ("beta", 0 < self.beta <= 10, "above 0 and at most 10"),
             ("label_smoothing", 0 <= self.label_smoothing < 0.5, "at least 0 and below 0.5"),
             ("dpop", self.dpop >= 0, "at least 0"),

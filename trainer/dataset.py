@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from storage.threads import Generation
 
 OWN = ("chat", "judge")
+#: beyond these a temperature says nothing of a distribution: 0 is greedy
+COLDEST, HOTTEST = 0.5, 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +70,11 @@ class Turn:
     singles: list[SingleRef] = field(default_factory=list)
     judgments: set[str] = field(default_factory=set)
     from_base: list[int] = field(default_factory=list)  #: indexes of the responses that the base itself gave
+    temperature: float = 1.0  #: at which the responses were drawn
 
     @property
     def tokens(self) -> TokenTurn:
-        return TokenTurn(self.prompt, self.responses)
+        return TokenTurn(self.prompt, self.responses, self.temperature)
 
     @property
     def weight(self) -> float:
@@ -187,12 +190,14 @@ def build(
     max_prompt: int = 1024,
     max_response: int = 1024,
     weight_of_others: float | None = None,
+    temperature: float | None = None,
 ) -> Dataset:
     """Token ids of all examples, split by prompt.
 
     max_prompt, max_response: tokens. A longer prompt loses its oldest turns (the system prompt stays); a longer
     answer is cut and then carries no end-of-turn token. weight_of_others: of an imported or AI judgment; None caps
-    their sum at that of the user's own, or leaves it where there are none of his own.
+    their sum at that of the user's own, or leaves it where there are none of his own. temperature: of every turn's
+    log-probabilities; None: that at which its answers were drawn.
     """
     examples: list[Any] = [*derived.pairs, *derived.unpaired, *derived.demonstrations]
     prompts: dict[str, list[Message]] = {
@@ -213,6 +218,7 @@ def build(
         responses[id] = ids[:max_response]
 
     turns: dict[str, Turn | None] = {}
+    drawn: dict[str, dict[str, float]] = {}  # temperatures by turn and answer
 
     def turn_of(prompt_id: str, *answers: str) -> Turn | None:
         if prompt_id not in prompts or any(a not in responses for a in answers):
@@ -231,6 +237,8 @@ def build(
             return None
         for answer in answers:
             made = generations.get(answer)
+            if made and made.model_hash == model_hash:
+                drawn.setdefault(key, {})[answer] = float(made.sampling.get("temperature", 1.0))
             known = len(turn.responses)
             if turn.index(responses[answer]) == known and made and made.adapter_id is None:
                 turn.from_base.append(known)
@@ -257,8 +265,22 @@ def build(
             place = turn.index(responses[demo.message_id])
             turn.demos.append(DemoRef(place, demo.weight * scale[demo.source]))
     kept = [t for t in turns.values() if t is not None and (t.pairs or t.singles or t.demos)]
+    for turn in kept:
+        turn.temperature = temperature or drawn_at(drawn.get(turn.key, {}).values())
     judgments = [(j, t.split) for t in kept for j in sorted(t.judgments)]
     return Dataset(kept, judgments, {why: n for why, n in dropped.items() if n})
+
+
+def drawn_at(temperatures: Iterable[float]) -> float:
+    """The temperature of a turn whose answers were drawn at these: their mean, within COLDEST and HOTTEST; none: 1.
+
+    The score of an answer, the gradient of its log-probability, is 0 on average under the distribution that it was
+    drawn from, and under no other. Where answers of temperature 0.8 are scored at 1, each has a part in common with
+    all: "be as sure as these are". What differs of it between two answers is what they are about, not what was liked
+    (docs/experiments.md).
+    """
+    found = list(temperatures)
+    return min(max(sum(found) / len(found), COLDEST), HOTTEST) if found else 1.0
 
 
 def conversation_key(messages: Sequence[Message]) -> str:

@@ -44,7 +44,7 @@ class Work:
     @property
     def tokens(self) -> TokenTurn:
         extra = [self.probe] if self.probe is not None else []
-        return TokenTurn(self.turn.prompt, [*self.turn.responses, *extra])
+        return TokenTurn(self.turn.prompt, [*self.turn.responses, *extra], self.turn.temperature)
 
 
 def some_words(lora: Lora, config: TrainConfig) -> bool:
@@ -145,7 +145,7 @@ def _sums(work: Work, head: Head | Words) -> list[float]:
 
 @dataclass(slots=True)
 class ReferenceCache:
-    """Summed base log-probabilities on disk, keyed by a hash of (prompt ids, response ids); one file a model.
+    """Summed base log-probabilities on disk, keyed by a hash of (prompt and response ids, temperature); a file a model.
 
     It lies in the personal cache, holds hashes and numbers only, and is erased on forget. A broken file counts as none.
     """
@@ -168,20 +168,21 @@ class ReferenceCache:
             self.values = {}
 
     @staticmethod
-    def key(prompt: Sequence[int], response: Sequence[int]) -> bytes:
+    def key(prompt: Sequence[int], response: Sequence[int], temperature: float = 1.0) -> bytes:
+        at = b"" if temperature == 1.0 else f"|{temperature:.6g}".encode()
         return hashlib.blake2b(
-            array("i", prompt).tobytes() + b"|" + array("i", response).tobytes(), digest_size=16
+            array("i", prompt).tobytes() + b"|" + array("i", response).tobytes() + at, digest_size=16
         ).digest()
 
     def covers(self, turn: TokenTurn) -> bool:
-        return all(self.key(turn.prompt, r) in self.values for r in turn.responses)
+        return all(self.key(turn.prompt, r, turn.temperature) in self.values for r in turn.responses)
 
     def get(self, turn: TokenTurn) -> list[float]:
-        return [self.values[self.key(turn.prompt, r)] for r in turn.responses]
+        return [self.values[self.key(turn.prompt, r, turn.temperature)] for r in turn.responses]
 
     def add(self, turn: TokenTurn, sums: Sequence[float]) -> None:
         for response, value in zip(turn.responses, sums, strict=True):
-            self.values[self.key(turn.prompt, response)] = value
+            self.values[self.key(turn.prompt, response, turn.temperature)] = value
         self.dirty = True
 
     def save(self) -> None:

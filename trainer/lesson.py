@@ -159,6 +159,7 @@ class Lesson:
             max_prompt=config.max_prompt,
             max_response=config.max_response,
             weight_of_others=config.include_weight,
+            temperature=config.temperature,
         )
         counts = {**dataset.counts(), **left_out}
         self.metrics |= counts

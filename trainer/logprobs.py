@@ -31,6 +31,7 @@ class TokenTurn:
 
     prompt: Sequence[int]
     responses: Sequence[Sequence[int]]
+    temperature: float = 1.0  #: of the distribution that the log-probabilities are of: softmax(logits / temperature)
 
     @property
     def tokens(self) -> int:
@@ -69,6 +70,7 @@ class Packed:
     labels: Tensor  # (M,)
     owner: Tensor  # (M,) 0..R-1, turns in order, responses in order
     lengths: Tensor  # (R,) tokens of each response
+    sharpness: Tensor | None = None  # (M, 1) 1 / temperature, where any of them is not 1
     states: Tensor | None = None  # (1, T, D) entering layer `first`, where the layers below are frozen
     first: int = 0
     upper: Callable[[Packed], Tensor] | None = None  #: computes (T, D) before the last norm, in the layers' stead
@@ -83,6 +85,7 @@ def pack(turns: Sequence[TokenTurn], device: torch.device | str = "cpu") -> Pack
     labels: list[int] = []
     owner: list[int] = []
     lengths: list[int] = []
+    sharpness: list[float] = []
     for turn in turns:
         if not turn.prompt or not turn.responses or not all(turn.responses):
             raise ValueError("a turn needs a prompt and at least one response, each of at least one token")
@@ -96,6 +99,7 @@ def pack(turns: Sequence[TokenTurn], device: torch.device | str = "cpu") -> Pack
             labels += response
             owner += [len(lengths)] * len(response)
             lengths.append(len(response))
+            sharpness += [1 / turn.temperature] * len(response)
             ids += response[:-1]
             positions += range(prompt.length, prompt.length + fed)
             segments.append(Segment(start, fed))
@@ -112,6 +116,7 @@ def pack(turns: Sequence[TokenTurn], device: torch.device | str = "cpu") -> Pack
         tensor(labels),
         tensor(owner),
         tensor(lengths),
+        torch.tensor(sharpness, device=device)[:, None] if any(s != 1.0 for s in sharpness) else None,
     )
 
 
@@ -234,7 +239,17 @@ def upper_layers(body: Any, first: int) -> Iterator[None]:
 
 
 def hidden_states(model: Any, packed: Packed) -> Tensor:  # (M, D)
-    """The last layer's states at the places that predict a response token."""
+    """The last layer's states at the places that predict a response token, over the temperature of their turn.
+
+    Scaling them scales the logits. A model whose output layer has a bias is taken at temperature 1.
+    """
+    states = _last_states(model, packed)
+    if packed.sharpness is None or getattr(model.get_output_embeddings(), "bias", None) is not None:
+        return states
+    return states * packed.sharpness.to(states.dtype)
+
+
+def _last_states(model: Any, packed: Packed) -> Tensor:  # (M, D)
     body = decoder(model)
     given = {"position_ids": packed.position_ids, "use_cache": False, "blocks": packed.blocks}
     if packed.upper is not None:
@@ -292,7 +307,7 @@ def plain_response_logps(model: Any, turns: Sequence[TokenTurn]) -> Tensor:  # (
         for response in turn.responses:
             ids = torch.tensor([[*turn.prompt, *response]], device=next(model.parameters()).device)
             logits = model(input_ids=ids, use_cache=False).logits[0].float()  # (T, V)
-            logps = torch.log_softmax(logits[len(turn.prompt) - 1 : -1], -1)
+            logps = torch.log_softmax(logits[len(turn.prompt) - 1 : -1] / turn.temperature, -1)
             sums.append(logps.gather(1, ids[0, len(turn.prompt) :, None]).sum())
     return torch.stack(sums)
 

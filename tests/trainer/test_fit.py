@@ -136,3 +136,4 @@ def test_cache_keys_tell_prompt_from_response() -> None:
     cache.add(TokenTurn([1], [[2], [3]]), [-1.0, -2.0])
     assert cache.get(TokenTurn([1], [[3]])) == [-2.0]
     assert not cache.covers(TokenTurn([1], [[4]]))
+    assert not cache.covers(TokenTurn([1], [[3]], temperature=0.8))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -39,7 +40,7 @@ def test_shared_prefix_gives_the_plain_values_and_gradients(made: Callable[[], A
 
     Cosine at least 0.9999 and the same length, so the same gradient (seen: 1 - cosine 3e-13, difference 8e-7 of it).
     """
-    turns = random_turns(5)
+    turns = [replace(t, temperature=at) for t, at in zip(random_turns(5), [1.0, 0.8, 1.0, 0.5, 1.3], strict=True)]
     lora = tiny_lora(model=made(), layers=layers)
     other = tiny_lora(model=made(), layers=layers)
     other.decoder().set_attn_implementation("eager")
@@ -62,6 +63,16 @@ def test_each_turn_is_alone_in_its_row() -> None:
     together = score(lora.model, turns, budget=10_000)
     assert score(lora.model, turns[::-1], budget=10_000)[::-1] == [pytest.approx(x, abs=1e-4) for x in together]
     assert score(lora.model, turns, budget=1) == [pytest.approx(x, abs=1e-4) for x in together]
+
+
+@pytest.mark.parametrize("temperature", [0.8, 1.0])
+def test_scores_are_zero_on_average_where_they_were_drawn(temperature: float) -> None:
+    """Over all next tokens, each as often as it is drawn at 0.8: what the score adds up to is 0 at 0.8 alone."""
+    lora = tiny_lora()
+    every = [TokenTurn([1, 5, 9], [[t] for t in range(259)], temperature)]
+    drawn = torch.softmax(response_logps(lora.model, lora.pack([replace(every[0], temperature=1.0)])).detach() / 0.8, 0)
+    found = gradients(lora, (drawn * response_logps(lora.model, lora.pack(every))).sum())
+    assert (found.abs().max() < 1e-6) == (temperature == 0.8)
 
 
 def test_token_logps_sum_to_a_distribution() -> None:
