@@ -101,12 +101,9 @@ def _wait(store: Store, settings: Settings, run_id: str, worker: subprocess.Pope
                     )
                     run = store.runs.finish(run_id, "failed", error=error)
                     break
-            if not quiet and (progress := store.runs.progress(run_id)):
-                doing = "checking" if store.runs.checking(run_id) else "training"
-                text = f"\r{doing} {progress[0]}/{progress[1]}"
-                if text != shown and sys.stderr.isatty():
-                    print(f"{text:<22}", end="", file=sys.stderr, flush=True)
-                    shown = text
+            if not quiet and (text := _doing(store, run_id)) != shown and sys.stderr.isatty():
+                print(f"\r{text:<22}", end="", file=sys.stderr, flush=True)
+                shown = text
             time.sleep(0.2)
     except KeyboardInterrupt:
         store.runs.request_cancel(run_id)
@@ -115,6 +112,14 @@ def _wait(store: Store, settings: Settings, run_id: str, worker: subprocess.Pope
     if shown:
         print(file=sys.stderr)
     return run
+
+
+def _doing(store: Store, run_id: str) -> str:
+    """What a run is at, for a line that is written over."""
+    progress = store.runs.progress(run_id)
+    if progress is None:
+        return "reading judgments"  # and the model: some seconds before the first step
+    return f"{'checking' if store.runs.checking(run_id) else 'training'} {progress[0]}/{progress[1]}"
 
 
 def _report(run: Run, as_json: bool) -> int:

@@ -177,3 +177,12 @@ def test_two_workers_work_one_after_the_other(store: Store, monkeypatch: pytest.
         thread.join(30)
     assert at_once == [1, 1]
     assert [store.runs.get(id).state for id in runs] == ["done", "done"]
+
+
+def test_waiting_says_what_goes_on_from_the_start(store: Store) -> None:
+    run = store.runs.queue()
+    assert train._doing(store, run.id) == "reading judgments"
+    store.runs.metrics(run.id, 1, {"progress.step": 1, "progress.total": 20})
+    assert train._doing(store, run.id) == "training 1/20"
+    store.runs.metrics(run.id, 20, {"progress.second_look": 20, "progress.step": 20, "progress.total": 60})
+    assert train._doing(store, run.id) == "checking 0/40"
