@@ -12,6 +12,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainer import tensor_file
 from trainer.config import TrainConfig
 from trainer.dataset import Turn
 
@@ -61,20 +63,13 @@ class Checkpoint:
 
     def save(self, progress: Progress) -> None:
         """Replace the file. A disk that is full costs the checkpoint, not the run."""
-        from safetensors.torch import save_file
-
         started = time.monotonic()
         about = {"fingerprint": self.fingerprint, "step": progress.step, "history": progress.history}
         tensors = {f"weights/{name}": tensor for name, tensor in progress.weights.items()}
-        tensors |= {f"optimiser/{name}": tensor.detach().cpu() for name, tensor in progress.optimiser.items()}
-        made = self.path.with_suffix(".tmp")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            save_file({k: v.contiguous() for k, v in tensors.items()}, str(made), {"checkpoint": json.dumps(about)})
-            made.replace(self.path)
+        tensors |= {f"optimiser/{name}": tensor for name, tensor in progress.optimiser.items()}
+        with suppress(OSError):
+            tensor_file.write(self.path, tensors, {"checkpoint": json.dumps(about)})
             self.written += 1
-        except OSError:
-            made.unlink(missing_ok=True)
         self.last = time.monotonic()
         self.cost = self.last - started
 

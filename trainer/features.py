@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainer import tensor_file
 from trainer.config import TrainConfig
 from trainer.dataset import Turn
 from trainer.errors import Cancelled
@@ -188,18 +190,25 @@ class ReferenceCache:
     def save(self) -> None:
         if self.path is None or not self.dirty:
             return
-        from safetensors.torch import save_file
-
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         keys = torch.frombuffer(bytearray(b"".join(self.values)), dtype=torch.uint8).reshape(-1, 16)
-        unfinished = self.path.with_suffix(".tmp")
-        save_file({"keys": keys, "values": torch.tensor(list(self.values.values()))}, str(unfinished))
-        unfinished.replace(self.path)
+        with suppress(OSError):  # the next run is only slower
+            tensor_file.write(self.path, {"keys": keys, "values": torch.tensor(list(self.values.values()))})
         self.dirty = False
 
 
 def reference_path(home: Path, model_hash: str, base: Any) -> Path:
     """The cache of this model's log-probabilities; another precision is another file."""
+    return _personal(home, "reference", model_hash, base)
+
+
+def trunk_path(home: Path, model_hash: str, base: Any, first: int) -> Path:
+    """The cache of what enters layer `first` of this model, of what the user judged."""
+    weights = hashlib.sha256(str(base.folder).encode()).hexdigest()[:8]  # a train_base is not the served file
+    return _personal(home, f"lower-{first}-{weights}-{base.device.type}", model_hash, base)
+
+
+def _personal(home: Path, kind: str, model_hash: str, base: Any) -> Path:
+    """A file of the personal cache, which is emptied on forget."""
     from storage import paths
 
-    return paths.cache_dir(home) / f"reference-{model_hash[:16]}-{str(base.dtype).removeprefix('torch.')}.safetensors"
+    return paths.cache_dir(home) / f"{kind}-{model_hash[:16]}-{str(base.dtype).removeprefix('torch.')}.safetensors"

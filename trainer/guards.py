@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from torch import Tensor
 from chatapp.engine.base import Message
 from chatapp.engine.vocab import Vocab
 from storage.assets import asset
+from trainer import tensor_file
 from trainer.logprobs import ROWS, TokenTurn, hidden_states, micro_batches
 from trainer.lora import Lora
 from trainer.trunk import Trunk
@@ -172,15 +173,8 @@ def _read(path: Path, count: int) -> dict[int, Tensor]:
 
 def _write(path: Path, states: Mapping[str, Tensor]) -> None:
     """A cache that cannot be written is no error: it is only slower."""
-    from safetensors.torch import save_file
-
-    made = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.cpu().clone() for name, tensor in states.items()}, str(made))
-        made.replace(path)
-    except OSError:
-        made.unlink(missing_ok=True)
+    with suppress(OSError):
+        tensor_file.write(path, states)
 
 
 def set_strength(lora: Lora, text: NeutralText) -> tuple[Neutral, float]:

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainer import tensor_file
 from trainer.config import TrainConfig
 from trainer.errors import TrainerError
 from trainer.fused import Fused
@@ -187,18 +188,12 @@ class Lora:
 
     def save(self, folder: Path) -> None:
         """Write adapter_model.safetensors and adapter_config.json, as PEFT reads them."""
-        from safetensors.torch import save_file
-
         folder.mkdir(parents=True, exist_ok=True)
         config = self.model.peft_config["default"]
         config.base_model_name_or_path = None  # it would be a path of this machine's cache
         config.inference_mode = True
         config.save_pretrained(str(folder))
-        save_file(
-            {k: v.contiguous() for k, v in self.state().items()},
-            str(folder / "adapter_model.safetensors"),
-            {"format": "pt"},
-        )
+        tensor_file.write(folder / "adapter_model.safetensors", self.state(), {"format": "pt"})
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
