@@ -26,7 +26,7 @@ from trainer.checkpoint import Checkpoint, fingerprint
 from trainer.config import TrainConfig
 from trainer.dataset import Dataset, Turn, best_and_worst, build, gather
 from trainer.errors import Cancelled, NotEnoughJudgments
-from trainer.features import Callbacks, Work, complete, focus, prepare, reference_path, see, some_words
+from trainer.features import Callbacks, Work, complete, focus, prepare, reference_path, see, some_words, trunk_path
 from trainer.fit import Metrics, fit
 from trainer.logprobs import TokenTurn
 from trainer.lora import Lora, read_weights
@@ -103,7 +103,11 @@ class Lesson:
             recalled = guards.recall(lora.trunk, public, lower)
             some = some_words(lora, self.config)
             cache = reference_path(home, self.model_hash, base)
+            mine = trunk_path(home, self.model_hash, base, lora.trunk.first)
+            lora.trunk.recall(mine)
             works = prepare(chosen, lora, self.config, cache, calls, states_only=some)
+            if not self.cancelled():  # perhaps to forget what was just read
+                lora.trunk.keep(mine, [w.tokens for w in works])
             by_key = {w.turn.key: w for w in works}
             train = [by_key[t.key] for t in beginning.turns]
             met = prepare(unlearned, lora, self.config, cache, calls)

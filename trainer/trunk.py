@@ -2,7 +2,7 @@
 
 The adapter sits in the upper layers only. Every pass over a turn (reference, epochs, K-fold, gate) then starts from
 the states that enter the first of them; with half of the layers adapted that is half of the forward pass, and the
-backward pass ends there anyway. In memory for one process, never on disk.
+backward pass ends there anyway. In memory for one process, and between runs in the home's personal cache.
 """
 
 from __future__ import annotations
@@ -10,17 +10,22 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from trainer import tensor_file
 from trainer.fused import Fused, states_before
 from trainer.logprobs import Packed, TokenTurn, hidden_states, pack
 
 #: bytes of states kept; beyond that they are computed again each time
 KEEP_BYTES = 1 << 30
+#: bytes of them on disk: about 200 000 tokens of the default model
+DISK_BYTES = 256 << 20
 
 
 class Trunk:
@@ -32,6 +37,8 @@ class Trunk:
         self.first = first if 0 < first < layer_count(model) else 0
         self._left = keep_bytes
         self._states: dict[bytes, Tensor] = {}
+        self._disk: Any = None
+        self._on_disk: set[str] = set()
         self.lower: Fused | None = None
         if self.first and not self._splits():
             self.first = 0
@@ -44,6 +51,9 @@ class Trunk:
         if not self.first:
             return packed
         keys = [_key(turn) for turn in turns]
+        for key in keys:
+            if key not in self._states and key.hex() in self._on_disk:
+                self._put(key, self._disk.get_tensor(key.hex()))
         new = {key: turn for key, turn in zip(keys, turns, strict=True) if key not in self._states}
         found = dict(zip(new, self._compute(list(new.values())), strict=True)) if new else {}
         states = torch.cat([found[key] if key in found else self._states[key] for key in keys], 1)
@@ -60,8 +70,42 @@ class Trunk:
 
     def put(self, turn: TokenTurn, states: Tensor) -> None:
         """Keep states that `get` gave, of the same model and layer."""
+        self._put(_key(turn), states)
+
+    def _put(self, key: bytes, states: Tensor) -> None:
         self._left -= states.numel() * states.element_size()
-        self._states[_key(turn)] = states.to(self.device)
+        self._states[key] = states.to(self.device)
+
+    def recall(self, path: Path) -> None:
+        """Take from a file that `keep` wrote what is needed of it, when it is. A broken one counts as none."""
+        from safetensors import SafetensorError, safe_open
+
+        if not self.first or not path.exists():
+            return
+        try:
+            self._disk = safe_open(str(path), framework="pt")
+            self._on_disk = set(self._disk.keys())
+        except (OSError, SafetensorError):
+            path.unlink(missing_ok=True)
+
+    def keep(self, path: Path, turns: Sequence[TokenTurn]) -> None:
+        """Write the states of these turns, and of no others, for the next run; as many as DISK_BYTES hold.
+
+        They tell much of the text: the file belongs where forgetting erases it. One that cannot be written is no
+        error: the next run is only slower.
+        """
+        left, kept = DISK_BYTES, dict[str, Tensor]()
+        for key in map(_key, turns):
+            states = self._states.get(key)
+            if states is None and key.hex() in self._on_disk:
+                states = self._disk.get_tensor(key.hex())
+            size = 0 if states is None else states.numel() * states.element_size()
+            if states is not None and size <= left:
+                left -= size
+                kept[key.hex()] = states
+        if self.first and kept and kept.keys() != self._on_disk:
+            with suppress(OSError):
+                tensor_file.write(path, kept)
 
     @torch.no_grad()
     def _compute(self, turns: Sequence[TokenTurn]) -> Sequence[Tensor]:  # (1, T, D) of each

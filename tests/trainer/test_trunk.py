@@ -92,3 +92,55 @@ def prepared() -> Any:
     model = tiny_model()
     use_shared_prefix(model)
     return model
+
+
+def test_the_next_run_computes_only_what_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, (one, two, three) = tmp_path / "cache" / "lower.safetensors", random_turns()[:3]
+    first, second, third = (Trunk(prepared(), 1) for _ in range(3))
+    expected = [first.pack([turn]).states for turn in (one, two)]
+    first.recall(path)  # there is none yet
+    first.keep(path, [one, two])
+
+    second.recall(path)
+    compute, computed = Trunk._compute, []
+    monkeypatch.setattr(Trunk, "_compute", lambda self, turns: (computed.extend(turns), compute(self, turns))[1])
+    again = second.pack([one, three]).states
+    assert computed == [three]
+    assert again is not None
+    assert expected[0] is not None
+    assert torch.equal(again[:, : expected[0].shape[1]], expected[0])
+    second.keep(path, [two, three])  # the first is judged no more; the second was not needed by now
+
+    third.recall(path)
+    third.pack([two, three])
+    assert computed == [three]
+    third.pack([one])
+    assert computed == [three, one]
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("content", [b"", b"broken", b"\x08\0\0\0\0\0\0\0{}      "])
+def test_broken_states_on_disk_count_as_none(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "lower.safetensors"
+    path.write_bytes(content)
+    trunk = Trunk(prepared(), 1)
+    trunk.recall(path)
+    trunk.pack(random_turns()[:1])
+    trunk.keep(path, random_turns()[:1])
+    again = Trunk(prepared(), 1)
+    again.recall(path)
+    assert torch.equal(again.pack(random_turns()[:1]).states, trunk.pack(random_turns()[:1]).states)  # type: ignore[arg-type]
+
+
+def test_no_more_is_written_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = random_turns()[:3]
+    trunk = Trunk(prepared(), 1)
+    states = trunk.pack(turns[:1]).states
+    assert states is not None
+    trunk.pack(turns)
+    monkeypatch.setattr("trainer.trunk.DISK_BYTES", states.numel() * states.element_size())
+    trunk.keep(tmp_path / "lower.safetensors", turns)
+    assert 0 < (tmp_path / "lower.safetensors").stat().st_size < 2 * states.numel() * states.element_size()
+    blocked = tmp_path / "file"
+    blocked.write_bytes(b"")
+    trunk.keep(blocked / "lower.safetensors", turns)  # only slower the next time
