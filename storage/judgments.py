@@ -264,6 +264,18 @@ class Judgments:
         usable = {row["id"] for row in self._store.rows(sql, [prompt_id])}
         return explain(j for j in self.for_prompt(prompt_id) if j.id in usable)
 
+    def any_forgotten(self, ids: Iterable[str]) -> bool:
+        """Whether a text of any of these judgments has been forgotten."""
+        return bool(
+            self._store.value(
+                "SELECT EXISTS (SELECT 1 FROM json_each(?) w JOIN judgments j ON j.id = w.value "
+                "LEFT JOIN judgment_items i ON i.judgment_id = j.id "
+                "LEFT JOIN messages m ON m.id IN (i.message_id, j.prompt_message_id) "
+                "WHERE j.forgotten_at IS NOT NULL OR m.forgotten_at IS NOT NULL)",
+                [json.dumps(list(ids))],
+            )
+        )
+
     def waiting(self, model_hash: str) -> int:
         """How many of one's own judgments no finished run of this model has seen."""
         where, parameters = _sources(())

@@ -237,8 +237,9 @@ def build(
             return None
         for answer in answers:
             made = generations.get(answer)
-            if made and made.model_hash == model_hash:
-                drawn.setdefault(key, {})[answer] = float(made.sampling.get("temperature", 1.0))
+            at = made.sampling.get("temperature") if made and made.model_hash == model_hash else None
+            if isinstance(at, int | float):  # an import may say anything
+                drawn.setdefault(key, {})[answer] = at
             known = len(turn.responses)
             if turn.index(responses[answer]) == known and made and made.adapter_id is None:
                 turn.from_base.append(known)

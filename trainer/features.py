@@ -17,7 +17,7 @@ from trainer import tensor_file
 from trainer.config import TrainConfig
 from trainer.dataset import Turn
 from trainer.errors import Cancelled
-from trainer.logprobs import Head, TokenTurn, hidden_states, micro_batches, score, summed
+from trainer.logprobs import TokenTurn, hidden_states, micro_batches, score, summed
 from trainer.lora import Lora
 from trainer.words import Words
 
@@ -38,7 +38,7 @@ class Work:
     """A turn with the base's log-probabilities, and a strange answer that estimates KTO's baseline."""
 
     turn: Turn
-    reference: list[float]  #: of turn.responses, then of probe; empty until `complete`, where `states` is there
+    reference: list[float]  #: of turn.responses, then of probe; empty where `states` is there
     probe: list[int] | None = None  #: an answer to another prompt
     states: Tensor | None = None  #: (M, D) the base's last states, where a response's tokens are predicted
     among: list[float] = field(default_factory=list)  #: as reference, among the run's words
@@ -105,15 +105,6 @@ def prepare(
 
 
 @torch.no_grad()
-def complete(works: Sequence[Work], lora: Lora) -> None:
-    """The reference log-probabilities, over the whole vocabulary, of works that have the base's states alone."""
-    for w in works:
-        if not w.reference:
-            assert w.states is not None, "prepare gives either"
-            w.reference = _sums(w, Head.of(lora.model))
-
-
-@torch.no_grad()
 def focus(works: Sequence[Work], lora: Lora, texts: Sequence[TokenTurn], config: TrainConfig) -> Words:
     """Choose the words of a run, those likely in the answers and all that occur in them and in `texts`.
 
@@ -136,7 +127,7 @@ def see(works: Sequence[Work], words: Words) -> None:
         w.among = _sums(w, words)
 
 
-def _sums(work: Work, head: Head | Words) -> list[float]:
+def _sums(work: Work, head: Words) -> list[float]:
     """Of a work's responses, from the base's states."""
     assert work.states is not None
     responses = work.tokens.responses

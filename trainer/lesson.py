@@ -26,7 +26,7 @@ from trainer.checkpoint import Checkpoint, fingerprint
 from trainer.config import TrainConfig
 from trainer.dataset import Dataset, Turn, best_and_worst, build, gather
 from trainer.errors import Cancelled, NotEnoughJudgments
-from trainer.features import Callbacks, Work, complete, focus, prepare, reference_path, see, some_words, trunk_path
+from trainer.features import Callbacks, Work, focus, prepare, reference_path, see, some_words, trunk_path
 from trainer.fit import Metrics, fit
 from trainer.logprobs import TokenTurn
 from trainer.lora import Lora, read_weights
@@ -81,8 +81,10 @@ class Lesson:
             neutral_turns = guards.plain_turns(vocab, "neutral.jsonl")
             self.ordinary = guards.plain_turns(vocab, "ordinary.jsonl")
             self._settle(dataset, vocab.n_tokens)
-        judged = dataset.turns
-        if self.config.best_and_worst:  # the test is of every pair
+        # the test is of every pair, and at temperature 1: there it tells good from bad with fewer prompts
+        judged = [replace(t, temperature=1.0) for t in dataset.turns]
+        dataset.turns = [t if t.split == "train" else j for t, j in zip(dataset.turns, judged, strict=True)]
+        if self.config.best_and_worst:
             dataset.turns = [best_and_worst(t) if t.split == "train" else t for t in dataset.turns]
         trial = Trial(store, self.config, live, self.model_hash, calls)
         trial.choose(dataset.turns)
@@ -106,8 +108,6 @@ class Lesson:
             mine = trunk_path(home, self.model_hash, base, lora.trunk.first)
             lora.trunk.recall(mine)
             works = prepare(chosen, lora, self.config, cache, calls, states_only=some)
-            if not self.cancelled():  # perhaps to forget what was just read
-                lora.trunk.keep(mine, [w.tokens for w in works])
             by_key = {w.turn.key: w for w in works}
             train = [by_key[t.key] for t in beginning.turns]
             met = prepare(unlearned, lora, self.config, cache, calls)
@@ -131,11 +131,14 @@ class Lesson:
             folder = paths.adapter_dir(home, adapter_id)
             permuted = base.check.get("permuted") or adapter_file.permuted_projections(self.gguf, base.model)
             files = adapter_file.write_folder(folder, lora, architecture=self._architecture(), permuted=permuted)
+            self._keep_states(lora, mine, [*(w.tokens for w in works), *(t.tokens for t in dataset.turns)], dataset)
         few = len(losses) < gate.MIN_HELD_OUT
         pooled = few or (bool(trial.unseen) and gate.wants_second_look(trial.gain(losses, certain=False)))
         if pooled:
             with self.clock.phase("cross-validation"):
-                losses |= self._fold_losses([by_key[t.key] for t in trial.unseen], train, lora, scale, trial)
+                tested = [replace(t, temperature=1.0) for t in trial.unseen]
+                unseen = prepare(tested, lora, self.config, cache, calls)
+                losses |= self._fold_losses(unseen, train, lora, scale, trial)
         self.team.share(None)
         with self.clock.phase("gate"):
             gain = trial.gain(losses, certain=pooled and not few)
@@ -202,6 +205,18 @@ class Lesson:
         )
         self.metrics |= {"memory.estimate_mb": memory.total / needs.MB, "disk.estimate_mb": disk / needs.MB}
 
+    def _keep_states(self, lora: Lora, path: Path, turns: Sequence[TokenTurn], dataset: Dataset) -> None:
+        """For the next run; not where the user has meanwhile forgotten what this one read.
+
+        Forgetting marks the rows first and empties the cache after, so either it finds the file or this finds the mark.
+        """
+        if path.parent.is_dir():  # a home that was removed is not made again
+            lora.trunk.keep(path, turns)
+        run = self.store.runs.get(self.run_id)
+        stopped = run.state != "running" or self.store.runs.cancel_requested(self.run_id)
+        if stopped or self.store.judgments.any_forgotten({id for id, _ in dataset.judgments}):
+            path.unlink(missing_ok=True)
+
     def _start(self, beginning: lineage.Beginning) -> None:
         """Take the weights to go on from, and note where the run begins."""
         if beginning.adapter is not None:
@@ -265,7 +280,6 @@ class Lesson:
     ) -> dict[str, float]:
         """K-fold predictions: each turn's loss under an adapter that was trained in the same way without it."""
         losses: dict[str, float] = {}
-        complete(unseen, lora)
         parts = [[unseen[i] for i in part] for part in gate.folds(len(unseen), seed=self.config.seed)]
         keys = [{w.turn.key for w in part} for part in parts]
         rests = [[w for w in train if w.turn.key not in out] for out in keys]

@@ -22,6 +22,8 @@ def write(path: Path, tensors: Mapping[str, Tensor], about: dict[str, str] | Non
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, str(made), about)
+        with open(made, "rb+") as file:  # a torn file could have its whole length, and read as zeros
+            os.fsync(file.fileno())
         made.replace(path)
     except SafetensorError as error:
         raise OSError(str(error)) from error

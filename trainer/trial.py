@@ -14,7 +14,7 @@ from trainer.base_model import BaseModel
 from trainer.config import TrainConfig
 from trainer.dataset import Turn
 from trainer.errors import NotEnoughJudgments, TrainerError
-from trainer.features import Callbacks, Work
+from trainer.features import Callbacks, Work, trunk_path
 from trainer.logprobs import score
 from trainer.lora import Lora
 
@@ -71,6 +71,7 @@ class Trial:
                 f"the files of {self.live.name}, the version in use, are gone from {folder}; choose another with "
                 "`hone adapters use`, or `hone adapters use base`"
             ) from error
+        lora.trunk.recall(trunk_path(self.store.home, self.model_hash, base, lora.trunk.first))
         tokens = [t.tokens for t in turns]
         found = score(lora.model, tokens, budget=self.config.micro_tokens, before=self.calls.wait, packer=lora.pack)
         base.model = lora.remove()

@@ -89,13 +89,13 @@ class Trunk:
             path.unlink(missing_ok=True)
 
     def keep(self, path: Path, turns: Sequence[TokenTurn]) -> None:
-        """Write the states of these turns, and of no others, for the next run; as many as DISK_BYTES hold.
+        """Write the states of these turns, and of no others, for the next run; the first that DISK_BYTES hold.
 
         They tell much of the text: the file belongs where forgetting erases it. One that cannot be written is no
         error: the next run is only slower.
         """
         left, kept = DISK_BYTES, dict[str, Tensor]()
-        for key in map(_key, turns):
+        for key in dict.fromkeys(map(_key, turns)):
             states = self._states.get(key)
             if states is None and key.hex() in self._on_disk:
                 states = self._disk.get_tensor(key.hex())
@@ -106,6 +106,9 @@ class Trunk:
         if self.first and kept and kept.keys() != self._on_disk:
             with suppress(OSError):
                 tensor_file.write(path, kept)
+                for other in path.parent.glob("lower-*"):  # of another model or share of layers, or half written
+                    if other != path:
+                        other.unlink()
 
     @torch.no_grad()
     def _compute(self, turns: Sequence[TokenTurn]) -> Sequence[Tensor]:  # (1, T, D) of each

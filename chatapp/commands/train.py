@@ -101,7 +101,7 @@ def _wait(store: Store, settings: Settings, run_id: str, worker: subprocess.Pope
                     )
                     run = store.runs.finish(run_id, "failed", error=error)
                     break
-            if not quiet and (text := _doing(store, run_id)) != shown and sys.stderr.isatty():
+            if not quiet and (text := _doing(store, run)) != shown and sys.stderr.isatty():
                 print(f"\r{text:<22}", end="", file=sys.stderr, flush=True)
                 shown = text
             time.sleep(0.2)
@@ -114,12 +114,12 @@ def _wait(store: Store, settings: Settings, run_id: str, worker: subprocess.Pope
     return run
 
 
-def _doing(store: Store, run_id: str) -> str:
+def _doing(store: Store, run: Run) -> str:
     """What a run is at, for a line that is written over."""
-    progress = store.runs.progress(run_id)
-    if progress is None:
-        return "reading judgments"  # and the model: some seconds before the first step
-    return f"{'checking' if store.runs.checking(run_id) else 'training'} {progress[0]}/{progress[1]}"
+    if progress := store.runs.progress(run.id):
+        return f"{'checking' if store.runs.checking(run.id) else 'training'} {progress[0]}/{progress[1]}"
+    # judgments and the model are read for some seconds before the first step
+    return "waiting for its turn" if run.state == "queued" else "reading judgments"
 
 
 def _report(run: Run, as_json: bool) -> int:

@@ -181,8 +181,11 @@ def test_two_workers_work_one_after_the_other(store: Store, monkeypatch: pytest.
 
 def test_waiting_says_what_goes_on_from_the_start(store: Store) -> None:
     run = store.runs.queue()
-    assert train._doing(store, run.id) == "reading judgments"
+    assert train._doing(store, run) == "waiting for its turn"
+    assert store.runs.claim(run.id)
+    run = store.runs.get(run.id)
+    assert train._doing(store, run) == "reading judgments"
     store.runs.metrics(run.id, 1, {"progress.step": 1, "progress.total": 20})
-    assert train._doing(store, run.id) == "training 1/20"
+    assert train._doing(store, run) == "training 1/20"
     store.runs.metrics(run.id, 20, {"progress.second_look": 20, "progress.step": 20, "progress.total": 60})
-    assert train._doing(store, run.id) == "checking 0/40"
+    assert train._doing(store, run) == "checking 0/40"

@@ -28,15 +28,13 @@ def asked(store: Store, vocab: Vocab) -> Any:
     """asked(prompt, texts) -> (prompt id, answer ids), as the chat stores them; the first answer was cut off."""
     store.add_model(MODEL, "m", "llama", "t", "m.gguf")
 
-    def ask(
-        prompt: str, texts: list[str], adapter: str | None = None, at: float | None = None
-    ) -> tuple[str, list[str]]:
+    def ask(prompt: str, texts: list[str], adapter: str | None = None, at: Any = ()) -> tuple[str, list[str]]:
         thread = store.threads.new()
         message = store.threads.add_message(thread.id, None, "user", prompt)
         answers = []
         for i, text in enumerate(texts):
             ids = vocab.tokenize(text) if i == 0 else vocab.response_ids(text)
-            sampling = {} if at is None else {"temperature": at}
+            sampling = {} if at == () else {"temperature": at}
             answers.append(NewAnswer(text, i, MODEL, adapter, sampling, 1, ids, 10, "length" if i == 0 else "stop"))
         return message.id, [m.id for m in store.threads.add_answers(thread.id, message.id, answers)]
 
@@ -66,9 +64,11 @@ def test_cut_off_answers_carry_no_end_of_turn(store: Store, vocab: Vocab, asked:
     assert sorted(turn.from_base) == [0, 1]
 
 
-@pytest.mark.parametrize(("drawn", "scored"), [(0.8, 0.8), (1.2, 1.2), (0.0, 0.5), (3.0, 1.5), (None, 1.0)], ids=str)
+@pytest.mark.parametrize(
+    ("drawn", "scored"), [(0.8, 0.8), (1, 1.0), (0.0, 0.5), (3.0, 1.5), ((), 1.0), (None, 1.0), ("hot", 1.0)], ids=str
+)
 def test_answers_are_scored_at_the_temperature_they_were_drawn_at(
-    store: Store, vocab: Vocab, asked: Any, drawn: float | None, scored: float
+    store: Store, vocab: Vocab, asked: Any, drawn: Any, scored: float
 ) -> None:
     """Greedy answers and wild ones at the nearest that makes sense; what is not known counts as 1."""
     prompt, (a, b) = asked("Hello?", ["one", "two"], at=drawn)

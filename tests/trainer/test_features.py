@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from tests.trainer.conftest import tiny_lora
 from tests.trainer.test_fit import CONFIG, turns
 from trainer.config import TrainConfig
-from trainer.features import Callbacks, complete, focus, prepare, see, some_words
+from trainer.features import Callbacks, focus, prepare, see, some_words
 from trainer.fit import fit, turn_loss
 from trainer.logprobs import TokenTurn, response_logps, score
 from trainer.team import Team
 from trainer.words import Words
-
-
-def test_states_give_the_same_reference_later() -> None:
-    lora = tiny_lora()
-    exact = prepare(turns("singles"), lora, CONFIG, None, Callbacks())
-    later = prepare(turns("singles"), lora, CONFIG, None, Callbacks(), states_only=True)
-    assert not any(w.reference for w in later)
-    complete(later, lora)
-    for one, two in zip(exact, later, strict=True):
-        assert two.reference == pytest.approx(one.reference, abs=1e-4)
-        assert len(two.reference) == 3  # with the probe
 
 
 def test_held_out_turns_have_their_reference_over_all_words() -> None:
@@ -35,12 +26,16 @@ def test_held_out_turns_have_their_reference_over_all_words() -> None:
     assert works[1].states is not None
 
 
-def test_among_all_words_the_reference_is_the_same() -> None:
-    lora = tiny_lora()
-    works = prepare(turns("pairs"), lora, CONFIG, None, Callbacks(), states_only=True)
+@pytest.mark.parametrize("temperature", [1.0, 0.8])
+def test_among_all_words_the_reference_is_the_same(temperature: float) -> None:
+    lora, given = tiny_lora(), [replace(t, temperature=temperature) for t in turns("singles")]
+    exact = prepare(given, lora, CONFIG, None, Callbacks())
+    works = prepare(given, lora, CONFIG, None, Callbacks(), states_only=True)
+    assert not any(w.reference for w in works)
     see(works, Words(lora.model.get_output_embeddings(), torch.arange(259)))
-    complete(works, lora)
-    assert all(w.among == pytest.approx(w.reference, abs=1e-4) for w in works)
+    for one, two in zip(exact, works, strict=True):
+        assert two.among == pytest.approx(one.reference, abs=1e-4)
+        assert len(two.among) == 3  # with the probe
 
 
 def test_what_occurs_is_among_the_words() -> None:
@@ -52,10 +47,11 @@ def test_what_occurs_is_among_the_words() -> None:
     assert all(w.among for w in works)
 
 
-def test_policy_and_reference_cancel_among_the_words_too() -> None:
+@pytest.mark.parametrize("temperature", [1.0, 0.8])
+def test_policy_and_reference_cancel_among_the_words_too(temperature: float) -> None:
     """The adapter off: every ratio is 0, the loss log 2 a pair."""
-    lora = tiny_lora()
-    works = prepare(turns("pairs"), lora, CONFIG, None, Callbacks(), states_only=True)
+    lora, given = tiny_lora(), [replace(t, temperature=temperature) for t in turns("pairs")]
+    works = prepare(given, lora, CONFIG, None, Callbacks(), states_only=True)
     words = focus(works, lora, [], TrainConfig(words=32))
     with lora.disabled(), torch.no_grad():
         for work in works:
@@ -71,9 +67,9 @@ def test_a_fit_among_a_few_words_learns_what_all_words_show() -> None:
     words = focus(works, lora, [], TrainConfig(words=64))
     last = fit(lora, works, CONFIG, Team(), Callbacks(), words=words)
     assert last["accuracy"] == 1.0
-    complete(works, lora)
-    found = score(lora.model, [w.turn.tokens for w in works], budget=1000)
-    for work, (good, bad) in zip(works, found, strict=True):
+    exact = prepare(turns("pairs"), lora, CONFIG, None, Callbacks())
+    found = score(lora.model, [w.turn.tokens for w in exact], budget=1000)
+    for work, (good, bad) in zip(exact, found, strict=True):
         assert good - work.reference[0] > bad - work.reference[1] + 1.0
 
 

@@ -19,6 +19,7 @@ from storage.store import Store
 from tests.trainer import tiny_runs
 from trainer import answers, checkpoint, gate, guards, lineage, needs
 from trainer.outcome import Outcome
+from trainer.trunk import Trunk
 from trainer.worker import work
 
 CALM = answers.Sampled(gate.Answers(8, 0.0, 12), None, answers.Refusals(0, 16), answers.Refusals(0, 16))
@@ -238,3 +239,40 @@ def test_too_little_memory_or_disk_is_said_before_anything_is_loaded(
     assert outcome.state == "failed"
     assert "and 0 MB is free there; free some space" in (outcome.error or "")
     assert not list(judged.home.rglob("error.log"))
+
+
+def test_what_a_run_computed_of_judged_answers_is_there_for_the_next(
+    judged: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[Any] = []
+    compute = Trunk._compute
+    monkeypatch.setattr(Trunk, "_compute", lambda self, turns: (computed.extend(turns), compute(self, turns))[1])
+
+    def run() -> list[str]:
+        """What was computed, by its tokens."""
+        computed.clear()
+        learn(judged, gguf)
+        return sorted({repr((turn.prompt, turn.responses)) for turn in computed})
+
+    first, again = run(), run()
+    assert len(first) >= 12
+    assert len(set(first) & set(again)) <= 1, "no more than the trunk's look at itself"
+    tiny_runs.judge(judged, gguf, 1, first=50)
+    assert len(run()) == len(again) + 1
+    assert len(list(paths.cache_dir(judged.home).glob("lower-*"))) == 1
+
+
+def test_nothing_is_kept_of_what_was_forgotten_meanwhile(
+    judged: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = Trunk.keep
+
+    def forgets(self: Trunk, path: Path, turns: Any) -> None:
+        keep(self, path, turns)
+        assert path.exists()
+        with judged.write() as db:
+            db.execute("UPDATE messages SET forgotten_at = 'now', content = NULL WHERE role = 'user'")
+
+    monkeypatch.setattr(Trunk, "keep", forgets)
+    learn(judged, gguf)
+    assert not list(paths.cache_dir(judged.home).glob("lower-*"))

@@ -22,11 +22,11 @@ from trainer.logprobs import TokenTurn
 
 
 @contextmanager
-def full_disk() -> Iterator[None]:
-    """No file grows beyond 500 bytes."""
+def full_disk(room: int = 500) -> Iterator[None]:
+    """No file grows beyond so many bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler: Any = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
     try:
         yield
     finally:
@@ -56,6 +56,11 @@ def test_a_full_disk_costs_a_checkpoint_and_a_cache_and_no_more(tmp_path: Path) 
 
 def test_an_adapter_that_finds_no_room_is_refused_in_a_sentence(tmp_path: Path) -> None:
     folder = tmp_path / "adapters" / "one"
-    with full_disk(), pytest.raises(TrainerError, match=r"cannot write the adapter to .*Free some space"):
-        adapter_file.write_folder(folder, tiny_lora(), architecture="llama", permuted={"q_proj": True, "k_proj": True})
+    lora = tiny_lora()
+    lora.save(tmp_path / "room")
+    sizes = {file.name: file.stat().st_size for file in (tmp_path / "room").iterdir()}
+    room = sizes["adapter_config.json"] + 10
+    assert room < sizes["adapter_model.safetensors"]
+    with full_disk(room), pytest.raises(TrainerError, match=r"cannot write the adapter to .*Free some space"):
+        adapter_file.write_folder(folder, lora, architecture="llama", permuted={"q_proj": True, "k_proj": True})
     assert not any(folder.parent.iterdir())

@@ -146,7 +146,9 @@ class _Adapters:
         base = load_base(gguf, cache_dir)
         self.config, self.team = config, Team()
         self.lora = Lora.fresh(base.model, config)
-        self.works = prepare(turns, self.lora, config, None, Callbacks())
+        self.drawn_at = {t.key: t.temperature for t in turns}
+        # tested at temperature 1, as the gate tests
+        self.works = prepare([replace(t, temperature=1.0) for t in turns], self.lora, config, None, Callbacks())
         with Vocab.open(gguf) as vocab:
             neutral, self.ordinary = (guards.plain_turns(vocab, f"{n}.jsonl") for n in ("neutral", "ordinary"))
         states = guards.states_path(cache_dir, model_hash, neutral, base)
@@ -155,7 +157,9 @@ class _Adapters:
     def fit(self, kind: str, seed: int, learn: int) -> tuple[dict[str, list[float]], guards.Neutral]:
         """Train on `learn` prompts drawn by seed; the log-ratios on the others by prompt, and the neutral text."""
         drawn = random.Random(f"prompts:{seed}").sample(self.works, learn)
-        turns = [replace(relabelled(w.turn, kind, seed), split="train") for w in drawn]
+        turns = [
+            replace(relabelled(w.turn, kind, seed), split="train", temperature=self.drawn_at[w.turn.key]) for w in drawn
+        ]
         if self.config.best_and_worst:
             turns = [best_and_worst(t) for t in turns]
         some = some_words(self.lora, self.config)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trainer.bench.with_trl import now
@@ -40,6 +40,8 @@ def learn(
 ) -> Learned:
     """Train a fresh adapter on the turns, all of which are of the "train" side."""
     chosen = [best_and_worst(turn) for turn in turns] if config.best_and_worst else list(turns)
+    if config.temperature is not None:
+        chosen = [replace(turn, temperature=config.temperature) for turn in chosen]
     lora = Lora.fresh(model, config)
     steps = 0
 
