@@ -25,8 +25,9 @@ MIN_HELD_OUT = 4  #: below, pooled K-fold predictions on all prompts
 MIN_PROMPTS = 8  #: judged prompts that a run needs at all
 FOLDS = 3
 RESAMPLES = 2000
-#: the gate's beta as a share of the training's: on prompts that it did not see, an adapter's margins are overconfident
-CAUTION = 0.5
+#: the gate's beta as a share of the training's: on prompts that it did not see, an adapter's margins are overconfident,
+#: the more so the further it moved (docs/experiments.md, 2026-11-22)
+CAUTION = 0.2
 MAX_NEUTRAL_RISE = 0.02  #: of the neutral text's NLL, as a share
 MAX_KL = 0.1  #: mean KL(new || base) on neutral text, nats a token
 LENGTH_SLACK = 1.5  #: mean answer length may leave the span by this factor
