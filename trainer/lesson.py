@@ -81,7 +81,7 @@ class Lesson:
             neutral_turns = guards.plain_turns(vocab, "neutral.jsonl")
             self.ordinary = guards.plain_turns(vocab, "ordinary.jsonl")
             self._settle(dataset, vocab.n_tokens)
-        # the test is of every pair, and at temperature 1: there it tells good from bad with fewer prompts
+        # the test is of every pair, and at temperature 1 (docs/decisions.md, 2026-11-22)
         judged = [replace(t, temperature=1.0) for t in dataset.turns]
         dataset.turns = [t if t.split == "train" else j for t, j in zip(dataset.turns, judged, strict=True)]
         if self.config.best_and_worst:
