@@ -1,27 +1,30 @@
 """How often the gate promotes good versions, and refuses those that learned from flipped or random judgments.
 
-Real: answers of the served model, a scripted user's rankings of them, and for each kind of judgment `fits` adapters
-that are trained as a run trains them, each on prompts drawn anew; their log-ratios on all other prompts, and the
-neutral text. Resampled: which of those other prompts are the held-out ones, RUNS draws for each number of them, dealt
-evenly over the adapters; so with few fits the draws of one adapter resemble each other. The test judgments are the
-honest user's, except in `coin`: there the adapters of random judgments meet random ones, as of a user who rolls dice.
+Real: answers of the served model (those that `hone simulate` keeps), a scripted user's rankings of them, and for each
+kind of judgment `fits` adapters that are trained as a run trains them, each on prompts drawn anew; their log-ratios on
+all other prompts, and the neutral text. Resampled: which of those other prompts are the held-out ones, RUNS draws for
+each number of them, dealt evenly over the adapters; so the draws of one adapter resemble each other. The test judgments
+are the honest user's, except in `coin`: there the adapters of random judgments meet random ones, as of a user who rolls
+dice.
 Left out: the gate's second look (K-fold) at fewer than 32 prompts, and the answers that it samples.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from chatapp.config import Settings
-from chatapp.engine.base import EngineConfig, Message, Sampling
+from chatapp.engine.base import EngineConfig
 from chatapp.engine.model_files import file_hash, resolve
 from chatapp.engine.vocab import Vocab
 from storage.store import Store
@@ -33,9 +36,13 @@ from trainer.features import Callbacks, focus, prepare, some_words
 from trainer.fit import fit
 from trainer.logprobs import score
 from trainer.served import served
+from trainer.simulate import CANDIDATES, CONTEXT
+from trainer.simulation.answers import Answers
+from trainer.simulation.prompts import drawn
 from trainer.users import letters_a_word
 
 RUNS = 20
+FITS = 10  #: of each kind
 #: kind of training judgments -> the rows that its adapters are counted in, with the test judgments of each
 ROWS = {"good": {"good": "good"}, "flipped": {"flipped": "good"}, "random": {"random": "good", "coin": "random"}}
 HELD_OUT = (4, 8, 16, 32, 48)
@@ -83,14 +90,13 @@ def count(
 
 def measure(settings: Settings, *, quick: bool = False) -> dict[str, Any]:
     """quick: 20 prompts, one small fit of each kind, 8 held-out prompts at most; to see that it works."""
-    from trainer.simulation.prompts import prompts
-
-    learn, fits, asked, tokens = (8, 1, 20, 32) if quick else (32, RUNS, 104, 256)
+    learn, fits, asked, tokens = (8, 1, 20, 32) if quick else (32, FITS, 104, 256)
     config = TrainConfig(epochs=1, min_steps=4, turns_per_step=4) if quick else TrainConfig()
     gguf = resolve(settings.model, settings.cache_dir).path
     model_hash = file_hash(gguf, settings.cache_dir)
     started = time.perf_counter()
-    turns = _turns(gguf, model_hash, prompts()[:asked], tokens)
+    answers = Answers(settings.cache_dir / "simulation", model_hash, tokens)
+    turns = _turns(gguf, model_hash, drawn("pool", 0)[:asked], answers)
     seconds = {"answers": time.perf_counter() - started}
     started = time.perf_counter()
     adapters = _Adapters(gguf, settings.cache_dir, model_hash, turns, config)
@@ -115,19 +121,12 @@ def measure(settings: Settings, *, quick: bool = False) -> dict[str, Any]:
     }
 
 
-def _turns(gguf: Path, model_hash: str, asked: Sequence[str], tokens: int) -> list[Turn]:
+def _turns(gguf: Path, model_hash: str, asked: Sequence[str], answers: Answers) -> list[Turn]:
     """Four answers of the base to each prompt, ranked by the plain-words user; those that are not all tied."""
     with tempfile.TemporaryDirectory(prefix="hone-gate-") as home, Store.open(Path(home)) as store:
-        with served(EngineConfig(gguf, context_size=4096)) as engine:
-            answered = [
-                (
-                    text,
-                    engine.generate(
-                        [Message(role="user", content=text)], 4, Sampling(0.8, max_tokens=tokens, seed=5000 + i * 10)
-                    ),
-                )
-                for i, text in enumerate(asked)
-            ]
+        with ExitStack() as engines:
+            engine = functools.cache(lambda: engines.enter_context(served(EngineConfig(gguf, context_size=CONTEXT))))
+            answered = [(text, answers.get(engine, text, "judged", CANDIDATES)) for text in asked]
         record_rankings(store, gguf, model_hash, answered, letters_a_word)
         with Vocab.open(gguf) as vocab:
             return [t for t in build(store, store.judgments.derived(), vocab, model_hash).turns if t.pairs]
