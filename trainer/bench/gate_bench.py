@@ -2,10 +2,9 @@
 
 Real: answers of the served model (those that `hone simulate` keeps), a scripted user's rankings of them, and for each
 kind of judgment `fits` adapters that are trained as a run trains them, each on prompts drawn anew; their log-ratios on
-all other prompts, and the neutral text. Resampled: which of those other prompts are the held-out ones, RUNS draws for
-each number of them, dealt evenly over the adapters; so the draws of one adapter resemble each other. The test judgments
-are the honest user's, except in `coin`: there the adapters of random judgments meet random ones, as of a user who rolls
-dice.
+TESTED other prompts, and the neutral text. Resampled: which of those are the held-out ones, RUNS draws for each number
+of them, dealt evenly over the adapters; so the draws of one adapter resemble each other. The test judgments are the
+honest user's, except in `coin`: there the adapters of random judgments meet random ones, as of a user who rolls dice.
 Left out: the gate's second look (K-fold) at fewer than 32 prompts, and the answers that it samples.
 """
 
@@ -45,7 +44,8 @@ RUNS = 20
 FITS = 10  #: of each kind
 #: kind of training judgments -> the rows that its adapters are counted in, with the test judgments of each
 ROWS = {"good": {"good": "good"}, "flipped": {"flipped": "good"}, "random": {"random": "good", "coin": "random"}}
-HELD_OUT = (4, 8, 16, 32, 48)
+HELD_OUT = (4, 8, 16, 32)
+TESTED = 40  #: other prompts that an adapter is scored on
 
 
 def relabelled(turn: Turn, kind: str, seed: int) -> Turn:
@@ -169,6 +169,7 @@ class _Adapters:
         neutral, _ = guards.set_strength(self.lora, self.text)
         learned = {w.turn.key for w in drawn}
         others = [w for w in self.works if w.turn.key not in learned]
+        others = random.Random(f"tested:{seed}").sample(others, min(TESTED, len(others)))
         tokens = [w.turn.tokens for w in others]
         found = score(self.lora.model, tokens, budget=self.config.micro_tokens, packer=self.lora.pack)
         ratios = {
