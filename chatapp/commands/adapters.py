@@ -58,13 +58,15 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         if arguments.action == "remove":
             return _remove(store, model, arguments)
         passed: list[Adapter] = []
+        before = store.adapters.live(model.hash)
         if arguments.action == "use":
             chosen = choose_adapter(store, model, arguments.adapter)
             store.adapters.use(chosen.id if chosen else None, model.hash)
         else:
             _, passed = store.adapters.way_back(model.hash)
             chosen = store.adapters.rollback(model.hash)
-        said = f"{chosen.name if chosen else 'the base model'} answers from now on"
+        same = (chosen.id if chosen else None) == (before.id if before else None)
+        said = f"{chosen.name if chosen else 'the base model'} {'answers already' if same else 'answers from now on'}"
         if arguments.json:
             live = {"live": chosen.id if chosen else None, "version": chosen.name if chosen else None}
             print_json({**live, "passed_over": [adapter.name for adapter in passed]})

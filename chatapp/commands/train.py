@@ -82,6 +82,7 @@ def _left_queued(store: Store, model_hash: str) -> Run | None:
 
 def _wait(store: Store, settings: Settings, run_id: str, worker: subprocess.Popen[bytes], quiet: bool) -> Run:
     shown = ""
+    quiet = quiet or not sys.stderr.isatty()
     try:
         while True:
             run = store.runs.get(run_id)
@@ -101,8 +102,8 @@ def _wait(store: Store, settings: Settings, run_id: str, worker: subprocess.Pope
                     )
                     run = store.runs.finish(run_id, "failed", error=error)
                     break
-            if not quiet and (text := _doing(store, run)) != shown and sys.stderr.isatty():
-                print(f"\r{text:<22}", end="", file=sys.stderr, flush=True)
+            if not quiet and (text := _doing(store, run)) != shown:
+                print(f"\r{text:<23}", end="", file=sys.stderr, flush=True)
                 shown = text
             time.sleep(0.2)
     except KeyboardInterrupt:
@@ -117,6 +118,8 @@ def _wait(store: Store, settings: Settings, run_id: str, worker: subprocess.Pope
 def _doing(store: Store, run: Run) -> str:
     """What a run is at, for a line that is written over."""
     if progress := store.runs.progress(run.id):
+        if progress[0] >= progress[1]:
+            return "testing what it learned"
         return f"{'checking' if store.runs.checking(run.id) else 'training'} {progress[0]}/{progress[1]}"
     # judgments and the model are read for some seconds before the first step
     return "waiting for its turn" if run.state == "queued" else "reading judgments"

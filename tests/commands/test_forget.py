@@ -128,4 +128,5 @@ def test_versions_say_what_they_may_remember_and_can_be_removed(
         "passed over, since their files are gone: v1",
         "the base model answers from now on; automatic promotion waits for new judgments",
     ]
+    assert hone("adapters", "use", "base").startswith("the base model answers already; ")
     assert "`hone train` makes" not in hone("forget", world.ids["pick"], "-y")

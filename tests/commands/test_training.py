@@ -137,10 +137,10 @@ def test_interrupting_the_wait_cancels_the_run(
     judge(hone, tmp_path, "one?")
     spawned.append(lambda store, run_id: None)
 
-    def interrupt(store: Any, run_id: str) -> None:
+    def interrupt(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("storage.runs.Runs.progress", interrupt)
+    monkeypatch.setattr(train.time, "sleep", interrupt)
     monkeypatch.setattr("storage.runs.Runs.latest", lambda *_: object())  # another worker holds the lock
     hone("train", "--wait", code=130)
     monkeypatch.undo()
@@ -187,5 +187,9 @@ def test_waiting_says_what_goes_on_from_the_start(store: Store) -> None:
     assert train._doing(store, run) == "reading judgments"
     store.runs.metrics(run.id, 1, {"progress.step": 1, "progress.total": 20})
     assert train._doing(store, run) == "training 1/20"
+    store.runs.metrics(run.id, 20, {"progress.step": 20, "progress.total": 20})
+    assert train._doing(store, run) == "testing what it learned"
     store.runs.metrics(run.id, 20, {"progress.second_look": 20, "progress.step": 20, "progress.total": 60})
     assert train._doing(store, run) == "checking 0/40"
+    store.runs.metrics(run.id, 60, {"progress.step": 60, "progress.total": 60})
+    assert train._doing(store, run) == "testing what it learned"

@@ -155,6 +155,18 @@ def test_of_every_five_prompts_one_is_held_out_for_ever(store: Store) -> None:
     assert store.splits.assign([again])[again] == second[prompts[7]]
 
 
+def test_the_same_history_is_split_alike_in_whatever_order_it_is_asked_for(tmp_path: Path) -> None:
+    sides = []
+    for name in ("one", "another"):
+        with Store.open(tmp_path / name) as store:
+            store.meta_set("store_id", "the same")
+            prompts = [turn(store, f"question {i}")[1].id for i in range(30)]
+            asked = prompts if name == "one" else list(reversed(prompts))
+            found = store.splits.assign(asked)
+            sides.append([found[id] for id in prompts])
+    assert sides[0] == sides[1]
+
+
 def test_waiting_counts_what_no_finished_run_has_seen(store: Store) -> None:
     _, prompt, ids = turn(store)
     judgment = store.judgments.pick(prompt.id, ids[0], ids)
