@@ -17,7 +17,7 @@ from chatapp.engine.model_files import file_hash
 from storage import paths
 from storage.store import Store
 from tests.trainer import tiny_runs
-from trainer import answers, checkpoint, gate, guards, lineage, needs
+from trainer import answers, checkpoint, gate, guards, lesson, lineage, needs
 from trainer.outcome import Outcome
 from trainer.trunk import Trunk
 from trainer.worker import work
@@ -59,7 +59,7 @@ def weights(store: Store, outcome: Outcome) -> dict[str, torch.Tensor]:
     return load_file(str(folder / "adapter_model.safetensors"))
 
 
-def killed(store: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> str:
+def killed(store: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch, step: int, **settings: Any) -> str:
     """A run whose worker died at that step, found by whoever looks next; its id."""
     metrics = type(store.runs).metrics
 
@@ -68,7 +68,7 @@ def killed(store: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch, step: int)
         if at == step and "progress.step" in values:
             raise Killed
 
-    run = store.runs.queue("dpo", tiny_runs.SETTINGS, file_hash(gguf, store.home))
+    run = store.runs.queue("dpo", {**tiny_runs.SETTINGS, **settings}, file_hash(gguf, store.home))
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "EVERY", 0.0)
         patch.setattr(checkpoint, "MAX_COST", 1e9)
@@ -120,6 +120,28 @@ def test_a_killed_run_ends_as_if_it_had_not_been(judged: Store, gguf: Path, monk
     assert again.metrics["gate.gain"] == pytest.approx(whole.metrics["gate.gain"], abs=1e-4)
     assert judged.runs.checkpoints(id) == []
     assert not list(paths.run_dir(judged.home, id).parent.rglob("*.safetensors"))
+
+
+def test_a_second_look_goes_on_where_it_was_killed(judged: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "wants_second_look", lambda _: True)
+    begun: list[int] = []
+    fitted = lesson.fit
+
+    def noted(*args: Any, checkpoint: checkpoint.Checkpoint, **others: Any) -> Any:
+        last = fitted(*args, checkpoint=checkpoint, **others)
+        begun.append(checkpoint.resumed_at or 0)
+        return last
+
+    whole = learn(judged, gguf, turns_per_step=2)
+    steps, of = judged.runs.progress(whole.run) or (0, 0)
+    assert steps == of
+    first = int(judged.runs.read_metrics(whole.run, "progress.second_look")[-1][2])
+    id = killed(judged, gguf, monkeypatch, first + of // 3 + 2, turns_per_step=2)  # in the second of three folds
+    monkeypatch.setattr(lesson, "fit", noted)
+    again = learn(judged, gguf, id)
+    assert [at > 0 for at in begun] == [True, True, True, False]
+    for name in ("gate.gain", "gate.bound", "gate.new_loss"):
+        assert again.metrics[name] == pytest.approx(whole.metrics[name], abs=1e-4)
 
 
 def test_other_judgments_begin_anew(judged: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
