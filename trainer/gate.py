@@ -90,11 +90,26 @@ class Verdict:
         return asdict(self)
 
 
-def prompt_loss(turn: Turn, ratios: Sequence[float], beta: float) -> float | None:
+def drift(turns: Sequence[Turn], ratios: Sequence[Sequence[float]]) -> float:
+    """What a version adds to the log-probability of a judged answer whatever it is like, nats a token.
+
+    On answers of the base a version's log-ratio is negative on average, by its KL, and the more so the longer they
+    are: that says nothing of good and bad, and in a pair it cancels. Of single answers it is the mean, which knows
+    nothing of what was said of them. 0 where all were called good, or all bad: there is nothing to tell apart, and
+    that what was liked became likelier than the base makes it is the evidence.
+    """
+    singles = [(turn, r, single) for turn, r in zip(turns, ratios, strict=True) for single in turn.singles]
+    if len({single.good for _, _, single in singles}) < 2:
+        return 0.0
+    tokens = sum(len(turn.responses[single.response]) for turn, _, single in singles)
+    return sum(r[single.response] for _, r, single in singles) / tokens
+
+
+def prompt_loss(turn: Turn, ratios: Sequence[float], beta: float, drift: float = 0.0) -> float | None:
     """The weighted mean log-loss of a turn's judgments; ratios are log pi - log base of its responses.
 
-    A pair: -log sigmoid(beta * (r_chosen - r_rejected)). A single answer: -log sigmoid(+-beta * r), so the base scores
-    log 2 on either. None where a turn holds nothing but demonstrations of which no pair came.
+    A pair: -log sigmoid(beta * (r_chosen - r_rejected)). A single answer: -log sigmoid(+-beta * (r - drift * tokens)),
+    so the base scores log 2 on either. None where a turn holds nothing but demonstrations of which no pair came.
     """
     total = weight = 0.0
     for pair in turn.pairs:
@@ -102,7 +117,8 @@ def prompt_loss(turn: Turn, ratios: Sequence[float], beta: float) -> float | Non
         weight += pair.weight
     for single in turn.singles:
         sign = 1 if single.good else -1
-        total += single.weight * _log_loss(sign * beta * ratios[single.response])
+        beyond = ratios[single.response] - drift * len(turn.responses[single.response])
+        total += single.weight * _log_loss(sign * beta * beyond)
         weight += single.weight
     return total / weight if weight else None
 

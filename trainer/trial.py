@@ -95,7 +95,8 @@ class Trial:
             known = ratios.get(turn.key)
             return [known[tuple(r)] for r in turn.responses] if known is not None else None
 
-        self.live_losses = {t.key: self._loss(t, of(t)) for t in [*self.held_out, *self.unseen]}
+        tested = [*self.held_out, *self.unseen]
+        self.live_losses = self._losses(tested, [of(t) or [0.0] * len(t.responses) for t in tested])
         new = lineage.unseen_judgments(self.store, self.model_hash)
         # without a version in use the base is what is scored: it prefers nothing, by definition
         fresh = [
@@ -112,10 +113,10 @@ class Trial:
         """The log-loss of each turn under what lora holds."""
         tokens = [w.turn.tokens for w in tested]
         found = score(lora.model, tokens, budget=self.config.micro_tokens, before=self.calls.wait, packer=lora.pack)
-        return {
-            w.turn.key: self._loss(w.turn, [a - b for a, b in zip(mine, w.reference, strict=False)])
-            for w, mine in zip(tested, found, strict=True)
-        }
+        ratios = [
+            [a - b for a, b in zip(mine, w.reference, strict=False)] for w, mine in zip(tested, found, strict=True)
+        ]
+        return self._losses([w.turn for w in tested], ratios)
 
     def gain(self, new: dict[str, float], *, certain: bool) -> gate.Bound:
         """Of the new version over the live one, over the turns of `new`."""
@@ -179,9 +180,12 @@ class Trial:
         )
         return found, figures
 
-    def _loss(self, turn: Turn, ratios: Sequence[float] | None) -> float:
-        """gate.prompt_loss at the gate's beta; no ratios: the base's."""
-        beta = self.config.beta * gate.CAUTION
-        loss = gate.prompt_loss(turn, ratios or [0.0] * len(turn.responses), beta)
-        assert loss is not None, "only turns with pairs or single judgments are tested"
-        return loss
+    def _losses(self, turns: Sequence[Turn], ratios: Sequence[Sequence[float]]) -> dict[str, float]:
+        """gate.prompt_loss of each turn at the gate's beta, under one version."""
+        beta, drift = self.config.beta * gate.CAUTION, gate.drift(turns, ratios)
+        found = {}
+        for turn, values in zip(turns, ratios, strict=True):
+            loss = gate.prompt_loss(turn, values, beta, drift)
+            assert loss is not None, "only turns with pairs or single judgments are tested"
+            found[turn.key] = loss
+        return found

@@ -37,6 +37,25 @@ def test_prompt_loss_by_hand() -> None:
     assert gate.prompt_loss(turn([]), [0.0] * 4, 0.5) is None
 
 
+def test_single_answers_are_measured_beyond_what_all_answers_lose() -> None:
+    """r = (-1, -1, -9, -12) of 1 to 4 tokens; 1 is good, 2 and 3 are bad: drift (-1 - 9 - 12) / 9 nats a token."""
+    t = turn([], [SingleRef(1, True, 1.0), SingleRef(2, False, 1.0), SingleRef(3, False, 2.0)])
+    ratios = [-1.0, -1.0, -9.0, -12.0]
+    drift = gate.drift([t], [ratios])
+    assert drift == pytest.approx(-22 / 9)
+    beyond = [-1 + 2 * 22 / 9, 9 - 3 * 22 / 9, 12 - 4 * 22 / 9]  # as said of each: good, bad, bad
+    by_hand = sum(w * -math.log(1 / (1 + math.exp(-0.5 * x))) for w, x in zip([1, 1, 2], beyond, strict=True)) / 4
+    assert gate.prompt_loss(t, ratios, 0.5, drift) == pytest.approx(by_hand)
+    lower = [r - 3.0 * (i + 1) for i, r in enumerate(ratios)]  # every token three nats less likely
+    assert gate.prompt_loss(t, lower, 0.5, gate.drift([t], [lower])) == pytest.approx(by_hand)
+
+
+def test_what_was_only_liked_has_to_become_likelier_than_the_base_makes_it() -> None:
+    t = turn([], [SingleRef(0, True, 1.0), SingleRef(3, True, 1.0)])
+    assert gate.drift([t], [[5.0, 0.0, 0.0, 7.0]]) == 0.0
+    assert gate.drift([turn([PairRef(0, 1, 1.0)])], [[5.0, 0.0, 0.0, 7.0]]) == 0.0  # in a pair it cancels
+
+
 def test_pair_accuracy_beside_longer_wins() -> None:
     t = turn([PairRef(0, 1, 0.5), PairRef(2, 1, 0.5)], None, 3)
     assert gate.pair_accuracy([t], [[0.0, 1.0, 2.0]]) == (0.5, 0.5, 2)
