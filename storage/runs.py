@@ -73,16 +73,17 @@ class Runs:
         return self.get(id)
 
     def claim(self, id: str, pid: int | None = None) -> bool:
-        """Queued -> running, by compare-and-set: of two workers one gets it."""
+        """Queued -> running, by compare-and-set: of two workers one gets it. How far a killed one came is forgotten."""
         time = now()
         with self._store.write() as db:
-            return bool(
-                db.execute(
-                    "UPDATE runs SET state = 'running', pid = ?, started_at = ?, heartbeat_at = ?, error = NULL "
-                    "WHERE id = ? AND state = 'queued'",
-                    [pid or os.getpid(), time, time, id],
-                ).rowcount
-            )
+            claimed = db.execute(
+                "UPDATE runs SET state = 'running', pid = ?, started_at = ?, heartbeat_at = ?, error = NULL "
+                "WHERE id = ? AND state = 'queued'",
+                [pid or os.getpid(), time, time, id],
+            ).rowcount
+            if claimed:
+                db.execute("DELETE FROM run_metrics WHERE run_id = ? AND name LIKE 'progress.%'", [id])
+            return bool(claimed)
 
     def configure(self, id: str, config: Mapping[str, Any]) -> None:
         """Replace the settings of a run that has not ended, so that whoever goes on with it has the same."""

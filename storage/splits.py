@@ -41,7 +41,7 @@ class Splits:
             with self._store.write() as db:
                 known = {row["key"]: row["split"] for row in self._store.rows("SELECT key, split FROM splits")}
                 seed = self._store.meta_get("store_id") or ""
-                for _, key in sorted(keys.items()):  # the oldest prompt first, so that the same history splits alike
+                for _, key in sorted(keys.items()):  # the oldest first: at one call the same for the same prompts
                     if key in known:
                         continue
                     # a draw without replacement: block by block, one place of five, unpredictable but stable

@@ -90,35 +90,46 @@ class Verdict:
         return asdict(self)
 
 
-def drift(turns: Sequence[Turn], ratios: Sequence[Sequence[float]]) -> float:
-    """What a version adds to the log-probability of a judged answer whatever it is like, nats a token.
+def losses(turns: Sequence[Turn], ratios: Sequence[Sequence[float]], beta: float) -> list[float]:
+    """`prompt_loss` of each turn under one version. Two versions are compared on the same turns only."""
+    rate = drift(turns, ratios)
+    found = [prompt_loss(turn, values, beta, rate) for turn, values in zip(turns, ratios, strict=True)]
+    assert None not in found, "only turns with pairs or single judgments are tested"
+    return [loss for loss in found if loss is not None]
 
-    On answers of the base a version's log-ratio is negative on average, by its KL, and the more so the longer they
-    are: that says nothing of good and bad, and in a pair it cancels. Of single answers it is the mean, which knows
-    nothing of what was said of them. 0 where all were called good, or all bad: there is nothing to tell apart, and
-    that what was liked became likelier than the base makes it is the evidence.
+
+def drift(turns: Sequence[Turn], ratios: Sequence[Sequence[float]]) -> float:
+    """What a version adds to the log-probability of these answers whatever is said of them: their mean, nats a token.
+
+    On answers of the base a log-ratio is negative on average, by the version's KL, and the more so the longer they
+    are. So a version that learned nothing, or dice, orders answers by length, and would be "better" for a user who
+    likes short ones. What counts is what it says beyond that.
     """
-    singles = [(turn, r, single) for turn, r in zip(turns, ratios, strict=True) for single in turn.singles]
-    if len({single.good for _, _, single in singles}) < 2:
-        return 0.0
-    tokens = sum(len(turn.responses[single.response]) for turn, _, single in singles)
-    return sum(r[single.response] for _, r, single in singles) / tokens
+    tokens = sum(len(response) for turn in turns for response in turn.responses)
+    total = sum(
+        r for turn, values in zip(turns, ratios, strict=True) for _, r in zip(turn.responses, values, strict=False)
+    )
+    return total / tokens if tokens else 0.0
 
 
 def prompt_loss(turn: Turn, ratios: Sequence[float], beta: float, drift: float = 0.0) -> float | None:
-    """The weighted mean log-loss of a turn's judgments; ratios are log pi - log base of its responses.
+    """The weighted mean log-loss of a turn's judgments; ratios are log pi - log base of its responses, then of others.
 
-    A pair: -log sigmoid(beta * (r_chosen - r_rejected)). A single answer: -log sigmoid(+-beta * (r - drift * tokens)),
-    so the base scores log 2 on either. None where a turn holds nothing but demonstrations of which no pair came.
+    With s = r - drift * tokens, a pair: -log sigmoid(beta * (s_chosen - s_rejected)). A single answer: the same of s or
+    -s alone, but never measured from above 0: that all became likelier is what good ones alone can show. The base
+    scores log 2 on either. None where a turn holds nothing but demonstrations of which no pair came.
     """
+
+    def beyond(response: int, rate: float) -> float:
+        return ratios[response] - rate * len(turn.responses[response])
+
     total = weight = 0.0
     for pair in turn.pairs:
-        total += pair.weight * _log_loss(beta * (ratios[pair.chosen] - ratios[pair.rejected]))
+        total += pair.weight * _log_loss(beta * (beyond(pair.chosen, drift) - beyond(pair.rejected, drift)))
         weight += pair.weight
     for single in turn.singles:
         sign = 1 if single.good else -1
-        beyond = ratios[single.response] - drift * len(turn.responses[single.response])
-        total += single.weight * _log_loss(sign * beta * beyond)
+        total += single.weight * _log_loss(sign * beta * beyond(single.response, min(drift, 0.0)))
         weight += single.weight
     return total / weight if weight else None
 

@@ -32,7 +32,7 @@ from trainer.logprobs import TokenTurn
 from trainer.lora import Lora, read_weights
 from trainer.outcome import Clock, Outcome
 from trainer.team import Team
-from trainer.trial import Trial
+from trainer.trial import Ratios, Trial
 from trainer.trunk import KEEP_BYTES
 from trainer.words import Words
 
@@ -122,7 +122,7 @@ class Lesson:
             states = guards.states_path(self.cache_dir, self.model_hash, neutral_turns, base)
             text = guards.NeutralText(neutral_turns, budget=self.config.micro_tokens, wait=calls.wait, cache=states)
             neutral, scale = guards.set_strength(lora, text)
-            losses = trial.losses([by_key[t.key] for t in trial.held_out], lora)
+            ratios = trial.ratios([by_key[t.key] for t in trial.held_out], lora)
             guards.keep(lora.trunk, public, lower, recalled)
         self.metrics |= {"adapter.scale": scale}
 
@@ -132,19 +132,19 @@ class Lesson:
             permuted = base.check.get("permuted") or adapter_file.permuted_projections(self.gguf, base.model)
             files = adapter_file.write_folder(folder, lora, architecture=self._architecture(), permuted=permuted)
             self._keep_states(lora, mine, [*(w.tokens for w in works), *(t.tokens for t in dataset.turns)], dataset)
-        few = len(losses) < gate.MIN_HELD_OUT
-        pooled = few or (bool(trial.unseen) and gate.wants_second_look(trial.gain(losses, certain=False)))
+        few = len(ratios) < gate.MIN_HELD_OUT
+        pooled = few or (bool(trial.unseen) and gate.wants_second_look(trial.gain(ratios, certain=False)))
         if pooled:
             with self.clock.phase("cross-validation"):
                 tested = [replace(t, temperature=1.0) for t in trial.unseen]
                 unseen = prepare(tested, lora, self.config, cache, calls)
-                losses |= self._fold_losses(unseen, train, lora, scale, trial)
+                ratios |= self._fold_ratios(unseen, train, lora, scale, trial)
         self.team.share(None)
         with self.clock.phase("gate"):
-            gain = trial.gain(losses, certain=pooled and not few)
+            gain = trial.gain(ratios, certain=pooled and not few)
             evidence, figures = trial.evidence(
                 gain,
-                losses,
+                ratios,
                 neutral,
                 dataset.turns,
                 pooled=pooled,
@@ -275,11 +275,11 @@ class Lesson:
         of = fingerprint([w.turn for w in works], self.config, self.model_hash, start)
         return Checkpoint(paths.run_dir(self.store.home, self.run_id), name, of)
 
-    def _fold_losses(
+    def _fold_ratios(
         self, unseen: Sequence[Work], train: Sequence[Work], lora: Lora, scale: float, trial: Trial
-    ) -> dict[str, float]:
-        """K-fold predictions: each turn's loss under an adapter that was trained in the same way without it."""
-        losses: dict[str, float] = {}
+    ) -> Ratios:
+        """K-fold predictions: each turn's log-ratios under an adapter that was trained in the same way without it."""
+        ratios: Ratios = {}
         parts = [[unseen[i] for i in part] for part in gate.folds(len(unseen), seed=self.config.seed)]
         keys = [{w.turn.key for w in part} for part in parts]
         rests = [[w for w in train if w.turn.key not in out] for out in keys]
@@ -292,8 +292,8 @@ class Lesson:
         for at, (part, rest, config) in enumerate(zip(parts, rests, shorter, strict=True)):
             self._fit(rest, lora, trial.calls, self._checkpoint(f"fold-{at}", rest), config)
             lora.rescale(scale)
-            losses |= trial.losses(part, lora)
-        return losses
+            ratios |= trial.ratios(part, lora)
+        return ratios
 
     def _conclude(
         self,

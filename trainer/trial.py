@@ -18,6 +18,9 @@ from trainer.features import Callbacks, Work, trunk_path
 from trainer.logprobs import score
 from trainer.lora import Lora
 
+#: log pi - log base of the responses of each turn, by its key
+Ratios = dict[str, list[float]]
+
 
 @dataclass(slots=True)
 class Trial:
@@ -30,7 +33,7 @@ class Trial:
     calls: Callbacks
     held_out: list[Turn] = field(default_factory=list)
     unseen: list[Turn] = field(default_factory=list)  #: of the others, those that the live version has not learned from
-    live_losses: dict[str, float] = field(default_factory=dict)  #: by turn, of both
+    live_ratios: Ratios = field(default_factory=dict)  #: of both, under the live version
 
     @property
     def live_name(self) -> str:
@@ -78,7 +81,7 @@ class Trial:
         return found
 
     def meet(self, turns: Sequence[Turn], works: Sequence[Work], logps: Sequence[Sequence[float]]) -> dict[str, float]:
-        """Note the live version's losses on what the test is of; returns its prequential figures.
+        """Note the live version's log-ratios on what the test is of; returns its prequential figures.
 
         turns: all, with all of their pairs. works, logps: of those of `unlearned`, the base's and the live version's.
         Prequential: on the judgments that no finished run has seen, before anything learns from them.
@@ -95,8 +98,7 @@ class Trial:
             known = ratios.get(turn.key)
             return [known[tuple(r)] for r in turn.responses] if known is not None else None
 
-        tested = [*self.held_out, *self.unseen]
-        self.live_losses = self._losses(tested, [of(t) or [0.0] * len(t.responses) for t in tested])
+        self.live_ratios = {t.key: of(t) or [0.0] * len(t.responses) for t in [*self.held_out, *self.unseen]}
         new = lineage.unseen_judgments(self.store, self.model_hash)
         # without a version in use the base is what is scored: it prefers nothing, by definition
         fresh = [
@@ -109,24 +111,30 @@ class Trial:
             return {}
         return {"prequential.accuracy": right, "prequential.longer_wins": longer, "prequential.pairs": count}
 
-    def losses(self, tested: Sequence[Work], lora: Lora) -> dict[str, float]:
-        """The log-loss of each turn under what lora holds."""
+    def ratios(self, tested: Sequence[Work], lora: Lora) -> Ratios:
+        """Those of each turn under what lora holds."""
         tokens = [w.turn.tokens for w in tested]
         found = score(lora.model, tokens, budget=self.config.micro_tokens, before=self.calls.wait, packer=lora.pack)
-        ratios = [
-            [a - b for a, b in zip(mine, w.reference, strict=False)] for w, mine in zip(tested, found, strict=True)
-        ]
-        return self._losses([w.turn for w in tested], ratios)
+        return {
+            w.turn.key: [a - b for a, b in zip(mine, w.reference, strict=False)]
+            for w, mine in zip(tested, found, strict=True)
+        }
 
-    def gain(self, new: dict[str, float], *, certain: bool) -> gate.Bound:
+    def losses(self, new: Ratios) -> tuple[list[float], list[float]]:
+        """The log-losses of the new and of the live version on the turns of `new`."""
+        turns = [t for t in [*self.held_out, *self.unseen] if t.key in new]
+        beta = self.config.beta * gate.CAUTION
+        mine, live = ([ratios[t.key] for t in turns] for ratios in (new, self.live_ratios))
+        return gate.losses(turns, mine, beta), gate.losses(turns, live, beta)
+
+    def gain(self, new: Ratios, *, certain: bool) -> gate.Bound:
         """Of the new version over the live one, over the turns of `new`."""
-        live = [self.live_losses[key] for key in new]
-        return gate.bootstrap(list(new.values()), live, seed=self.config.seed, certain=certain)
+        return gate.bootstrap(*self.losses(new), seed=self.config.seed, certain=certain)
 
     def evidence(
         self,
         gain: gate.Bound,
-        new: dict[str, float],
+        new: Ratios,
         neutral: guards.Neutral,
         turns: Sequence[Turn],
         *,
@@ -150,6 +158,7 @@ class Trial:
             calls=self.calls,
         )
         base = sampled.base or seen.base
+        new_losses, live_losses = self.losses(new)
         figures = {
             "neutral.base_nll": neutral.base_nll,
             "neutral.new_nll": neutral.new_nll,
@@ -165,8 +174,8 @@ class Trial:
         }
         found = gate.Evidence(
             gain=gain,
-            new_loss=sum(new.values()) / len(new),
-            live_loss=sum(self.live_losses[key] for key in new) / len(new),
+            new_loss=sum(new_losses) / len(new_losses),
+            live_loss=sum(live_losses) / len(live_losses),
             live_name=self.live_name,
             pooled=pooled,
             neutral_rise=neutral.rise,
@@ -179,13 +188,3 @@ class Trial:
             base_refusals=sampled.base_refusals.share,
         )
         return found, figures
-
-    def _losses(self, turns: Sequence[Turn], ratios: Sequence[Sequence[float]]) -> dict[str, float]:
-        """gate.prompt_loss of each turn at the gate's beta, under one version."""
-        beta, drift = self.config.beta * gate.CAUTION, gate.drift(turns, ratios)
-        found = {}
-        for turn, values in zip(turns, ratios, strict=True):
-            loss = gate.prompt_loss(turn, values, beta, drift)
-            assert loss is not None, "only turns with pairs or single judgments are tested"
-            found[turn.key] = loss
-        return found

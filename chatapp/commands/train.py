@@ -117,12 +117,13 @@ def _wait(store: Store, settings: Settings, run_id: str, worker: subprocess.Pope
 
 def _doing(store: Store, run: Run) -> str:
     """What a run is at, for a line that is written over."""
+    if run.state == "queued":
+        return "waiting for its turn"
     if progress := store.runs.progress(run.id):
         if progress[0] >= progress[1]:
             return "testing what it learned"
         return f"{'checking' if store.runs.checking(run.id) else 'training'} {progress[0]}/{progress[1]}"
-    # judgments and the model are read for some seconds before the first step
-    return "waiting for its turn" if run.state == "queued" else "reading judgments"
+    return "reading judgments"  # and the model, for some seconds before the first step
 
 
 def _report(run: Run, as_json: bool) -> int:

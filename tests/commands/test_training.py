@@ -193,3 +193,8 @@ def test_waiting_says_what_goes_on_from_the_start(store: Store) -> None:
     assert train._doing(store, run) == "checking 0/40"
     store.runs.metrics(run.id, 60, {"progress.step": 60, "progress.total": 60})
     assert train._doing(store, run) == "testing what it learned"
+    with store.write() as db:  # its worker is killed, and another one goes on with it
+        db.execute("UPDATE runs SET state = 'queued'")
+    assert train._doing(store, store.runs.get(run.id)) == "waiting for its turn"
+    assert store.runs.claim(run.id)
+    assert train._doing(store, store.runs.get(run.id)) == "reading judgments"

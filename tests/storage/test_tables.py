@@ -155,7 +155,7 @@ def test_of_every_five_prompts_one_is_held_out_for_ever(store: Store) -> None:
     assert store.splits.assign([again])[again] == second[prompts[7]]
 
 
-def test_the_same_history_is_split_alike_in_whatever_order_it_is_asked_for(tmp_path: Path) -> None:
+def test_prompts_that_are_split_at_once_are_split_alike_in_whatever_order_they_are_asked_for(tmp_path: Path) -> None:
     sides = []
     for name in ("one", "another"):
         with Store.open(tmp_path / name) as store:

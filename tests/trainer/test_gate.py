@@ -37,23 +37,36 @@ def test_prompt_loss_by_hand() -> None:
     assert gate.prompt_loss(turn([]), [0.0] * 4, 0.5) is None
 
 
-def test_single_answers_are_measured_beyond_what_all_answers_lose() -> None:
-    """r = (-1, -1, -9, -12) of 1 to 4 tokens; 1 is good, 2 and 3 are bad: drift (-1 - 9 - 12) / 9 nats a token."""
-    t = turn([], [SingleRef(1, True, 1.0), SingleRef(2, False, 1.0), SingleRef(3, False, 2.0)])
-    ratios = [-1.0, -1.0, -9.0, -12.0]
-    drift = gate.drift([t], [ratios])
-    assert drift == pytest.approx(-22 / 9)
-    beyond = [-1 + 2 * 22 / 9, 9 - 3 * 22 / 9, 12 - 4 * 22 / 9]  # as said of each: good, bad, bad
-    by_hand = sum(w * -math.log(1 / (1 + math.exp(-0.5 * x))) for w, x in zip([1, 1, 2], beyond, strict=True)) / 4
-    assert gate.prompt_loss(t, ratios, 0.5, drift) == pytest.approx(by_hand)
+def test_what_all_answers_lose_is_taken_off_by_hand() -> None:
+    """r = (-1, -1, -9, -12) of 1 to 4 tokens: drift -23 / 10 nats a token, so s = (1.3, 3.6, -2.1, -2.8)."""
+    t = turn([PairRef(0, 3, 2.0)], [SingleRef(1, True, 1.0), SingleRef(2, False, 1.0)])
+    ratios = [-1.0, -1.0, -9.0, -12.0, 99.0]  # the last is of an answer to another prompt
+    assert gate.drift([t], [ratios]) == pytest.approx(-2.3)
+    beyond = [(1.3 + 2.8, 2), (3.6, 1), (2.1, 1)]  # the pair, the good one, the bad one; all as judged
+    by_hand = sum(w * math.log(1 + math.exp(-0.5 * x)) for x, w in beyond) / 4
+    assert gate.losses([t], [ratios], 0.5) == [pytest.approx(by_hand)]
     lower = [r - 3.0 * (i + 1) for i, r in enumerate(ratios)]  # every token three nats less likely
-    assert gate.prompt_loss(t, lower, 0.5, gate.drift([t], [lower])) == pytest.approx(by_hand)
+    assert gate.losses([t], [lower], 0.5) == [pytest.approx(by_hand)]
 
 
-def test_what_was_only_liked_has_to_become_likelier_than_the_base_makes_it() -> None:
-    t = turn([], [SingleRef(0, True, 1.0), SingleRef(3, True, 1.0)])
-    assert gate.drift([t], [[5.0, 0.0, 0.0, 7.0]]) == 0.0
-    assert gate.drift([turn([PairRef(0, 1, 1.0)])], [[5.0, 0.0, 0.0, 7.0]]) == 0.0  # in a pair it cancels
+def test_a_version_that_only_drifts_gains_nothing_whoever_judges() -> None:
+    """Each token 0.1 nats less likely: longer answers lose more, which no user has to thank it for."""
+    judged = {
+        "shorter wins": turn([PairRef(0, 3, 0.5), PairRef(1, 2, 0.5)]),
+        "longer wins": turn([PairRef(3, 0, 0.5), PairRef(2, 1, 0.5)]),
+        "all bad": turn([], [SingleRef(i, False, 0.25) for i in range(4)]),
+        "all good": turn([], [SingleRef(i, True, 0.25) for i in range(4)]),
+        "one good": turn([], [SingleRef(0, True, 0.5), SingleRef(3, False, 0.5)]),
+    }
+    drifted = [-0.1 * (i + 1) for i in range(4)]
+    for who, t in judged.items():
+        assert gate.losses([t], [drifted], 0.5) == [pytest.approx(math.log(2))], who
+
+
+def test_what_became_likelier_than_under_the_base_shows_in_good_answers_alone() -> None:
+    good, bad = (turn([], [SingleRef(i, kind, 0.25) for i in range(4)]) for kind in (True, False))
+    likelier = [0.5 * (i + 1) for i in range(4)]
+    assert gate.losses([good], [likelier], 0.5)[0] < math.log(2) < gate.losses([bad], [likelier], 0.5)[0]
 
 
 def test_pair_accuracy_beside_longer_wins() -> None:

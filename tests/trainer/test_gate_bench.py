@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from trainer.bench.gate_bench import RUNS, count, relabelled
 from trainer.dataset import PairRef, Turn
 from trainer.guards import Neutral
@@ -31,10 +29,11 @@ def test_random_judgments_are_an_order_of_the_answers() -> None:
 
 
 def test_shares_are_of_draws() -> None:
-    good, bad = ({str(i): math.log(2) + sign * (0.1 + i / 1000) for i in range(60)} for sign in (-1, 1))
-    assert count([good], [CALM], 32) == {"held_out": 32, "level": 0.95, "promoted": 1.0, "gain_alone": 1.0}
-    assert count([bad], [CALM], 8)["promoted"] == 0.0
-    assert count([good, bad], [CALM, CALM], 8)["promoted"] == 0.5
-    spoiled = count([good], [Neutral(2.0, 2.1, 0.01)], 8)
+    """Adapters that order answers as judged, or the other way round, a little more so from prompt to prompt."""
+    good, bad = ([(TURN, [sign * (4.0 + i / 10), 0.0, -sign * 4.0]) for i in range(60)] for sign in (1, -1))
+    assert count([good], [CALM], 32, 0.1) == {"held_out": 32, "level": 0.95, "promoted": 1.0, "gain_alone": 1.0}
+    assert count([bad], [CALM], 8, 0.1)["promoted"] == 0.0
+    assert count([good, bad], [CALM, CALM], 8, 0.1)["promoted"] == 0.5
+    spoiled = count([good], [Neutral(2.0, 2.1, 0.01)], 8, 0.1)
     assert (spoiled["promoted"], spoiled["gain_alone"]) == (0.0, 1.0)
     assert RUNS == 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -18,7 +19,11 @@ from storage import paths
 from storage.store import Store
 from tests.trainer import tiny_runs
 from trainer import answers, checkpoint, gate, guards, lesson, lineage, needs
+from trainer.config import TrainConfig
+from trainer.dataset import SingleRef, Turn
+from trainer.features import Callbacks
 from trainer.outcome import Outcome
+from trainer.trial import Trial
 from trainer.trunk import Trunk
 from trainer.worker import work
 
@@ -107,6 +112,32 @@ def test_the_next_version_is_measured_against_the_one_in_use(store: Store, gguf:
     assert 0 < steps == of, "of the second look alone"
     assert not store.runs.checking(store.runs.queue().id)
     assert store.adapters.live(model_hash) == store.adapters.get(live.id)
+
+
+def test_thumbs_on_answers_of_their_own_teach_and_are_tested(judged: Store, gguf: Path, tmp_path: Path) -> None:
+    """Answers to prompts of their own, so that no pair comes of them: what was called bad loses more."""
+    with Store.open(tmp_path / "thumbs") as store:
+        tiny_runs.thumb(store, gguf, 40)
+        learned = learn(store, gguf, epochs=6)
+        assert learned.metrics["data.unpaired"] == 40
+        assert "data.pairs" not in learned.metrics or learned.metrics["data.pairs"] == 0
+        assert learned.metrics["gate.live_loss"] == pytest.approx(math.log(2))
+        assert learned.metrics["gate.gain"] > 0.01
+
+
+def test_a_version_that_meets_itself_gains_nothing(store: Store) -> None:
+    """Also where good and bad are dealt unevenly over what it is tested on."""
+    held_out = [made(i, [SingleRef(0, True, 1.0)]) for i in range(8)]
+    unseen = [made(i, [SingleRef(0, i % 2 == 0, 1.0)], "train") for i in range(8, 24)]
+    trial = Trial(store, TrainConfig(), None, "m", Callbacks(), held_out, unseen)
+    trial.live_ratios = {t.key: [-float(i % 7), 1.0] for i, t in enumerate([*held_out, *unseen])}
+    for tested in (held_out, [*held_out, *unseen], unseen[:5]):
+        gain = trial.gain({t.key: trial.live_ratios[t.key] for t in tested}, certain=True)
+        assert (gain.mean, gain.low, gain.prompts) == (0.0, 0.0, len(tested))
+
+
+def made(number: int, singles: list[SingleRef], split: str = "held_out") -> Turn:
+    return Turn(str(number), split, [], [1], [[2] * (1 + number % 3), [3]], [], [], singles)
 
 
 def test_a_killed_run_ends_as_if_it_had_not_been(judged: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:

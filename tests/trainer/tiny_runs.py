@@ -10,6 +10,7 @@ from chatapp.engine.vocab import Vocab
 from storage.store import Store
 from tests.trainer.conftest import tiny_model, write_tiny_gguf
 from trainer.bench.loop import record_rankings
+from trainer.simulation.judging import Thumbs, Turn, record
 
 #: enough for the lesson to be learned by a model of random weights; prompts and answers of its context of 256 bytes
 SETTINGS = {"epochs": 2, "min_steps": 1, "learning_rate": 3e-3, "rank": 4, "layer_share": 0.5, "ordinary_weight": 0.0}
@@ -20,6 +21,17 @@ def tiny_gguf(folder: Path) -> Path:
     if not path.exists():
         write_tiny_gguf(path, tiny_model())
     return path
+
+
+def thumb(store: Store, gguf: Path, prompts: int) -> None:
+    """One answer to each prompt, in turn one of a's that is good and one of b's that is bad: nothing makes a pair."""
+    model = file_hash(gguf, store.home)
+    with Vocab.open(gguf) as vocab:
+        store.add_model(model, vocab.name, vocab.architecture, vocab.chat_template_hash, str(gguf))
+        for i in range(prompts):
+            text, value = (("aaaa", 1), ("bbbb", -1))[i % 2]
+            answer = Candidate(0, text, vocab.response_ids(text), "stop", 0, 9, 0, 0, Timings(1, 1, 1))
+            record(store, model, None, Turn(f"Number {i}?", [answer], Thumbs({0: value}), 1))
 
 
 def judge(store: Store, gguf: Path, prompts: int, first: int = 0) -> None:

@@ -41,7 +41,7 @@ from trainer.simulation.prompts import drawn
 from trainer.users import letters_a_word
 
 RUNS = 20
-FITS = 10  #: of each kind
+FITS = 4  #: of each kind
 #: kind of training judgments -> the rows that its adapters are counted in, with the test judgments of each
 ROWS = {"good": {"good": "good"}, "flipped": {"flipped": "good"}, "random": {"random": "good", "coin": "random"}}
 HELD_OUT = (4, 8, 16, 32)
@@ -63,6 +63,10 @@ def relabelled(turn: Turn, kind: str, seed: int) -> Turn:
     return replace(turn, pairs=pairs)
 
 
+#: the prompts that an adapter is tested on, with its log-ratios of their responses
+Tested = list[tuple[Turn, list[float]]]
+
+
 def promoted(new: Sequence[float], seed: int, neutral: guards.Neutral) -> tuple[bool, bool]:
     """(whether the gain alone would promote it, whether the neutral text lets it pass too), against the base."""
     gain = gate.bootstrap(new, [math.log(2)] * len(new), seed=seed)  # the base prefers nothing
@@ -71,15 +75,15 @@ def promoted(new: Sequence[float], seed: int, neutral: guards.Neutral) -> tuple[
 
 
 def count(
-    losses: Sequence[dict[str, float]], neutrals: Sequence[guards.Neutral], prompts: int, seed: int = 0
+    adapters: Sequence[Tested], neutrals: Sequence[guards.Neutral], prompts: int, beta: float, seed: int = 0
 ) -> dict[str, Any]:
-    """RUNS draws of held-out prompts, dealt over the adapters; losses: of each adapter by prompt."""
+    """RUNS draws of held-out prompts, dealt over the adapters; beta: the gate's."""
     draw = random.Random(f"{seed}:{prompts}")
     found = []
     for at in range(RUNS):
-        mine = losses[at % len(losses)]
-        tested = draw.sample(sorted(mine), prompts)
-        found.append(promoted([mine[key] for key in tested], at, neutrals[at % len(losses)]))
+        tested = draw.sample(adapters[at % len(adapters)], prompts)
+        turns, ratios = zip(*tested, strict=True)
+        found.append(promoted(gate.losses(turns, ratios, beta), at, neutrals[at % len(adapters)]))
     return {
         "held_out": prompts,
         "level": 0.95 if prompts >= gate.CERTAIN_PROMPTS else 0.8,
@@ -100,18 +104,21 @@ def measure(settings: Settings, *, quick: bool = False) -> dict[str, Any]:
     seconds = {"answers": time.perf_counter() - started}
     started = time.perf_counter()
     adapters = _Adapters(gguf, settings.cache_dir, model_hash, turns, config)
-    rows: dict[str, list[dict[str, float]]] = {name: [] for tests in ROWS.values() for name in tests}
+    rows: dict[str, list[Tested]] = {name: [] for tests in ROWS.values() for name in tests}
     neutrals: dict[str, list[guards.Neutral]] = {name: [] for name in rows}
     for kind, tests in ROWS.items():
         for seed in range(fits):
             print(f"{kind} {seed + 1}/{fits}", file=sys.stderr)
             ratios, neutral = adapters.fit(kind, seed, learn)
             for name, test in tests.items():
-                rows[name].append(adapters.losses(ratios, test, seed))
+                rows[name].append(adapters.tested(ratios, test, seed))
                 neutrals[name].append(neutral)
     seconds["fits"] = time.perf_counter() - started
-    left = min(len(losses) for found in rows.values() for losses in found)
-    table = {name: [count(found, neutrals[name], n) for n in HELD_OUT if n <= left] for name, found in rows.items()}
+    left = min(len(tested) for found in rows.values() for tested in found)
+    beta = config.beta * gate.CAUTION
+    table = {
+        name: [count(found, neutrals[name], n, beta) for n in HELD_OUT if n <= left] for name, found in rows.items()
+    }
     return {
         "real": {"prompts": len(turns), "learned_from": learn, "fits_of_each_kind": fits, "tokens_at_most": tokens},
         "resampled": {"draws_of_held_out_prompts": RUNS, "out_of": left},
@@ -178,10 +185,8 @@ class _Adapters:
         }
         return ratios, neutral
 
-    def losses(self, ratios: dict[str, list[float]], test: str, seed: int) -> dict[str, float]:
-        """The gate's loss of each prompt, with test judgments of that kind."""
+    def tested(self, ratios: dict[str, list[float]], test: str, seed: int) -> Tested:
+        """The prompts of these log-ratios with test judgments of that kind."""
         turns = {w.turn.key: w.turn for w in self.works}
-        beta = self.config.beta * gate.CAUTION
         # another seed than in training: what dice say of these prompts, nobody has seen
-        found = {key: gate.prompt_loss(relabelled(turns[key], test, seed + 1000), r, beta) for key, r in ratios.items()}
-        return {key: loss for key, loss in found.items() if loss is not None}
+        return [(relabelled(turns[key], test, seed + 1000), ratios[key]) for key in sorted(ratios)]
