@@ -102,8 +102,7 @@ def drift(turns: Sequence[Turn], ratios: Sequence[Sequence[float]]) -> float:
     """What a version adds to the log-probability of these answers whatever is said of them: their mean, nats a token.
 
     On answers of the base a log-ratio is negative on average, by the version's KL, and the more so the longer they
-    are. So a version that learned nothing, or dice, orders answers by length, and would be "better" for a user who
-    likes short ones. What counts is what it says beyond that.
+    are. That says nothing of whether one of them is good.
     """
     tokens = sum(len(response) for turn in turns for response in turn.responses)
     total = sum(
@@ -115,21 +114,18 @@ def drift(turns: Sequence[Turn], ratios: Sequence[Sequence[float]]) -> float:
 def prompt_loss(turn: Turn, ratios: Sequence[float], beta: float, drift: float = 0.0) -> float | None:
     """The weighted mean log-loss of a turn's judgments; ratios are log pi - log base of its responses, then of others.
 
-    With s = r - drift * tokens, a pair: -log sigmoid(beta * (s_chosen - s_rejected)). A single answer: the same of s or
-    -s alone, but never measured from above 0: that all became likelier is what good ones alone can show. The base
-    scores log 2 on either. None where a turn holds nothing but demonstrations of which no pair came.
+    A pair: -log sigmoid(beta * (r_chosen - r_rejected)). A single answer: -log sigmoid(+-beta * (r - drift * tokens)),
+    but never measured from above 0: that all became likelier is what good ones alone can show. The base scores log 2
+    on either. None where a turn holds nothing but demonstrations of which no pair came.
     """
-
-    def beyond(response: int, rate: float) -> float:
-        return ratios[response] - rate * len(turn.responses[response])
-
     total = weight = 0.0
     for pair in turn.pairs:
-        total += pair.weight * _log_loss(beta * (beyond(pair.chosen, drift) - beyond(pair.rejected, drift)))
+        total += pair.weight * _log_loss(beta * (ratios[pair.chosen] - ratios[pair.rejected]))
         weight += pair.weight
     for single in turn.singles:
         sign = 1 if single.good else -1
-        total += single.weight * _log_loss(sign * beta * beyond(single.response, min(drift, 0.0)))
+        beyond = ratios[single.response] - min(drift, 0.0) * len(turn.responses[single.response])
+        total += single.weight * _log_loss(sign * beta * beyond)
         weight += single.weight
     return total / weight if weight else None
 
