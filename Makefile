@@ -50,7 +50,8 @@ contracts:
 	$(BIN)/lint-imports
 
 pytest:
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/soak
+	$(BIN)/python -m pytest tests/soak
 
 KILLS ?= 200
 soak: setup
