@@ -71,6 +71,7 @@ class Turn:
     judgments: set[str] = field(default_factory=set)
     from_base: list[int] = field(default_factory=list)  #: indexes of the responses that the base itself gave
     temperature: float = 1.0  #: at which the responses were drawn
+    drawers: dict[int, str] = field(default_factory=dict)  #: the adapter that drew a response, by its index
 
     @property
     def tokens(self) -> TokenTurn:
@@ -112,6 +113,7 @@ def best_and_worst(turn: Turn) -> Turn:
         demos=[replace(d, response=place[d.response]) for d in turn.demos],
         singles=[replace(s, response=place[s.response]) for s in turn.singles],
         from_base=[place[i] for i in turn.from_base if i in place],
+        drawers={place[i]: adapter for i, adapter in turn.drawers.items() if i in place},
     )
 
 
@@ -241,8 +243,11 @@ def build(
             if isinstance(at, int | float):  # an import may say anything
                 drawn.setdefault(key, {})[answer] = at
             known = len(turn.responses)
-            if turn.index(responses[answer]) == known and made and made.adapter_id is None:
-                turn.from_base.append(known)
+            if turn.index(responses[answer]) == known and made:
+                if made.adapter_id is None:
+                    turn.from_base.append(known)
+                else:
+                    turn.drawers[known] = made.adapter_id
         return turn
 
     for pair in derived.pairs:

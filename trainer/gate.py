@@ -1,9 +1,10 @@
 """Is the new adapter better, and did it break anything?
 
 Better: its log-loss on judgments that it did not see is below the live adapter's, by a bootstrap over PROMPTS (the
-pairs of one prompt are not independent). At 32 or more prompts the 95 % bound counts; below, the 80 % bound, and the
-version is provisional. With fewer than MIN_HELD_OUT held-out prompts, the losses are those of a pooled K-fold: K fits,
-each tested on the prompts that it left out. At such sizes a fit is cheap, and three prompts would decide nothing.
+pairs of one prompt are not independent); what any version that drifted adds to an answer is taken off (expected.py). At
+32 or more prompts the 95 % bound counts; below, the 80 % bound, and the version is provisional. With fewer than
+MIN_HELD_OUT held-out prompts, the losses are those of a pooled K-fold: K fits, each tested on the prompts that it left
+out. At such sizes a fit is cheap, and three prompts would decide nothing.
 
 Broken: neutral text became less likely, the model drifted from the base, answers left the range of lengths that the
 chosen and the base's answers span, they repeat themselves, or harmless requests are refused that the base answers.
@@ -92,31 +93,16 @@ class Verdict:
 
 def losses(turns: Sequence[Turn], ratios: Sequence[Sequence[float]], beta: float) -> list[float]:
     """`prompt_loss` of each turn under one version. Two versions are compared on the same turns only."""
-    rate = drift(turns, ratios)
-    found = [prompt_loss(turn, values, beta, rate) for turn, values in zip(turns, ratios, strict=True)]
+    found = [prompt_loss(turn, values, beta) for turn, values in zip(turns, ratios, strict=True)]
     assert None not in found, "only turns with pairs or single judgments are tested"
     return [loss for loss in found if loss is not None]
 
 
-def drift(turns: Sequence[Turn], ratios: Sequence[Sequence[float]]) -> float:
-    """What a version adds to the log-probability of these answers whatever is said of them: their mean, nats a token.
+def prompt_loss(turn: Turn, ratios: Sequence[float], beta: float) -> float | None:
+    """The weighted mean log-loss of a turn's judgments; ratios r: of its responses, beyond chance (expected.py), nats.
 
-    On answers of the base a log-ratio is negative on average, by the version's KL, and the more so the longer they
-    are. That says nothing of whether one of them is good.
-    """
-    tokens = sum(len(response) for turn in turns for response in turn.responses)
-    total = sum(
-        r for turn, values in zip(turns, ratios, strict=True) for _, r in zip(turn.responses, values, strict=False)
-    )
-    return total / tokens if tokens else 0.0
-
-
-def prompt_loss(turn: Turn, ratios: Sequence[float], beta: float, drift: float = 0.0) -> float | None:
-    """The weighted mean log-loss of a turn's judgments; ratios are log pi - log base of its responses, then of others.
-
-    A pair: -log sigmoid(beta * (r_chosen - r_rejected)). A single answer: -log sigmoid(+-beta * (r - drift * tokens)),
-    but never measured from above 0: that all became likelier is what good ones alone can show. The base scores log 2
-    on either. None where a turn holds nothing but demonstrations of which no pair came.
+    A pair: -log sigmoid(beta * (r_chosen - r_rejected)). A single answer: -log sigmoid(+-beta * r). The base scores
+    log 2 on either. None where a turn holds nothing but demonstrations of which no pair came.
     """
     total = weight = 0.0
     for pair in turn.pairs:
@@ -124,8 +110,7 @@ def prompt_loss(turn: Turn, ratios: Sequence[float], beta: float, drift: float =
         weight += pair.weight
     for single in turn.singles:
         sign = 1 if single.good else -1
-        beyond = ratios[single.response] - min(drift, 0.0) * len(turn.responses[single.response])
-        total += single.weight * _log_loss(sign * beta * beyond)
+        total += single.weight * _log_loss(sign * beta * ratios[single.response])
         weight += single.weight
     return total / weight if weight else None
 

@@ -89,15 +89,13 @@ class Lesson:
         trial = Trial(store, self.config, live, self.model_hash, calls)
         trial.choose(dataset.turns)
         beginning = lineage.begin(store, self.config, live, dataset, self.model_hash, self.layers)
-        chosen = [*beginning.turns, *(t for t in dataset.turns if t.split != "train")]
-        self.team.share((chosen, self.config, str(self.gguf)))
+        self.team.share((beginning.turns, self.config, str(self.gguf)))
         with self.clock.phase("model"):
             base = load_base(self.gguf, self.cache_dir, train_base=self.train_base)
         self.metrics |= {"memory.loading_peak_mb": needs.peak_memory() / needs.MB}
         needs.forget_peak()
         with self.clock.phase("features"):
-            unlearned = trial.unlearned(judged)
-            live_logps = trial.live_logps(unlearned, base)
+            self.metrics |= trial.meet(judged, base)
             lora = Lora.fresh(base.model, self.config)
             self._start(beginning)
             public = [*self.ordinary, *neutral_turns]
@@ -107,11 +105,7 @@ class Lesson:
             cache = reference_path(home, self.model_hash, base)
             mine = trunk_path(home, self.model_hash, base, lora.trunk.first)
             lora.trunk.recall(mine)
-            works = prepare(chosen, lora, self.config, cache, calls, states_only=some)
-            by_key = {w.turn.key: w for w in works}
-            train = [by_key[t.key] for t in beginning.turns]
-            met = prepare(unlearned, lora, self.config, cache, calls)
-            self.metrics |= trial.meet(judged, met, live_logps)
+            train = prepare(beginning.turns, lora, self.config, cache, calls, states_only=some)
             self.words = focus(train, lora, self.ordinary, self.config) if some else None
             self.team.share(self.words.ids if self.words is not None else None)
 
@@ -122,7 +116,7 @@ class Lesson:
             states = guards.states_path(self.cache_dir, self.model_hash, neutral_turns, base)
             text = guards.NeutralText(neutral_turns, budget=self.config.micro_tokens, wait=calls.wait, cache=states)
             neutral, scale = guards.set_strength(lora, text)
-            ratios = trial.ratios([by_key[t.key] for t in trial.held_out], lora)
+            ratios = trial.ratios(trial.held_out, lora)
             guards.keep(lora.trunk, public, lower, recalled)
         self.metrics |= {"adapter.scale": scale}
 
@@ -131,14 +125,12 @@ class Lesson:
             folder = paths.adapter_dir(home, adapter_id)
             permuted = base.check.get("permuted") or adapter_file.permuted_projections(self.gguf, base.model)
             files = adapter_file.write_folder(folder, lora, architecture=self._architecture(), permuted=permuted)
-            self._keep_states(lora, mine, [*(w.tokens for w in works), *(t.tokens for t in dataset.turns)], dataset)
+            self._keep_states(lora, mine, [*(w.tokens for w in train), *(t.tokens for t in dataset.turns)], dataset)
         few = len(ratios) < gate.MIN_HELD_OUT
         pooled = few or (bool(trial.unseen) and gate.wants_second_look(trial.gain(ratios, certain=False)))
         if pooled:
             with self.clock.phase("cross-validation"):
-                tested = [replace(t, temperature=1.0) for t in trial.unseen]
-                unseen = prepare(tested, lora, self.config, cache, calls)
-                ratios |= self._fold_ratios(unseen, train, lora, scale, trial)
+                ratios |= self._fold_ratios(train, lora, scale, trial)
         self.team.share(None)
         with self.clock.phase("gate"):
             gain = trial.gain(ratios, certain=pooled and not few)
@@ -275,13 +267,11 @@ class Lesson:
         of = fingerprint([w.turn for w in works], self.config, self.model_hash, start)
         return Checkpoint(paths.run_dir(self.store.home, self.run_id), name, of)
 
-    def _fold_ratios(
-        self, unseen: Sequence[Work], train: Sequence[Work], lora: Lora, scale: float, trial: Trial
-    ) -> Ratios:
+    def _fold_ratios(self, train: Sequence[Work], lora: Lora, scale: float, trial: Trial) -> Ratios:
         """K-fold predictions: each turn's log-ratios under an adapter that was trained in the same way without it."""
         ratios: Ratios = {}
-        parts = [[unseen[i] for i in part] for part in gate.folds(len(unseen), seed=self.config.seed)]
-        keys = [{w.turn.key for w in part} for part in parts]
+        parts = [[trial.unseen[i] for i in part] for part in gate.folds(len(trial.unseen), seed=self.config.seed)]
+        keys = [{t.key for t in part} for part in parts]
         rests = [[w for w in train if w.turn.key not in out] for out in keys]
         # as many steps for what it learns from as the version itself took, and no fit longer than it needs
         shares = [len(rest) / len(train) for rest in rests]

@@ -9,16 +9,15 @@ from pathlib import Path
 from chatapp.engine.model_files import file_hash
 from storage.adapters import Adapter
 from storage.store import Store
-from trainer import adapter_file, answers, gate, guards, lineage
+from trainer import adapter_file, answers, expected, gate, guards, lineage
 from trainer.base_model import BaseModel
 from trainer.config import TrainConfig
 from trainer.dataset import Turn
-from trainer.errors import NotEnoughJudgments, TrainerError
-from trainer.features import Callbacks, Work, trunk_path
-from trainer.logprobs import score
-from trainer.lora import Lora
+from trainer.errors import Cancelled, NotEnoughJudgments, TrainerError
+from trainer.features import Callbacks, trunk_path
+from trainer.lora import Lora, read_weights
 
-#: log pi - log base of the responses of each turn, by its key
+#: log pi - log base of the responses of each turn, beyond what is expected of any; by its key
 Ratios = dict[str, list[float]]
 
 
@@ -34,6 +33,7 @@ class Trial:
     held_out: list[Turn] = field(default_factory=list)
     unseen: list[Turn] = field(default_factory=list)  #: of the others, those that the live version has not learned from
     live_ratios: Ratios = field(default_factory=dict)  #: of both, under the live version
+    known: expected.Known = field(default_factory=dict)  #: of what was looked at
 
     @property
     def live_name(self) -> str:
@@ -62,63 +62,77 @@ class Trial:
         trained = lineage.trained_on(self.store, self.live)
         return [t for t in turns if t.split == "held_out" or not (t.judgments & trained)]
 
-    def live_logps(self, turns: Sequence[Turn], base: BaseModel) -> list[list[float]]:
-        """The live version's log-probability of each response of each turn."""
-        if self.live is None or not turns:
-            return []
-        folder = self.store.adapters.dir(self.live)
-        try:
-            lora = Lora.of(base.model, folder)
-        except FileNotFoundError as error:
-            raise TrainerError(
-                f"the files of {self.live.name}, the version in use, are gone from {folder}; choose another with "
-                "`hone adapters use`, or `hone adapters use base`"
-            ) from error
-        lora.trunk.recall(trunk_path(self.store.home, self.model_hash, base, lora.trunk.first))
-        tokens = [t.tokens for t in turns]
-        found = score(lora.model, tokens, budget=self.config.micro_tokens, before=self.calls.wait, packer=lora.pack)
-        base.model = lora.remove()
-        return found
+    def meet(self, turns: Sequence[Turn], base: BaseModel) -> dict[str, float]:
+        """See what earlier versions make of the answers: who drew them, and how the live version likes them.
 
-    def meet(self, turns: Sequence[Turn], works: Sequence[Work], logps: Sequence[Sequence[float]]) -> dict[str, float]:
-        """Note the live version's log-ratios on what the test is of; returns its prequential figures.
-
-        turns: all, with all of their pairs. works, logps: of those of `unlearned`, the base's and the live version's.
-        Prequential: on the judgments that no finished run has seen, before anything learns from them.
+        turns: all, with all of their pairs. Returns the prequential figures: on the judgments that no finished run has
+        seen, before anything learns from them.
         """
-        ratios = {
-            w.turn.key: {
-                tuple(response): mine - base
-                for response, mine, base in zip(w.turn.responses, sums, w.reference, strict=False)  # a probe is last
-            }
-            for w, sums in zip(works, logps, strict=True)
-        }
+        unlearned = self.unlearned(turns)
+        self._look_as_drawn([*self.held_out, *self.unseen, *unlearned], base)
+        found: dict[str, expected.Ratios] = {}
+        if self.live is not None and unlearned:
+            try:
+                lora = self._put_on(self.live, base)
+            except FileNotFoundError as error:
+                raise TrainerError(
+                    f"the files of {self.live_name}, the version in use, are gone from "
+                    f"{self.store.adapters.dir(self.live)}; choose another with `hone adapters use`, or "
+                    "`hone adapters use base`"
+                ) from error
+            found = dict(zip([t.key for t in unlearned], self._ratios(unlearned, lora), strict=True))
+            base.model = lora.remove()
+        place = {t.key: {tuple(r): at for at, r in enumerate(t.responses)} for t in unlearned}
 
-        def of(turn: Turn) -> list[float] | None:
-            known = ratios.get(turn.key)
-            return [known[tuple(r)] for r in turn.responses] if known is not None else None
+        def of(turn: Turn, values: str) -> list[float]:
+            known = found.get(turn.key)
+            if known is None:  # without a version in use the base is what is scored: it prefers nothing, by definition
+                return [0.0] * len(turn.responses)
+            return [getattr(known, values)[place[turn.key][tuple(r)]] for r in turn.responses]
 
-        self.live_ratios = {t.key: of(t) or [0.0] * len(t.responses) for t in [*self.held_out, *self.unseen]}
+        self.live_ratios = {t.key: of(t, "beyond") for t in [*self.held_out, *self.unseen]}
         new = lineage.unseen_judgments(self.store, self.model_hash)
-        # without a version in use the base is what is scored: it prefers nothing, by definition
-        fresh = [
-            (t, of(t) or [0.0] * len(t.responses))
-            for t in turns
-            if t.judgments & new and (self.live is None or t.key in ratios)
-        ]
-        right, longer, count = gate.pair_accuracy([t for t, _ in fresh], [values for _, values in fresh])
+        fresh = [t for t in turns if t.judgments & new and (self.live is None or t.key in found)]
+        right, longer, count = gate.pair_accuracy(fresh, [of(t, "plain") for t in fresh])
         if not count:
             return {}
         return {"prequential.accuracy": right, "prequential.longer_wins": longer, "prequential.pairs": count}
 
-    def ratios(self, tested: Sequence[Work], lora: Lora) -> Ratios:
+    def _look_as_drawn(self, turns: Sequence[Turn], base: BaseModel) -> None:
+        """At the answers that earlier versions drew, with their distributions, where their files are still there."""
+        for id in sorted({id for t in turns for id in t.drawers.values()}):
+            adapter = self.store.adapters.find(id)
+            if (
+                adapter is None
+                or adapter.model_hash != self.model_hash
+                or not _readable(self.store.adapters.dir(adapter))
+            ):
+                continue
+            lora = self._put_on(adapter, base)
+            self._look([t for t in turns if id in t.drawers.values()], lora, id)
+            base.model = lora.remove()
+
+    def _put_on(self, adapter: Adapter, base: BaseModel) -> Lora:
+        """FileNotFoundError where its files are gone."""
+        lora = Lora.of(base.model, self.store.adapters.dir(adapter))
+        lora.trunk.recall(trunk_path(self.store.home, self.model_hash, base, lora.trunk.first))
+        return lora
+
+    def _look(self, turns: Sequence[Turn], lora: Lora, drawer: str | None = None) -> None:
+        expected.look(lora, turns, self.known, budget=self.config.micro_tokens, before=self._before, drawer=drawer)
+
+    def _ratios(self, turns: Sequence[Turn], lora: Lora) -> list[expected.Ratios]:
+        self._look(turns, lora)
+        return expected.ratios(lora, turns, self.known, budget=self.config.micro_tokens, before=self._before)
+
+    def _before(self) -> None:
+        self.calls.wait()
+        if self.calls.cancelled():
+            raise Cancelled("the run was cancelled during the test")
+
+    def ratios(self, tested: Sequence[Turn], lora: Lora) -> Ratios:
         """Those of each turn under what lora holds."""
-        tokens = [w.turn.tokens for w in tested]
-        found = score(lora.model, tokens, budget=self.config.micro_tokens, before=self.calls.wait, packer=lora.pack)
-        return {
-            w.turn.key: [a - b for a, b in zip(mine, w.reference, strict=False)]
-            for w, mine in zip(tested, found, strict=True)
-        }
+        return {t.key: found.beyond for t, found in zip(tested, self._ratios(tested, lora), strict=True)}
 
     def losses(self, new: Ratios) -> tuple[list[float], list[float]]:
         """The log-losses of the new and of the live version on the turns of `new`."""
@@ -188,3 +202,13 @@ class Trial:
             base_refusals=sampled.base_refusals.share,
         )
         return found, figures
+
+
+def _readable(folder: Path) -> bool:
+    from safetensors import SafetensorError
+
+    try:
+        read_weights(folder)
+    except (OSError, SafetensorError):
+        return False
+    return (folder / "adapter_config.json").exists()

@@ -206,11 +206,13 @@ def test_best_and_worst_of_a_ranking() -> None:
     order = [2, 0, 3, 1]
     pairs = [PairRef(a, b, 1 / 6) for i, a in enumerate(order) for b in order[i + 1 :]]
     turn = Turn("k", "train", [], [1], [[10], [11], [12], [13]], pairs, judgments={"j"}, from_base=[0, 1, 2])
+    turn.drawers = {2: "v1", 3: "v2"}
     short = best_and_worst(turn)
     assert short.responses == [[11], [12]]
     assert [(p.chosen, p.rejected) for p in short.pairs] == [(1, 0)]
     assert short.weight == pytest.approx(turn.weight)
     assert short.from_base == [0, 1]
+    assert short.drawers == {1: "v1"}
     assert short.judgments == {"j"}
     assert len(turn.pairs) == 6
 

@@ -28,6 +28,12 @@ def test_random_judgments_are_an_order_of_the_answers() -> None:
     assert len(orders) == 6
 
 
+def test_who_likes_the_shorter_answer_says_nothing_of_equal_ones() -> None:
+    turn = Turn("k", "train", [], [1], [[2, 2], [3], [4, 4]], TURN.pairs)
+    assert [(p.chosen, p.rejected) for p in relabelled(turn, "shorter", 0).pairs] == [(1, 0), (1, 2)]
+    assert relabelled(TURN, "shorter", 0).pairs == []
+
+
 def test_shares_are_of_draws() -> None:
     """Adapters that order answers as judged, or the other way round, a little more so from prompt to prompt."""
     good, bad = ([(TURN, [sign * (4.0 + i / 10), 0.0, -sign * 4.0]) for i in range(60)] for sign in (1, -1))

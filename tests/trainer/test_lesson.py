@@ -114,6 +114,40 @@ def test_the_next_version_is_measured_against_the_one_in_use(store: Store, gguf:
     assert store.adapters.live(model_hash) == store.adapters.get(live.id)
 
 
+def test_answers_of_a_version_are_measured_by_what_it_might_have_said(
+    judged: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when another version is in use; one whose files are gone counts as the base."""
+    model_hash = file_hash(gguf, judged.home)
+    first = judged.adapters.get(learn(judged, gguf).adapter or "")
+    second = judged.adapters.get(learn(judged, gguf, seed=1).adapter or "")
+    judged.adapters.use(second.id, model_hash)
+    tiny_runs.judge(judged, gguf, 8, first=100, adapter_id=first.id)
+    tiny_runs.judge(judged, gguf, 8, first=200, adapter_id=second.id)
+    seen: list[Trial] = []
+    meet = Trial.meet
+    monkeypatch.setattr(Trial, "meet", lambda self, *rest: (seen.append(self), meet(self, *rest))[1])
+
+    def drawn_by_versions() -> dict[str, set[bool]]:
+        """For each version, whether its answers have a distribution of their own."""
+        learn(judged, gguf)
+        trial = seen[-1]
+        turns = [*trial.held_out, *trial.unseen]
+        found: dict[str, set[bool]] = {}
+        for turn in turns:
+            for at, response in enumerate(turn.responses):
+                places = trial.known.get((turn.key, tuple(response)))
+                if places is not None:
+                    found.setdefault(turn.drawers.get(at, "base"), set()).add(places.drew is not None)
+        return found
+
+    found = drawn_by_versions()
+    assert (found[first.id], found[second.id], found["base"]) == ({True}, {True}, {False})
+    judged.adapters.remove(first.id)
+    found = drawn_by_versions()
+    assert (found[first.id], found[second.id]) == ({False}, {True})
+
+
 def test_thumbs_on_answers_of_their_own_teach_and_are_tested(judged: Store, gguf: Path, tmp_path: Path) -> None:
     """Answers to prompts of their own, so that no pair comes of them: what was called bad loses more."""
     with Store.open(tmp_path / "thumbs") as store:

@@ -34,8 +34,8 @@ def thumb(store: Store, gguf: Path, prompts: int) -> None:
             record(store, model, None, Turn(f"Number {i}?", [answer], Thumbs({0: value}), 1))
 
 
-def judge(store: Store, gguf: Path, prompts: int, first: int = 0) -> None:
-    """Rankings of answers, the ones in a's best."""
+def judge(store: Store, gguf: Path, prompts: int, first: int = 0, adapter_id: str | None = None) -> None:
+    """Rankings of answers, as if that version had given them, the ones in a's best."""
     texts = ["aaaa", "abab", "bbbb"]
     with Vocab.open(gguf) as vocab:
         answered = [
@@ -48,4 +48,4 @@ def judge(store: Store, gguf: Path, prompts: int, first: int = 0) -> None:
             )
             for i in range(first, first + prompts)
         ]
-    record_rankings(store, gguf, file_hash(gguf, store.home), answered, lambda text: float(text.count("b")))
+    record_rankings(store, gguf, file_hash(gguf, store.home), answered, lambda text: float(text.count("b")), adapter_id)

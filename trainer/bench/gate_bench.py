@@ -4,7 +4,8 @@ Real: answers of the served model (those that `hone simulate` keeps), a scripted
 kind of judgment `fits` adapters that are trained as a run trains them, each on prompts drawn anew; their log-ratios on
 TESTED other prompts, and the neutral text. Resampled: which of those are the held-out ones, RUNS draws for each number
 of them, dealt evenly over the adapters; so the draws of one adapter resemble each other. The test judgments are the
-honest user's, except in `coin`: there the adapters of random judgments meet random ones, as of a user who rolls dice.
+honest user's, except that the adapters of random judgments also meet random ones, as of a user who rolls dice (`coin`),
+and those of one who takes the shorter answer (`shorter`).
 Left out: the gate's second look (K-fold) at fewer than 32 prompts, and the answers that it samples.
 """
 
@@ -27,13 +28,12 @@ from chatapp.engine.base import EngineConfig
 from chatapp.engine.model_files import file_hash, resolve
 from chatapp.engine.vocab import Vocab
 from storage.store import Store
-from trainer import gate, guards
+from trainer import expected, gate, guards
 from trainer.bench.loop import record_rankings
 from trainer.config import TrainConfig
 from trainer.dataset import PairRef, Turn, best_and_worst, build
 from trainer.features import Callbacks, focus, prepare, some_words
 from trainer.fit import fit
-from trainer.logprobs import score
 from trainer.served import served
 from trainer.simulate import CANDIDATES, CONTEXT
 from trainer.simulation.answers import Answers
@@ -43,15 +43,28 @@ from trainer.users import letters_a_word
 RUNS = 20
 FITS = 4  #: of each kind
 #: kind of training judgments -> the rows that its adapters are counted in, with the test judgments of each
-ROWS = {"good": {"good": "good"}, "flipped": {"flipped": "good"}, "random": {"random": "good", "coin": "random"}}
+ROWS = {
+    "good": {"good": "good"},
+    "flipped": {"flipped": "good"},
+    "random": {"random": "good", "coin": "random", "shorter": "shorter"},
+}
 HELD_OUT = (4, 8, 16, 32)
 TESTED = 40  #: other prompts that an adapter is scored on
 
 
 def relabelled(turn: Turn, kind: str, seed: int) -> Turn:
-    """The same pairs, as ranked ("good"), the other way round ("flipped"), or by a random order of the answers."""
+    """The same pairs, as ranked ("good"), the other way round ("flipped"), or by a random order of the answers.
+
+    "shorter": the shorter answer of each pair is the better one; without pairs of one length, of which a turn may have
+    no others.
+    """
     if kind == "good":
         return turn
+    if kind == "shorter":
+        length = [len(r) for r in turn.responses]
+        ordered = [sorted((p.chosen, p.rejected), key=length.__getitem__) for p in turn.pairs]
+        pairs = [PairRef(a, b, 1.0) for a, b in ordered if length[a] < length[b]]
+        return replace(turn, pairs=pairs)
     order = list(range(len(turn.responses)))
     random.Random(f"{seed}:{turn.key}").shuffle(order)
     pairs = [
@@ -152,9 +165,9 @@ class _Adapters:
         base = load_base(gguf, cache_dir)
         self.config, self.team = config, Team()
         self.lora = Lora.fresh(base.model, config)
-        self.drawn_at = {t.key: t.temperature for t in turns}
-        # tested at temperature 1, as the gate tests
-        self.works = prepare([replace(t, temperature=1.0) for t in turns], self.lora, config, None, Callbacks())
+        self.turns = list(turns)
+        self.known: expected.Known = {}
+        expected.look(self.lora, self.turns, self.known, budget=config.micro_tokens, before=lambda: None)
         with Vocab.open(gguf) as vocab:
             neutral, self.ordinary = (guards.plain_turns(vocab, f"{n}.jsonl") for n in ("neutral", "ordinary"))
         states = guards.states_path(cache_dir, model_hash, neutral, base)
@@ -162,10 +175,8 @@ class _Adapters:
 
     def fit(self, kind: str, seed: int, learn: int) -> tuple[dict[str, list[float]], guards.Neutral]:
         """Train on `learn` prompts drawn by seed; the log-ratios on the others by prompt, and the neutral text."""
-        drawn = random.Random(f"prompts:{seed}").sample(self.works, learn)
-        turns = [
-            replace(relabelled(w.turn, kind, seed), split="train", temperature=self.drawn_at[w.turn.key]) for w in drawn
-        ]
+        drawn = random.Random(f"prompts:{seed}").sample(self.turns, learn)
+        turns = [replace(relabelled(t, kind, seed), split="train") for t in drawn]
         if self.config.best_and_worst:
             turns = [best_and_worst(t) for t in turns]
         some = some_words(self.lora, self.config)
@@ -174,19 +185,16 @@ class _Adapters:
         config = replace(self.config, seed=seed)
         fit(self.lora, works, config, self.team, Callbacks(), self.ordinary, words=words)
         neutral, _ = guards.set_strength(self.lora, self.text)
-        learned = {w.turn.key for w in drawn}
-        others = [w for w in self.works if w.turn.key not in learned]
+        learned = {t.key for t in drawn}
+        others = [t for t in self.turns if t.key not in learned]
         others = random.Random(f"tested:{seed}").sample(others, min(TESTED, len(others)))
-        tokens = [w.turn.tokens for w in others]
-        found = score(self.lora.model, tokens, budget=self.config.micro_tokens, packer=self.lora.pack)
-        ratios = {
-            w.turn.key: [a - b for a, b in zip(mine, w.reference, strict=False)]
-            for w, mine in zip(others, found, strict=True)
-        }
+        found = expected.ratios(self.lora, others, self.known, budget=self.config.micro_tokens, before=lambda: None)
+        ratios = {t.key: of.beyond for t, of in zip(others, found, strict=True)}
         return ratios, neutral
 
     def tested(self, ratios: dict[str, list[float]], test: str, seed: int) -> Tested:
         """The prompts of these log-ratios with test judgments of that kind."""
-        turns = {w.turn.key: w.turn for w in self.works}
+        turns = {t.key: t for t in self.turns}
         # another seed than in training: what dice say of these prompts, nobody has seen
-        return [(relabelled(turns[key], test, seed + 1000), ratios[key]) for key in sorted(ratios)]
+        found = [(relabelled(turns[key], test, seed + 1000), ratios[key]) for key in sorted(ratios)]
+        return [(turn, values) for turn, values in found if turn.pairs]

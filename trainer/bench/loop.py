@@ -25,14 +25,22 @@ Rule = Callable[[str], float]
 
 
 def record_rankings(
-    store: Store, gguf: Path, model_hash: str, answered: Sequence[tuple[str, Sequence[Candidate]]], rule: Rule
+    store: Store,
+    gguf: Path,
+    model_hash: str,
+    answered: Sequence[tuple[str, Sequence[Candidate]]],
+    rule: Rule,
+    adapter_id: str | None = None,
 ) -> int:
-    """Store prompts with their answers and rank each by the rule, smaller first. Returns the pairs that gives."""
+    """Store prompts with their answers and rank each by the rule, smaller first. Returns the pairs that gives.
+
+    adapter_id: of the version that answered; None: the base.
+    """
     with Vocab.open(gguf) as vocab:
         store.add_model(model_hash, vocab.name, vocab.architecture, vocab.chat_template_hash, str(gguf))
     for spent, (prompt, batch) in enumerate(answered, 1):
         ranked = Ranking(groups([-round(rule(c.text), 6) for c in batch]))
-        record(store, model_hash, None, Turn(prompt, list(batch), ranked, spent))
+        record(store, model_hash, adapter_id, Turn(prompt, list(batch), ranked, spent))
     return len(store.judgments.derived().pairs)
 
 
