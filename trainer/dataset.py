@@ -94,24 +94,28 @@ def best_and_worst(turn: Turn) -> Turn:
 
     Of a ranking of four that is the first against the last: half of the tokens for nine tenths of the signal. (At the
     base, DPO's gradient gives the four answers the weights 3, 1, -1, -3; 3 and -3 are 18 of the squares' sum of 20.)
-    Answers that are demonstrations or judged by themselves stay.
+    A good and a bad answer that are a pair too are left to the pair, with their weight. What is a demonstration, or is
+    otherwise judged by itself, stays.
     """
-    if len(turn.pairs) < 2:
+    good, bad = ({s.response for s in turn.singles if s.good is kind} for kind in (True, False))
+    said = {i for p in turn.pairs if p.chosen in good and p.rejected in bad for i in (p.chosen, p.rejected)}
+    alone = [s for s in turn.singles if s.response not in said]
+    if len(turn.pairs) < 2 and len(alone) == len(turn.singles):
         return turn
     standing = [0.0] * len(turn.responses)
     for pair in turn.pairs:
         standing[pair.chosen] += pair.weight
         standing[pair.rejected] -= pair.weight
     best = max(turn.pairs, key=lambda p: standing[p.chosen] - standing[p.rejected])
-    kept = {best.chosen, best.rejected, *(d.response for d in turn.demos), *(s.response for s in turn.singles)}
+    kept = {best.chosen, best.rejected, *(d.response for d in turn.demos), *(s.response for s in alone)}
     place = {old: new for new, old in enumerate(sorted(kept))}
-    weight = sum(p.weight for p in turn.pairs)
+    weight = turn.weight - sum(d.weight for d in turn.demos) - sum(s.weight for s in alone)
     return replace(
         turn,
         responses=[turn.responses[i] for i in sorted(kept)],
         pairs=[replace(best, chosen=place[best.chosen], rejected=place[best.rejected], weight=weight)],
         demos=[replace(d, response=place[d.response]) for d in turn.demos],
-        singles=[replace(s, response=place[s.response]) for s in turn.singles],
+        singles=[replace(s, response=place[s.response]) for s in alone],
         from_base=[place[i] for i in turn.from_base if i in place],
         drawers={place[i]: adapter for i, adapter in turn.drawers.items() if i in place},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -215,6 +216,19 @@ def test_best_and_worst_of_a_ranking() -> None:
     assert short.drawers == {1: "v1"}
     assert short.judgments == {"j"}
     assert len(turn.pairs) == 6
+
+
+def test_a_thumb_on_an_answer_of_a_pair_is_said_by_the_pair() -> None:
+    """0 and 2 up, 1 down: 0 over 1 at the weight of all. 3, a thumb that no pair holds, stays."""
+    pairs = [PairRef(0, 1, 0.25), PairRef(2, 1, 0.125)]
+    singles = [SingleRef(0, True, 0.5), SingleRef(1, False, 0.5), SingleRef(2, True, 0.5), SingleRef(3, True, 0.5)]
+    turn = Turn("k", "train", [], [1], [[10], [11], [12], [13]], pairs, [], singles)
+    short = best_and_worst(turn)
+    assert short.responses == [[10], [11], [13]]
+    assert short.pairs == [PairRef(0, 1, 1.875)]
+    assert short.singles == [SingleRef(2, True, 0.5)]
+    one = replace(turn, pairs=pairs[:1], singles=singles[3:])
+    assert best_and_worst(one) is one
 
 
 def test_best_and_worst_keeps_what_is_judged_by_itself() -> None:
