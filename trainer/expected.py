@@ -7,9 +7,10 @@ of a taste is 0 on average for every answer, however long: the end of an answer 
 of a policy gradient (Williams 1992, section 4), taken place by place.
 
 The distribution is the whole one of the version that drew the answer, at temperature 1 as everything that is tested;
-what nobody drew (corrections, imports) counts as the base's. Answers are drawn from a narrower one (temperature, top-p,
-min-p), so a little is left of a version that is more or less sure of its words than the base: that is what makes its
-answers longer or shorter, and real wins are told best so (docs/experiments.md, 2026-11-22).
+what no version drew whose files are there (corrections, imports, other models' answers) counts as the base's. Answers
+are drawn from a narrower one (temperature, top-p, min-p), so a little is left of a version that is more or less sure of
+its words than the base: that is what makes its answers longer or shorter, and real wins are told best so
+(docs/experiments.md, 2026-11-22).
 """
 
 from __future__ import annotations
@@ -26,17 +27,8 @@ from trainer.dataset import Turn
 from trainer.logprobs import ROWS, Packed, TokenTurn, hidden_states, micro_batches
 from trainer.lora import Lora
 
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """The m places of one response, as last states before the output layer."""
-
-    base: Tensor  # (m, D)
-    drew: Tensor | None  # (m, D) of the version that drew the response, where it is not the base
-
-
-#: by the turn's key and the response
-Known = dict[tuple[str, tuple[int, ...]], Places]
+#: (m, D) last states of the version that drew a response, by the turn's key and the response; none: the base's
+Drew = dict[tuple[str, tuple[int, ...]], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,52 +43,43 @@ class Ratios:
         """What chance does not explain."""
         return [a - b for a, b in zip(self.plain, self.expected, strict=True)]
 
+    @classmethod
+    def of_base(cls, count: int) -> Ratios:
+        """The base's own, of so many responses."""
+        return cls([0.0] * count, [0.0] * count)
+
 
 @torch.no_grad()
 def look(
-    lora: Lora,
-    turns: Sequence[Turn],
-    known: Known,
-    *,
-    budget: int,
-    before: Callable[[], object],
-    drawer: str | None = None,
+    lora: Lora, drawer: str, turns: Sequence[Turn], drew: Drew, *, budget: int, before: Callable[[], object]
 ) -> None:
-    """Add the places of these turns' responses to `known`, where they are not there yet.
+    """Note the states at the responses that `drawer`, the version that lora holds, drew.
 
-    drawer: the id of the version that lora holds: its own answers, and no others; None: all, as the base would draw
-    them. budget: tokens that are computed at one time; before: runs before each batch.
+    budget: tokens that are computed at one time; before: runs before each batch.
     """
-
-    def wanted(turn: Turn, at: int) -> bool:
-        return (turn.key, tuple(turn.responses[at])) not in known and drawer in (None, turn.drawers.get(at))
-
-    new = [t for t in turns if any(wanted(t, at) for at in range(len(t.responses)))]
-    for batch, packed in _batches(lora, new, budget, before):
-        with lora.disabled():
-            base = hidden_states(lora.model, packed)
-        drew = base if drawer is None else hidden_states(lora.model, packed)
+    mine = [t for t in turns if drawer in t.drawers.values()]
+    for batch, packed in _batches(lora, mine, budget, before):
+        states = hidden_states(lora.model, packed)
         for turn, at, rows in _responses(batch):
-            if wanted(turn, at):
-                mine = None if drawer is None else drew[rows].to("cpu", copy=True)
-                kept = base[rows].to("cpu", copy=True)  # of its own memory, not a view of the whole batch
-                known[turn.key, tuple(turn.responses[at])] = Places(kept, mine)
+            if turn.drawers.get(at) == drawer:
+                # of its own memory, not a view of the whole batch
+                drew[turn.key, tuple(turn.responses[at])] = states[rows].to("cpu", copy=True)
 
 
 @torch.no_grad()
-def ratios(
-    lora: Lora, turns: Sequence[Turn], known: Known, *, budget: int, before: Callable[[], object]
-) -> list[Ratios]:
-    """Those of each turn under what lora holds. All places must be known."""
+def ratios(lora: Lora, turns: Sequence[Turn], drew: Drew, *, budget: int, before: Callable[[], object]) -> list[Ratios]:
+    """Those of each turn under what lora holds."""
     head: Any = lora.model.get_output_embeddings()
     found: list[Ratios] = []
     for batch, packed in _batches(lora, turns, budget, before):
-        states = hidden_states(lora.model, packed)
+        new = hidden_states(lora.model, packed)
+        with lora.disabled():
+            base = hidden_states(lora.model, packed)
         for turn, at, rows in _responses(batch):
             if at == 0:
                 found.append(Ratios([], []))
-            places = known[turn.key, tuple(turn.responses[at])]
-            plain, expected = _sums(head, states[rows], packed.labels[rows], places)
+            drawn = drew.get((turn.key, tuple(turn.responses[at])))
+            plain, expected = _sums(head, new[rows], base[rows], drawn, packed.labels[rows])
             found[-1].plain.append(plain)
             found[-1].expected.append(expected)
     return found
@@ -121,16 +104,16 @@ def _responses(batch: Sequence[Turn]) -> Iterator[tuple[Turn, int, slice]]:
             yield turn, at, slice(start, end)
 
 
-def _sums(head: Any, states: Tensor, labels: Tensor, places: Places) -> tuple[float, float]:  # (m, D), (m,)
-    """Over the places of a response: log pi - log base of its words, and of all words on average."""
+def _sums(head: Any, new: Tensor, base: Tensor, drew: Tensor | None, labels: Tensor) -> tuple[float, float]:
+    """Over the m places of a response, from (m, D) states: log pi - log base of its words, and of all on average."""
     plain = expected = 0.0
     for at in range(0, len(labels), ROWS):
         rows = slice(at, at + ROWS)
-        base = _logps(head, places.base[rows].to(states.device))  # (rows, V)
-        drew = base if places.drew is None else _logps(head, places.drew[rows].to(states.device))
-        ratio = _logps(head, states[rows]).sub_(base)
+        reference = _logps(head, base[rows])  # (rows, V)
+        chance = reference if drew is None else _logps(head, drew[rows].to(base.device))
+        ratio = _logps(head, new[rows]).sub_(reference)
         plain += float(ratio.gather(1, labels[rows, None]).sum())
-        expected += float((drew.exp() * ratio).sum())
+        expected += float((chance.exp() * ratio).sum())
     return plain, expected
 
 

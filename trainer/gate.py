@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from trainer.dataset import Turn
+from trainer.expected import Ratios
 
 CERTAIN_PROMPTS = 32  #: from here on the 95 % bound
 MIN_HELD_OUT = 4  #: below, pooled K-fold predictions on all prompts
@@ -91,26 +92,40 @@ class Verdict:
         return asdict(self)
 
 
-def losses(turns: Sequence[Turn], ratios: Sequence[Sequence[float]], beta: float) -> list[float]:
+def losses(turns: Sequence[Turn], ratios: Sequence[Ratios], beta: float) -> list[float]:
     """`prompt_loss` of each turn under one version. Two versions are compared on the same turns only."""
-    found = [prompt_loss(turn, values, beta) for turn, values in zip(turns, ratios, strict=True)]
+    rate = drift(turns, ratios)
+    found = [prompt_loss(turn, of, beta, rate) for turn, of in zip(turns, ratios, strict=True)]
     assert None not in found, "only turns with pairs or single judgments are tested"
     return [loss for loss in found if loss is not None]
 
 
-def prompt_loss(turn: Turn, ratios: Sequence[float], beta: float) -> float | None:
-    """The weighted mean log-loss of a turn's judgments; ratios r: of its responses, beyond chance (expected.py), nats.
+def drift(turns: Sequence[Turn], ratios: Sequence[Ratios]) -> float:
+    """What a version adds to these answers beyond chance whatever is said of them, nats a token.
 
-    A pair: -log sigmoid(beta * (r_chosen - r_rejected)). A single answer: -log sigmoid(+-beta * r). The base scores
-    log 2 on either. None where a turn holds nothing but demonstrations of which no pair came.
+    The mean of `beyond`; but where they all became likelier than under the base, that is left: it is what good answers
+    alone can show.
     """
+    tokens = sum(len(response) for turn in turns for response in turn.responses)
+    beyond, plain = sum(sum(r.beyond) for r in ratios), sum(sum(r.plain) for r in ratios)
+    return (beyond - max(plain, 0.0)) / tokens if tokens else 0.0
+
+
+def prompt_loss(turn: Turn, ratios: Ratios, beta: float, drift: float = 0.0) -> float | None:
+    """The weighted mean log-loss of a turn's judgments; r: what a version adds beyond chance (expected.py), nats.
+
+    A pair: -log sigmoid(beta * (r_chosen - r_rejected)). A single answer: -log sigmoid(+-beta * (r - drift * tokens)).
+    The base scores log 2 on either. None where a turn holds nothing but demonstrations of which no pair came.
+    """
+    r = ratios.beyond
     total = weight = 0.0
     for pair in turn.pairs:
-        total += pair.weight * _log_loss(beta * (ratios[pair.chosen] - ratios[pair.rejected]))
+        total += pair.weight * _log_loss(beta * (r[pair.chosen] - r[pair.rejected]))
         weight += pair.weight
     for single in turn.singles:
         sign = 1 if single.good else -1
-        total += single.weight * _log_loss(sign * beta * ratios[single.response])
+        rest = r[single.response] - drift * len(turn.responses[single.response])
+        total += single.weight * _log_loss(sign * beta * rest)
         weight += single.weight
     return total / weight if weight else None
 

@@ -26,13 +26,14 @@ from trainer.checkpoint import Checkpoint, fingerprint
 from trainer.config import TrainConfig
 from trainer.dataset import Dataset, Turn, best_and_worst, build, gather
 from trainer.errors import Cancelled, NotEnoughJudgments
+from trainer.expected import Ratios
 from trainer.features import Callbacks, Work, focus, prepare, reference_path, see, some_words, trunk_path
 from trainer.fit import Metrics, fit
 from trainer.logprobs import TokenTurn
 from trainer.lora import Lora, read_weights
 from trainer.outcome import Clock, Outcome
 from trainer.team import Team
-from trainer.trial import Ratios, Trial
+from trainer.trial import Trial
 from trainer.trunk import KEEP_BYTES
 from trainer.words import Words
 
@@ -267,9 +268,9 @@ class Lesson:
         of = fingerprint([w.turn for w in works], self.config, self.model_hash, start)
         return Checkpoint(paths.run_dir(self.store.home, self.run_id), name, of)
 
-    def _fold_ratios(self, train: Sequence[Work], lora: Lora, scale: float, trial: Trial) -> Ratios:
+    def _fold_ratios(self, train: Sequence[Work], lora: Lora, scale: float, trial: Trial) -> dict[str, Ratios]:
         """K-fold predictions: each turn's log-ratios under an adapter that was trained in the same way without it."""
-        ratios: Ratios = {}
+        ratios: dict[str, Ratios] = {}
         parts = [[trial.unseen[i] for i in part] for part in gate.folds(len(trial.unseen), seed=self.config.seed)]
         keys = [{t.key for t in part} for part in parts]
         rests = [[w for w in train if w.turn.key not in out] for out in keys]

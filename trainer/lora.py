@@ -96,13 +96,26 @@ class Lora:
 
     @classmethod
     def of(cls, base: Any, folder: Path) -> Lora:
-        """A saved adapter, whatever its rank and layers. Raises FileNotFoundError."""
-        config: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text())
-        layers = config.get("layers_to_transform")
-        modules = config["target_modules"]  # a word like "all-linear" where somebody else made the folder
+        """A saved adapter, whatever its rank and layers; where it fails the base is bare.
+
+        Raises FileNotFoundError, and TrainerError where the files are damaged or of another model.
+        """
+        from safetensors import SafetensorError
+
+        try:
+            config: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text())
+            layers = config.get("layers_to_transform")
+            modules = config["target_modules"]  # a word like "all-linear" where somebody else made the folder
+            rank, alpha, weights = config["r"], config["lora_alpha"], read_weights(folder)
+        except (ValueError, KeyError, SafetensorError) as error:
+            raise TrainerError(f"the adapter in {folder} cannot be read ({type(error).__name__}: {error})") from error
         modules = [] if isinstance(modules, str) else modules
-        found = cls(base, rank=config["r"], alpha=config["lora_alpha"], seed=0, layers=layers, modules=modules)
-        found.load(folder)
+        found = cls(base, rank=rank, alpha=alpha, seed=0, layers=layers, modules=modules)
+        try:
+            found.load_state(weights)
+        except TrainerError:
+            found.remove()
+            raise
         return found
 
     def pack(self, turns: Sequence[TokenTurn]) -> Packed:

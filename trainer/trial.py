@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from chatapp.engine.model_files import file_hash
 from storage.adapters import Adapter
@@ -14,11 +16,9 @@ from trainer.base_model import BaseModel
 from trainer.config import TrainConfig
 from trainer.dataset import Turn
 from trainer.errors import Cancelled, NotEnoughJudgments, TrainerError
+from trainer.expected import Ratios
 from trainer.features import Callbacks, trunk_path
-from trainer.lora import Lora, read_weights
-
-#: log pi - log base of the responses of each turn, beyond what is expected of any; by its key
-Ratios = dict[str, list[float]]
+from trainer.lora import Lora
 
 
 @dataclass(slots=True)
@@ -32,8 +32,8 @@ class Trial:
     calls: Callbacks
     held_out: list[Turn] = field(default_factory=list)
     unseen: list[Turn] = field(default_factory=list)  #: of the others, those that the live version has not learned from
-    live_ratios: Ratios = field(default_factory=dict)  #: of both, under the live version
-    known: expected.Known = field(default_factory=dict)  #: of what was looked at
+    live_ratios: dict[str, Ratios] = field(default_factory=dict)  #: of both, under the live version, by key
+    drew: expected.Drew = field(default_factory=dict)  #: of the answers in both that earlier versions drew
 
     @property
     def live_name(self) -> str:
@@ -63,92 +63,86 @@ class Trial:
         return [t for t in turns if t.split == "held_out" or not (t.judgments & trained)]
 
     def meet(self, turns: Sequence[Turn], base: BaseModel) -> dict[str, float]:
-        """See what earlier versions make of the answers: who drew them, and how the live version likes them.
+        """See what earlier versions make of the answers: what they might have said, and how the live one likes them.
 
         turns: all, with all of their pairs. Returns the prequential figures: on the judgments that no finished run has
         seen, before anything learns from them.
         """
+        tested = [*self.held_out, *self.unseen]
+        for id in sorted({id for t in tested for id in t.drawers.values()}):
+            drawer = self.store.adapters.find(id)
+            if drawer is not None and drawer.model_hash == self.model_hash and drawer != self.live:
+                with suppress(FileNotFoundError, TrainerError):  # then the base's distribution stands in
+                    self._under(drawer, base, [])
         unlearned = self.unlearned(turns)
-        self._look_as_drawn([*self.held_out, *self.unseen, *unlearned], base)
-        found: dict[str, expected.Ratios] = {}
-        if self.live is not None and unlearned:
-            try:
-                lora = self._put_on(self.live, base)
-            except FileNotFoundError as error:
-                raise TrainerError(
-                    f"the files of {self.live_name}, the version in use, are gone from "
-                    f"{self.store.adapters.dir(self.live)}; choose another with `hone adapters use`, or "
-                    "`hone adapters use base`"
-                ) from error
-            found = dict(zip([t.key for t in unlearned], self._ratios(unlearned, lora), strict=True))
-            base.model = lora.remove()
+        found = dict(zip([t.key for t in unlearned], self._live(unlearned, base), strict=True))
         place = {t.key: {tuple(r): at for at, r in enumerate(t.responses)} for t in unlearned}
 
-        def of(turn: Turn, values: str) -> list[float]:
+        def of(turn: Turn) -> Ratios:
             known = found.get(turn.key)
             if known is None:  # without a version in use the base is what is scored: it prefers nothing, by definition
-                return [0.0] * len(turn.responses)
-            return [getattr(known, values)[place[turn.key][tuple(r)]] for r in turn.responses]
+                return Ratios.of_base(len(turn.responses))
+            at = [place[turn.key][tuple(r)] for r in turn.responses]
+            return Ratios([known.plain[i] for i in at], [known.expected[i] for i in at])
 
-        self.live_ratios = {t.key: of(t, "beyond") for t in [*self.held_out, *self.unseen]}
+        self.live_ratios = {t.key: of(t) for t in tested}
         new = lineage.unseen_judgments(self.store, self.model_hash)
         fresh = [t for t in turns if t.judgments & new and (self.live is None or t.key in found)]
-        right, longer, count = gate.pair_accuracy(fresh, [of(t, "plain") for t in fresh])
+        right, longer, count = gate.pair_accuracy(fresh, [of(t).plain for t in fresh])
         if not count:
             return {}
         return {"prequential.accuracy": right, "prequential.longer_wins": longer, "prequential.pairs": count}
 
-    def _look_as_drawn(self, turns: Sequence[Turn], base: BaseModel) -> None:
-        """At the answers that earlier versions drew, with their distributions, where their files are still there."""
-        for id in sorted({id for t in turns for id in t.drawers.values()}):
-            adapter = self.store.adapters.find(id)
-            if (
-                adapter is None
-                or adapter.model_hash != self.model_hash
-                or not _readable(self.store.adapters.dir(adapter))
-            ):
-                continue
-            lora = self._put_on(adapter, base)
-            self._look([t for t in turns if id in t.drawers.values()], lora, id)
+    def _live(self, turns: Sequence[Turn], base: BaseModel) -> list[Ratios]:
+        if self.live is None or not turns:
+            return []
+        try:
+            return self._under(self.live, base, turns)
+        except FileNotFoundError as error:
+            raise TrainerError(
+                f"the files of {self.live_name}, the version in use, are gone from "
+                f"{self.store.adapters.dir(self.live)}; choose another with `hone adapters use`, or "
+                "`hone adapters use base`"
+            ) from error
+
+    def _under(self, adapter: Adapter, base: BaseModel, turns: Sequence[Turn]) -> list[Ratios]:
+        """What an earlier version makes of turns; before that, of the tested answers that it drew."""
+        lora = Lora.of(base.model, self.store.adapters.dir(adapter))
+        try:
+            lora.trunk.recall(trunk_path(self.store.home, self.model_hash, base, lora.trunk.first))
+            expected.look(lora, adapter.id, [*self.held_out, *self.unseen], self.drew, **self._batches())
+            return expected.ratios(lora, turns, self.drew, **self._batches())
+        finally:
             base.model = lora.remove()
 
-    def _put_on(self, adapter: Adapter, base: BaseModel) -> Lora:
-        """FileNotFoundError where its files are gone."""
-        lora = Lora.of(base.model, self.store.adapters.dir(adapter))
-        lora.trunk.recall(trunk_path(self.store.home, self.model_hash, base, lora.trunk.first))
-        return lora
-
-    def _look(self, turns: Sequence[Turn], lora: Lora, drawer: str | None = None) -> None:
-        expected.look(lora, turns, self.known, budget=self.config.micro_tokens, before=self._before, drawer=drawer)
-
-    def _ratios(self, turns: Sequence[Turn], lora: Lora) -> list[expected.Ratios]:
-        self._look(turns, lora)
-        return expected.ratios(lora, turns, self.known, budget=self.config.micro_tokens, before=self._before)
+    def _batches(self) -> dict[str, Any]:
+        return {"budget": self.config.micro_tokens, "before": self._before}
 
     def _before(self) -> None:
         self.calls.wait()
         if self.calls.cancelled():
             raise Cancelled("the run was cancelled during the test")
 
-    def ratios(self, tested: Sequence[Turn], lora: Lora) -> Ratios:
-        """Those of each turn under what lora holds."""
-        return {t.key: found.beyond for t, found in zip(tested, self._ratios(tested, lora), strict=True)}
+    def ratios(self, tested: Sequence[Turn], lora: Lora) -> dict[str, Ratios]:
+        """Those of each turn under what lora holds, by its key."""
+        found = expected.ratios(lora, tested, self.drew, **self._batches())
+        return dict(zip([t.key for t in tested], found, strict=True))
 
-    def losses(self, new: Ratios) -> tuple[list[float], list[float]]:
+    def losses(self, new: dict[str, Ratios]) -> tuple[list[float], list[float]]:
         """The log-losses of the new and of the live version on the turns of `new`."""
         turns = [t for t in [*self.held_out, *self.unseen] if t.key in new]
         beta = self.config.beta * gate.CAUTION
         mine, live = ([ratios[t.key] for t in turns] for ratios in (new, self.live_ratios))
         return gate.losses(turns, mine, beta), gate.losses(turns, live, beta)
 
-    def gain(self, new: Ratios, *, certain: bool) -> gate.Bound:
+    def gain(self, new: dict[str, Ratios], *, certain: bool) -> gate.Bound:
         """Of the new version over the live one, over the turns of `new`."""
         return gate.bootstrap(*self.losses(new), seed=self.config.seed, certain=certain)
 
     def evidence(
         self,
         gain: gate.Bound,
-        new: Ratios,
+        new: dict[str, Ratios],
         neutral: guards.Neutral,
         turns: Sequence[Turn],
         *,
@@ -202,13 +196,3 @@ class Trial:
             base_refusals=sampled.base_refusals.share,
         )
         return found, figures
-
-
-def _readable(folder: Path) -> bool:
-    from safetensors import SafetensorError
-
-    try:
-        read_weights(folder)
-    except (OSError, SafetensorError):
-        return False
-    return (folder / "adapter_config.json").exists()

@@ -17,10 +17,8 @@ def of(*responses: list[int], drawers: dict[int, str] | None = None) -> Turn:
     return Turn("k", "held_out", [], PROMPT, list(responses), drawers=drawers or {})
 
 
-def measured(lora: Lora, turns: list[Turn], known: expected.Known | None = None) -> list[expected.Ratios]:
-    known = {} if known is None else known
-    expected.look(lora, turns, known, budget=64, before=lambda: None)
-    return expected.ratios(lora, turns, known, budget=64, before=lambda: None)
+def measured(lora: Lora, turns: list[Turn], drew: expected.Drew | None = None) -> list[expected.Ratios]:
+    return expected.ratios(lora, turns, drew or {}, budget=64, before=lambda: None)
 
 
 @torch.no_grad()
@@ -35,8 +33,9 @@ def all_words(lora: Lora, response: list[int]) -> tuple[float, float]:
     return float(ratio.gather(1, torch.tensor(response)[:, None]).sum()), float((base.softmax(-1) * ratio).sum())
 
 
-def test_against_sums_over_all_words() -> None:
-    lora = tiny_lora()
+@pytest.mark.parametrize("layers", [None, [1]], ids=["all layers", "the upper one"])
+def test_against_sums_over_all_words(layers: list[int] | None) -> None:
+    lora = tiny_lora(layers=layers)
     turns = [of([50, 51, 52], [60]), of([70, 71], [2], [80] * 40)]
     turns[1].key = "other"
     for turn, found in zip(turns, measured(lora, turns), strict=True):
@@ -64,13 +63,13 @@ def test_an_answer_is_measured_by_the_version_that_drew_it() -> None:
     turn = of(*words, drawers=dict.fromkeys(range(VOCABULARY - 1), "v1"))  # the last one is the base's
     lora = tiny_lora()
     shake(lora, 0.4)
-    known: expected.Known = {}
-    expected.look(lora, [turn], known, budget=64, before=lambda: None, drawer="v1")
-    assert len(known) == VOCABULARY - 1
+    drew: expected.Drew = {}
+    expected.look(lora, "v1", [turn], drew, budget=64, before=lambda: None)
+    assert len(drew) == VOCABULARY - 1
     with torch.no_grad():
         chance = torch.softmax(lora.model(input_ids=torch.tensor([PROMPT])).logits[0, -1].float(), -1).tolist()
     shake(lora, 0.4, seed=5)
-    (found,) = measured(lora, [turn], known)
+    (found,) = measured(lora, [turn], drew)
     by_base = measured(lora, [of(*words)])[0]
     assert found.plain == pytest.approx(by_base.plain, abs=1e-5)
     assert found.beyond[-1] == pytest.approx(by_base.beyond[-1], abs=1e-4)

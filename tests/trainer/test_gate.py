@@ -10,6 +10,7 @@ import pytest
 
 from trainer import gate
 from trainer.dataset import PairRef, SingleRef, Turn
+from trainer.expected import Ratios
 
 GOOD = gate.Evidence(
     gain=gate.Bound(0.1, 0.05, 0.95, 40),
@@ -30,17 +31,48 @@ def turn(pairs: list[PairRef], singles: list[SingleRef] | None = None, responses
     return Turn("k", "held_out", [], [1], [[2] * (i + 1) for i in range(responses)], pairs, [], singles or [])
 
 
-def test_prompt_loss_by_hand() -> None:
-    """r = (2, 0), beta 0.5: the pair (0 over 1) costs -log s(1) = 0.3133, weight 1; 1 called good: log 2, weight 3.
+def beyond(*values: float, tokens: bool = False) -> Ratios:
+    """Nothing expected; tokens: so much for each of a response's tokens (1, 2, 3, 4)."""
+    return Ratios([v * (i + 1) if tokens else v for i, v in enumerate(values)], [0.0] * len(values))
 
-    And 0 called bad: -log s(-1) = 1.3133.
-    """
+
+def test_prompt_loss_by_hand() -> None:
+    """r = (2, 0), beta 0.5: the pair (0 over 1) costs -log s(1) = 0.3133, weight 1; 1 called good: log 2, weight 3."""
     t = turn([PairRef(0, 1, 1.0)], [SingleRef(1, True, 3.0)], 2)
-    assert gate.prompt_loss(t, [2.0, 0.0], 0.5) == pytest.approx((0.313262 + 3 * math.log(2)) / 4, abs=1e-5)
-    bad = turn([], [SingleRef(0, False, 2.0)], 2)
-    assert gate.prompt_loss(bad, [2.0, 0.0], 0.5) == pytest.approx(1.313262, abs=1e-5)
-    assert gate.losses([t, bad], [[0.0, 0.0]] * 2, 0.5) == [pytest.approx(math.log(2))] * 2
-    assert gate.prompt_loss(turn([]), [0.0] * 4, 0.5) is None
+    by_hand = (0.313262 + 3 * math.log(2)) / 4
+    assert gate.prompt_loss(t, beyond(2.0, 0.0), 0.5) == pytest.approx(by_hand, abs=1e-5)
+    assert gate.prompt_loss(t, Ratios([-5.0, -9.0], [-7.0, -9.0]), 0.5) == pytest.approx(by_hand, abs=1e-5)
+    assert gate.prompt_loss(turn([]), beyond(*[0.0] * 4), 0.5) is None
+
+
+def test_what_a_version_adds_to_all_answers_is_taken_off_single_ones_by_hand() -> None:
+    """r = (-1, -1, -9, -12) of 1 to 4 tokens: drift -23 / 10 nats a token, so s = (1.3, 3.6, -2.1, -2.8)."""
+    t = turn([PairRef(0, 3, 2.0)], [SingleRef(1, True, 1.0), SingleRef(2, False, 1.0)])
+    ratios = Ratios([-2.0, -1.0, -10.0, -13.0], [-1.0, 0.0, -1.0, -1.0])
+    assert gate.drift([t], [ratios]) == pytest.approx(-2.3)
+    found = [(12.0 - 1.0, 2), (3.6, 1), (2.1, 1)]  # the pair, the good one, the bad one; all as judged
+    by_hand = sum(w * math.log(1 + math.exp(-0.5 * x)) for x, w in found) / 4
+    assert gate.losses([t], [ratios], 0.5) == [pytest.approx(by_hand)]
+
+
+@pytest.mark.parametrize("left", [-0.05, 0.05])
+def test_a_version_that_only_drifts_gains_nothing_by_single_answers(left: float) -> None:
+    """Each token 0.1 nats less likely, and more or less so than expected: no thumb has to thank it for that."""
+    judged = {
+        "all bad": turn([], [SingleRef(i, False, 0.25) for i in range(4)]),
+        "all good": turn([], [SingleRef(i, True, 0.25) for i in range(4)]),
+        "one good": turn([], [SingleRef(0, True, 0.5), SingleRef(3, False, 0.5)]),
+    }
+    tokens = [1, 2, 3, 4]
+    drifted = Ratios([-0.1 * n for n in tokens], [(-0.1 - left) * n for n in tokens])
+    for who, t in judged.items():
+        assert gate.losses([t], [drifted], 0.5) == [pytest.approx(math.log(2))], who
+
+
+def test_what_became_likelier_than_under_the_base_shows_in_good_answers_alone() -> None:
+    good, bad = (turn([], [SingleRef(i, kind, 0.25) for i in range(4)]) for kind in (True, False))
+    likelier = beyond(*[0.5] * 4, tokens=True)
+    assert gate.losses([good], [likelier], 0.5)[0] < math.log(2) < gate.losses([bad], [likelier], 0.5)[0]
 
 
 def test_pair_accuracy_beside_longer_wins() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trainer.bench.gate_bench import RUNS, count, relabelled
 from trainer.dataset import PairRef, Turn
+from trainer.expected import Ratios
 from trainer.guards import Neutral
 
 TURN = Turn("k", "train", [], [1], [[2], [3], [4]], [PairRef(0, 1, 0.5), PairRef(0, 2, 0.5), PairRef(1, 2, 0.5)])
@@ -34,9 +35,18 @@ def test_who_likes_the_shorter_answer_says_nothing_of_equal_ones() -> None:
     assert relabelled(TURN, "shorter", 0).pairs == []
 
 
+def test_thumbs_on_every_answer() -> None:
+    praised, blamed = (relabelled(TURN, kind, 0) for kind in ("praise", "blame"))
+    assert praised.pairs == blamed.pairs == []
+    assert [(s.response, s.good) for s in praised.singles] == [(0, True), (1, True), (2, True)]
+    assert not any(s.good for s in blamed.singles)
+
+
 def test_shares_are_of_draws() -> None:
     """Adapters that order answers as judged, or the other way round, a little more so from prompt to prompt."""
-    good, bad = ([(TURN, [sign * (4.0 + i / 10), 0.0, -sign * 4.0]) for i in range(60)] for sign in (1, -1))
+    good, bad = (
+        [(TURN, Ratios([sign * (4.0 + i / 10), 0.0, -sign * 4.0], [0.0] * 3)) for i in range(60)] for sign in (1, -1)
+    )
     assert count([good], [CALM], 32, 0.1) == {"held_out": 32, "level": 0.95, "promoted": 1.0, "gain_alone": 1.0}
     assert count([bad], [CALM], 8, 0.1)["promoted"] == 0.0
     assert count([good, bad], [CALM, CALM], 8, 0.1)["promoted"] == 0.5

@@ -21,6 +21,7 @@ from tests.trainer import tiny_runs
 from trainer import answers, checkpoint, gate, guards, lesson, lineage, needs
 from trainer.config import TrainConfig
 from trainer.dataset import SingleRef, Turn
+from trainer.expected import Ratios
 from trainer.features import Callbacks
 from trainer.outcome import Outcome
 from trainer.trial import Trial
@@ -128,24 +129,25 @@ def test_answers_of_a_version_are_measured_by_what_it_might_have_said(
     meet = Trial.meet
     monkeypatch.setattr(Trial, "meet", lambda self, *rest: (seen.append(self), meet(self, *rest))[1])
 
-    def drawn_by_versions() -> dict[str, set[bool]]:
-        """For each version, whether its answers have a distribution of their own."""
+    def drew() -> dict[str, int]:
+        """How many tested answers of each version are measured by what that version might have said."""
         learn(judged, gguf)
         trial = seen[-1]
-        turns = [*trial.held_out, *trial.unseen]
-        found: dict[str, set[bool]] = {}
-        for turn in turns:
-            for at, response in enumerate(turn.responses):
-                places = trial.known.get((turn.key, tuple(response)))
-                if places is not None:
-                    found.setdefault(turn.drawers.get(at, "base"), set()).add(places.drew is not None)
-        return found
+        places = [
+            (t.drawers[at], (t.key, tuple(r)) in trial.drew)
+            for t in [*trial.held_out, *trial.unseen]
+            for at, r in enumerate(t.responses)
+            if at in t.drawers
+        ]
+        return {id: sum(found for drawer, found in places if drawer == id) for id in (first.id, second.id)}
 
-    found = drawn_by_versions()
-    assert (found[first.id], found[second.id], found["base"]) == ({True}, {True}, {False})
+    there = drew()
+    assert min(there.values()) > 0
+    weights = judged.adapters.dir(first) / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    assert drew() == {first.id: 0, second.id: there[second.id]}
     judged.adapters.remove(first.id)
-    found = drawn_by_versions()
-    assert (found[first.id], found[second.id]) == ({False}, {True})
+    assert drew() == {first.id: 0, second.id: there[second.id]}
 
 
 def test_thumbs_on_answers_of_their_own_teach_and_are_tested(judged: Store, gguf: Path, tmp_path: Path) -> None:
@@ -164,7 +166,7 @@ def test_a_version_that_meets_itself_gains_nothing(store: Store) -> None:
     held_out = [made(i, [SingleRef(0, True, 1.0)]) for i in range(8)]
     unseen = [made(i, [SingleRef(0, i % 2 == 0, 1.0)], "train") for i in range(8, 24)]
     trial = Trial(store, TrainConfig(), None, "m", Callbacks(), held_out, unseen)
-    trial.live_ratios = {t.key: [-float(i % 7), 1.0] for i, t in enumerate([*held_out, *unseen])}
+    trial.live_ratios = {t.key: Ratios([-float(i % 7), 1.0], [0.5, 0.0]) for i, t in enumerate([*held_out, *unseen])}
     for tested in (held_out, [*held_out, *unseen], unseen[:5]):
         gain = trial.gain({t.key: trial.live_ratios[t.key] for t in tested}, certain=True)
         assert (gain.mean, gain.low, gain.prompts) == (0.0, 0.0, len(tested))

@@ -5,7 +5,7 @@ kind of judgment `fits` adapters that are trained as a run trains them, each on 
 TESTED other prompts, and the neutral text. Resampled: which of those are the held-out ones, RUNS draws for each number
 of them, dealt evenly over the adapters; so the draws of one adapter resemble each other. The test judgments are the
 honest user's, except that the adapters of random judgments also meet random ones, as of a user who rolls dice (`coin`),
-and those of one who takes the shorter answer (`shorter`).
+those of one who takes the shorter answer (`shorter`), thumbs up on every answer (`praised`) and down (`blamed`).
 Left out: the gate's second look (K-fold) at fewer than 32 prompts, and the answers that it samples.
 """
 
@@ -31,7 +31,8 @@ from storage.store import Store
 from trainer import expected, gate, guards
 from trainer.bench.loop import record_rankings
 from trainer.config import TrainConfig
-from trainer.dataset import PairRef, Turn, best_and_worst, build
+from trainer.dataset import PairRef, SingleRef, Turn, best_and_worst, build
+from trainer.expected import Ratios
 from trainer.features import Callbacks, focus, prepare, some_words
 from trainer.fit import fit
 from trainer.served import served
@@ -46,7 +47,7 @@ FITS = 4  #: of each kind
 ROWS = {
     "good": {"good": "good"},
     "flipped": {"flipped": "good"},
-    "random": {"random": "good", "coin": "random", "shorter": "shorter"},
+    "random": {"random": "good", "coin": "random", "shorter": "shorter", "praised": "praise", "blamed": "blame"},
 }
 HELD_OUT = (4, 8, 16, 32)
 TESTED = 40  #: other prompts that an adapter is scored on
@@ -56,10 +57,14 @@ def relabelled(turn: Turn, kind: str, seed: int) -> Turn:
     """The same pairs, as ranked ("good"), the other way round ("flipped"), or by a random order of the answers.
 
     "shorter": the shorter answer of each pair is the better one; without pairs of one length, of which a turn may have
-    no others.
+    no others. "praise", "blame": a thumb on each answer, and no pair.
     """
     if kind == "good":
         return turn
+    if kind in ("praise", "blame"):
+        return replace(
+            turn, pairs=[], singles=[SingleRef(i, kind == "praise", 1.0) for i in range(len(turn.responses))]
+        )
     if kind == "shorter":
         length = [len(r) for r in turn.responses]
         ordered = [sorted((p.chosen, p.rejected), key=length.__getitem__) for p in turn.pairs]
@@ -76,8 +81,8 @@ def relabelled(turn: Turn, kind: str, seed: int) -> Turn:
     return replace(turn, pairs=pairs)
 
 
-#: the prompts that an adapter is tested on, with its log-ratios of their responses
-Tested = list[tuple[Turn, list[float]]]
+#: the prompts that an adapter is tested on, with its ratios of their responses
+Tested = list[tuple[Turn, Ratios]]
 
 
 def promoted(new: Sequence[float], seed: int, neutral: guards.Neutral) -> tuple[bool, bool]:
@@ -127,16 +132,17 @@ def measure(settings: Settings, *, quick: bool = False) -> dict[str, Any]:
                 rows[name].append(adapters.tested(ratios, test, seed))
                 neutrals[name].append(neutral)
     seconds["fits"] = time.perf_counter() - started
-    left = min(len(tested) for found in rows.values() for tested in found)
+    left = {name: min(map(len, found)) for name, found in rows.items()}
     beta = config.beta * gate.CAUTION
     table = {
-        name: [count(found, neutrals[name], n, beta) for n in HELD_OUT if n <= left] for name, found in rows.items()
+        name: [count(found, neutrals[name], n, beta) for n in HELD_OUT if n <= left[name]]
+        for name, found in rows.items()
     }
     return {
         "real": {"prompts": len(turns), "learned_from": learn, "fits_of_each_kind": fits, "tokens_at_most": tokens},
         "resampled": {"draws_of_held_out_prompts": RUNS, "out_of": left},
         "rows": table,
-        "neutral": {n: [{"rise": x.rise, "kl": x.kl} for x in found] for n, found in neutrals.items() if n != "coin"},
+        "neutral": {n: [{"rise": x.rise, "kl": x.kl} for x in found] for n, found in neutrals.items() if n in ROWS},
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
     }
 
@@ -166,14 +172,12 @@ class _Adapters:
         self.config, self.team = config, Team()
         self.lora = Lora.fresh(base.model, config)
         self.turns = list(turns)
-        self.known: expected.Known = {}
-        expected.look(self.lora, self.turns, self.known, budget=config.micro_tokens, before=lambda: None)
         with Vocab.open(gguf) as vocab:
             neutral, self.ordinary = (guards.plain_turns(vocab, f"{n}.jsonl") for n in ("neutral", "ordinary"))
         states = guards.states_path(cache_dir, model_hash, neutral, base)
         self.text = guards.NeutralText(neutral, budget=config.micro_tokens, wait=lambda: None, cache=states)
 
-    def fit(self, kind: str, seed: int, learn: int) -> tuple[dict[str, list[float]], guards.Neutral]:
+    def fit(self, kind: str, seed: int, learn: int) -> tuple[dict[str, Ratios], guards.Neutral]:
         """Train on `learn` prompts drawn by seed; the log-ratios on the others by prompt, and the neutral text."""
         drawn = random.Random(f"prompts:{seed}").sample(self.turns, learn)
         turns = [replace(relabelled(t, kind, seed), split="train") for t in drawn]
@@ -188,13 +192,13 @@ class _Adapters:
         learned = {t.key for t in drawn}
         others = [t for t in self.turns if t.key not in learned]
         others = random.Random(f"tested:{seed}").sample(others, min(TESTED, len(others)))
-        found = expected.ratios(self.lora, others, self.known, budget=self.config.micro_tokens, before=lambda: None)
-        ratios = {t.key: of.beyond for t, of in zip(others, found, strict=True)}
+        found = expected.ratios(self.lora, others, {}, budget=self.config.micro_tokens, before=lambda: None)
+        ratios = {t.key: of for t, of in zip(others, found, strict=True)}
         return ratios, neutral
 
-    def tested(self, ratios: dict[str, list[float]], test: str, seed: int) -> Tested:
+    def tested(self, ratios: dict[str, Ratios], test: str, seed: int) -> Tested:
         """The prompts of these log-ratios with test judgments of that kind."""
         turns = {t.key: t for t in self.turns}
         # another seed than in training: what dice say of these prompts, nobody has seen
         found = [(relabelled(turns[key], test, seed + 1000), ratios[key]) for key in sorted(ratios)]
-        return [(turn, values) for turn, values in found if turn.pairs]
+        return [(turn, values) for turn, values in found if turn.pairs or turn.singles]
