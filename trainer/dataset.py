@@ -71,7 +71,7 @@ class Turn:
     judgments: set[str] = field(default_factory=set)
     from_base: list[int] = field(default_factory=list)  #: indexes of the responses that the base itself gave
     temperature: float = 1.0  #: at which the responses were drawn
-    drawers: dict[int, str] = field(default_factory=dict)  #: the adapter that drew a response, by its index
+    drawers: dict[int, str] = field(default_factory=dict)  #: adapters, of any model, by the response that they drew
 
     @property
     def tokens(self) -> TokenTurn:
