@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,8 +71,12 @@ class Trial:
         for id in sorted({id for t in tested for id in t.drawers.values()}):
             drawer = self.store.adapters.find(id)
             if drawer is not None and drawer.model_hash == self.model_hash and drawer != self.live:
-                with suppress(FileNotFoundError, TrainerError):  # then the base's distribution stands in
+                try:
                     self._under(drawer, base, [])
+                except Cancelled:
+                    raise
+                except (FileNotFoundError, TrainerError):
+                    continue  # the base's distribution stands in
         unlearned = self.unlearned(turns)
         found = dict(zip([t.key for t in unlearned], self._live(unlearned, base), strict=True))
         place = {t.key: {tuple(r): at for at, r in enumerate(t.responses)} for t in unlearned}

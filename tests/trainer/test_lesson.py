@@ -18,9 +18,10 @@ from chatapp.engine.model_files import file_hash
 from storage import paths
 from storage.store import Store
 from tests.trainer import tiny_runs
-from trainer import answers, checkpoint, gate, guards, lesson, lineage, needs
+from trainer import answers, checkpoint, expected, gate, guards, lesson, lineage, needs
 from trainer.config import TrainConfig
 from trainer.dataset import SingleRef, Turn
+from trainer.errors import Cancelled
 from trainer.expected import Ratios
 from trainer.features import Callbacks
 from trainer.outcome import Outcome
@@ -143,6 +144,14 @@ def test_answers_of_a_version_are_measured_by_what_it_might_have_said(
 
     there = drew()
     assert min(there.values()) > 0
+
+    def cancelled(_: Any, drawer: str, *__: Any, **___: Any) -> None:
+        if drawer == first.id:
+            raise Cancelled("the run was cancelled")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(expected, "look", cancelled)
+        assert learn(judged, gguf).state == "cancelled"
     weights = judged.adapters.dir(first) / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     assert drew() == {first.id: 0, second.id: there[second.id]}
