@@ -118,11 +118,6 @@ class Adapters:
             raise NotFound(f"{name!r} fits {len(rows)} adapters: write more of the id")
         return _adapter(rows[0])
 
-    def find(self, id: str) -> Adapter | None:
-        """By its whole id."""
-        row = self._store.row("SELECT * FROM adapters WHERE id = ?", [id])
-        return _adapter(row) if row else None
-
     def list(self, model_hash: str | None = None) -> list[Adapter]:
         """The oldest first."""
         rows = self._store.rows(

@@ -2,9 +2,9 @@
 
 At each place of an answer, log pi - log base has a mean over the words that might have come there. Where the base drew
 them it is minus a KL: a version that only drifted finds the answers less likely, long ones more so, and a user who
-likes short ones seems to be served. With the mean of each place taken off, what is left of a version that knows nothing
-of a taste is 0 on average for every answer, however long: the end of an answer is one of the words. It is the baseline
-of a policy gradient (Williams 1992, section 4), taken place by place.
+likes short ones seems to be served. With the mean of each place taken off, what is left is 0 on average over answers
+drawn from that distribution, however long they get: the end of an answer is one of the words. It is the baseline of a
+policy gradient (Williams 1992, section 4), taken place by place.
 
 The distribution is the whole one of the version that drew the answer, at temperature 1 as everything that is tested;
 what no version drew whose files are there (corrections, imports, other models' answers) counts as the base's. Answers

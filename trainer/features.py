@@ -32,6 +32,12 @@ class Callbacks:
     cancelled: Callable[[], bool] = lambda: False
     wait: Callable[[], object] = lambda: None  #: before each micro-batch: lets the chat go first
 
+    def before_batch(self) -> None:
+        """Outside the loop. Raises Cancelled."""
+        self.wait()
+        if self.cancelled():
+            raise Cancelled("the run was cancelled")
+
 
 @dataclass(slots=True)
 class Work:
@@ -79,18 +85,13 @@ def prepare(
     later = {id(w) for w in focused}
     missing = [w for w in work if id(w) not in later and not known.covers(w.tokens)]
 
-    def before() -> None:
-        calls.wait()
-        if calls.cancelled():
-            raise Cancelled("the run was cancelled while the base's log-probabilities were computed")
-
     with lora.disabled(), torch.no_grad():
         # longest first: were there too little memory, this fails at once and not after minutes
         missing.sort(key=lambda w: -w.tokens.tokens)
         tokens = [w.tokens for w in missing]
-        found = score(lora.model, tokens, budget=config.micro_tokens, before=before, packer=lora.pack)
+        found = score(lora.model, tokens, budget=config.micro_tokens, before=calls.before_batch, packer=lora.pack)
         for group in micro_batches([w.tokens.tokens for w in focused], config.micro_tokens):
-            before()
+            calls.before_batch()
             mine = [focused[i] for i in group]
             states = hidden_states(lora.model, lora.pack([w.tokens for w in mine]))
             for w, part in zip(mine, states.split([w.tokens.predicted for w in mine]), strict=True):

@@ -178,10 +178,6 @@ class Lora:
                     master.mul_(factor)
         self.publish()
 
-    def load(self, folder: Path) -> None:
-        """Take the weights of a saved PEFT folder of the same shape."""
-        self.load_state(read_weights(folder))
-
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Weights by the names of a PEFT file, as `state` gives them."""
         with torch.no_grad():

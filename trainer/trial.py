@@ -68,9 +68,9 @@ class Trial:
         seen, before anything learns from them.
         """
         tested = [*self.held_out, *self.unseen]
-        for id in sorted({id for t in tested for id in t.drawers.values()}):
-            drawer = self.store.adapters.find(id)
-            if drawer is not None and drawer.model_hash == self.model_hash and drawer != self.live:
+        drew = {id for t in tested for id in t.drawers.values()}
+        for drawer in self.store.adapters.list(self.model_hash):
+            if drawer.id in drew and drawer != self.live:
                 try:
                     self._under(drawer, base, [])
                 except Cancelled:
@@ -119,12 +119,7 @@ class Trial:
             base.model = lora.remove()
 
     def _batches(self) -> dict[str, Any]:
-        return {"budget": self.config.micro_tokens, "before": self._before}
-
-    def _before(self) -> None:
-        self.calls.wait()
-        if self.calls.cancelled():
-            raise Cancelled("the run was cancelled during the test")
+        return {"budget": self.config.micro_tokens, "before": self.calls.before_batch}
 
     def ratios(self, tested: Sequence[Turn], lora: Lora) -> dict[str, Ratios]:
         """Those of each turn under what lora holds, by its key."""

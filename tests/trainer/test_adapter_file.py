@@ -17,7 +17,7 @@ from tests.trainer.conftest import shake, tiny_lora, tiny_model, tiny_qwen2, wri
 from trainer import adapter_file
 from trainer.base_model import check_text, kl_divergence, load_base, logits
 from trainer.errors import TrainerError
-from trainer.lora import Lora
+from trainer.lora import Lora, read_weights
 
 IDS = [1, *(3 + (7 * i) % 250 for i in range(120))]
 
@@ -121,10 +121,10 @@ def test_weights_survive_the_round_trip(tmp_path: Path) -> None:
     lora.save(tmp_path)
     other = tiny_lora(seed=0)
     other.reset(5)
-    other.load(tmp_path)
+    other.load_state(read_weights(tmp_path))
     assert all(torch.equal(a, b) for a, b in zip(lora.parameters(), other.parameters(), strict=True))
     with pytest.raises(TrainerError, match="does not fit"):
-        tiny_lora(rank=8).load(tmp_path)
+        tiny_lora(rank=8).load_state(read_weights(tmp_path))
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
