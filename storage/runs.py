@@ -128,6 +128,13 @@ class Runs:
         before = self._last(id, "progress.second_look") or 0
         return (self._last(id, "progress.step") or 0) - before, total - before
 
+    def practising(self, id: str) -> int | None:
+        """How many answers to practise on the base has written; None: none, or a fit has begun."""
+        if self._last(id, "progress.total"):
+            return None
+        count = self._last(id, "progress.practice")
+        return None if count is None else int(count)
+
     def checking(self, id: str) -> bool:
         """Whether a run tests itself once more, by K-fold."""
         return self._last(id, "progress.second_look") is not None

@@ -44,6 +44,7 @@ class TrainConfig:
     ordinary_texts: int = 2  #: of those texts a step
     words: int = 8192  #: likely words that a step on a CPU computes logits of; 0: the whole vocabulary
     best_and_worst: bool = True  #: learn from the best against the worst answer of a ranking, not from every pair
+    practice_share: float = 0.5  #: of the turns of a fit, those that nobody judged (practice.py); 0: none
     micro_tokens: int = 1024  #: tokens computed at one time
     start: Start = "auto"  #: "refit" from the base, "warm" from the version in use, "auto": refit while it is quick
     refit_seconds: float = 300.0  #: of training: "auto" goes on from the version in use where a refit would take longer
@@ -83,6 +84,7 @@ class TrainConfig:
             ("ordinary_weight", self.ordinary_weight >= 0, "at least 0"),
             ("ordinary_texts", self.ordinary_texts >= 1, "at least 1"),
             ("words", self.words >= 0, "at least 0"),
+            ("practice_share", 0 <= self.practice_share < 1, "at least 0 and below 1"),
             ("micro_tokens", self.micro_tokens >= 64, "at least 64"),
             ("start", self.start in STARTS, f"one of {', '.join(STARTS)}"),
             ("refit_seconds", self.refit_seconds >= 0, "at least 0"),
@@ -95,6 +97,10 @@ class TrainConfig:
         for name, ok, wanted in checks:
             if not ok:
                 raise BadSetting(f"{name} is {getattr(self, name)!r}; it must be {wanted}")
+
+    def practised(self, turns: int) -> int:
+        """Turns to practise on beside so many judged ones."""
+        return round(turns * self.practice_share / (1 - self.practice_share))
 
     def passes(self, turns: int) -> float:
         """How often a fit goes over this many turns; the last time perhaps not over all of them."""

@@ -32,6 +32,7 @@ from trainer.fit import Metrics, fit
 from trainer.logprobs import TokenTurn
 from trainer.lora import Lora, read_weights
 from trainer.outcome import Clock, Outcome
+from trainer.practice import LEAST, TOKENS, Drill, Practice, SecondLook, drills, write
 from trainer.team import Team
 from trainer.trial import Trial
 from trainer.trunk import KEEP_BYTES
@@ -77,11 +78,14 @@ class Lesson:
         live = store.adapters.live(self.model_hash)
         calls = Callbacks(self._progress, self.cancelled, GenerationLock(paths.generation_lock(home)).wait_for_idle)
 
-        with self.clock.phase("features"), Vocab.open(self.gguf) as vocab:
-            dataset = self._dataset(vocab)
-            neutral_turns = guards.plain_turns(vocab, "neutral.jsonl")
-            self.ordinary = guards.plain_turns(vocab, "ordinary.jsonl")
-            self._settle(dataset, vocab.n_tokens)
+        with Vocab.open(self.gguf) as vocab:
+            with self.clock.phase("features"):
+                dataset = self._dataset(vocab)
+                neutral_turns = guards.plain_turns(vocab, "neutral.jsonl")
+                self.ordinary = guards.plain_turns(vocab, "ordinary.jsonl")
+                self._settle(dataset, vocab.n_tokens)
+            with self.clock.phase("practice"):
+                practice = self._practice(dataset, vocab, calls)
         # the test is of every pair, and at temperature 1 (docs/decisions.md, 2026-11-22)
         judged = [replace(t, temperature=1.0) for t in dataset.turns]
         dataset.turns = [t if t.split == "train" else j for t, j in zip(dataset.turns, judged, strict=True)]
@@ -90,7 +94,15 @@ class Lesson:
         trial = Trial(store, self.config, live, self.model_hash, calls)
         trial.choose(dataset.turns)
         beginning = lineage.begin(store, self.config, live, dataset, self.model_hash, self.layers)
-        self.team.share((beginning.turns, self.config, str(self.gguf)))
+        look = SecondLook.plan(practice, beginning.turns, trial.unseen, self.config)
+        practised = practice.turns(self.config.practised(len(beginning.turns)))
+        turns = [*beginning.turns, *practised]
+        self.metrics |= {
+            "practice.turns": len(practised),
+            "practice.accuracy": practice.taste.accuracy,
+            "practice.requests": len(practice),
+        }
+        self.team.share(([*turns, *look.practised(but=turns)], self.config, str(self.gguf)))
         with self.clock.phase("model"):
             base = load_base(self.gguf, self.cache_dir, train_base=self.train_base)
         self.metrics |= {"memory.loading_peak_mb": needs.peak_memory() / needs.MB}
@@ -106,8 +118,9 @@ class Lesson:
             cache = reference_path(home, self.model_hash, base)
             mine = trunk_path(home, self.model_hash, base, lora.trunk.first)
             lora.trunk.recall(mine)
-            train = prepare(beginning.turns, lora, self.config, cache, calls, states_only=some)
-            self.words = focus(train, lora, self.ordinary, self.config) if some else None
+            train = prepare(turns, lora, self.config, cache, calls, states_only=some)
+            also = [*self.ordinary, *(t.tokens for t in look.practised(but=turns))]
+            self.words = focus(train, lora, also, self.config) if some else None
             self.team.share(self.words.ids if self.words is not None else None)
 
         self.total = self.config.steps(len(train))
@@ -131,7 +144,7 @@ class Lesson:
         pooled = few or (bool(trial.unseen) and gate.wants_second_look(trial.gain(ratios, certain=False)))
         if pooled:
             with self.clock.phase("cross-validation"):
-                ratios |= self._fold_ratios(train, lora, scale, trial)
+                ratios |= self._fold_ratios(train, lora, scale, trial, look)
         self.team.share(None)
         with self.clock.phase("gate"):
             gain = trial.gain(ratios, certain=pooled and not few)
@@ -174,6 +187,18 @@ class Lesson:
             self.remarks.append(f"Of the included prompts {left:.0f} were left out, drawn at random.")
         return dataset
 
+    def _practice(self, dataset: Dataset, vocab: Vocab, calls: Callbacks) -> Practice:
+        """What the judgments say of answers of the base to our own requests; for some models those are written now."""
+        known: list[Drill] = []
+        if wanted := self.config.practised(len(dataset.train)):
+            known = drills(self.cache_dir, self.model_hash)
+            if len(known) < max(wanted, LEAST):
+                known = write(self.gguf, self.cache_dir, self.model_hash, known, calls, self._written)
+        return Practice(known, dataset.train, vocab)
+
+    def _written(self, count: int) -> None:
+        self.store.runs.metrics(self.run_id, count, {"progress.practice": count})
+
     def _settle(self, dataset: Dataset, vocabulary: int) -> None:
         """Settings that follow from the data, the model and the memory. Raises TooLittleMemory, TooLittleDisk."""
         folder = self.cache_dir / "models" / self.model_hash
@@ -190,7 +215,7 @@ class Lesson:
             "micro_tokens" in self.given,
             int(torch.cuda.mem_get_info()[0]) if cuda else needs.available_memory(),
             dtype_bytes=pick_dtype(device).itemsize,
-            tokens=sum(t.tokens.tokens for t in dataset.turns),
+            tokens=sum(t.tokens.tokens for t in dataset.turns) + TOKENS * config.practised(len(dataset.train)),
             longest=max(t.tokens.tokens for t in dataset.turns),
             keep_bytes=KEEP_BYTES,
             cached=cached,
@@ -234,7 +259,7 @@ class Lesson:
             self.metrics |= {"resume.step": 0}
             self.remarks.append("It began anew: judgments or settings had changed since it was interrupted.")
         else:
-            tokens = lineage.fit_tokens(self.config, [w.turn for w in train])
+            tokens = lineage.fit_tokens(self.config, [w.turn for w in train if w.turn.judgments])
             self.metrics |= {lineage.SPEED: tokens / max(1e-9, self.clock.seconds["training"])}
         return last
 
@@ -268,22 +293,28 @@ class Lesson:
         of = fingerprint([w.turn for w in works], self.config, self.model_hash, start)
         return Checkpoint(paths.run_dir(self.store.home, self.run_id), name, of)
 
-    def _fold_ratios(self, train: Sequence[Work], lora: Lora, scale: float, trial: Trial) -> dict[str, Ratios]:
+    def _fold_ratios(
+        self, train: Sequence[Work], lora: Lora, scale: float, trial: Trial, look: SecondLook
+    ) -> dict[str, Ratios]:
         """K-fold predictions: each turn's log-ratios under an adapter that was trained in the same way without it."""
         ratios: dict[str, Ratios] = {}
-        parts = [[trial.unseen[i] for i in part] for part in gate.folds(len(trial.unseen), seed=self.config.seed)]
-        keys = [{t.key for t in part} for part in parts]
-        rests = [[w for w in train if w.turn.key not in out] for out in keys]
+        known = {w.turn.key: w for w in train}
+        more = look.practised(but=[w.turn for w in train])
+        added = prepare(more, lora, self.config, None, trial.calls, states_only=self.words is not None)
+        if self.words is not None:
+            see(added, self.words)
+        known |= {w.turn.key: w for w in added}
+        rests = [[known[key] for key in fold.learned] for fold in look.folds]
         # as many steps for what it learns from as the version itself took, and no fit longer than it needs
         shares = [len(rest) / len(train) for rest in rests]
         shorter = [replace(self.config, min_steps=max(1, round(self.config.min_steps * share))) for share in shares]
         self.total += sum(config.steps(len(rest)) for config, rest in zip(shorter, rests, strict=True))
         looked = {"progress.second_look": self.before, "progress.step": self.before, "progress.total": self.total}
         self.store.runs.metrics(self.run_id, self.before, looked)
-        for at, (part, rest, config) in enumerate(zip(parts, rests, shorter, strict=True)):
+        for at, (fold, rest, config) in enumerate(zip(look.folds, rests, shorter, strict=True)):
             self._fit(rest, lora, trial.calls, self._checkpoint(f"fold-{at}", rest), config)
             lora.rescale(scale)
-            ratios |= trial.ratios(part, lora)
+            ratios |= trial.ratios(fold.left_out, lora)
         return ratios
 
     def _conclude(

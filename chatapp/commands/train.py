@@ -123,6 +123,8 @@ def _doing(store: Store, run: Run) -> str:
         if progress[0] >= progress[1]:
             return "testing what it learned"
         return f"{'checking' if store.runs.checking(run.id) else 'training'} {progress[0]}/{progress[1]}"
+    if (count := store.runs.practising(run.id)) is not None:
+        return f"practice: request {count}"  # a model's answers to our own requests are written once
     return "reading judgments"  # and the model, for some seconds before the first step
 
 

@@ -25,6 +25,7 @@ from storage.store import Store
 from tests.trainer.simulated import FakeEngine
 from trainer import simulate as loop
 from trainer.errors import BadSetting, TrainerError
+from trainer.practice import requests
 from trainer.simulate import Plan, Row, simulate
 from trainer.simulation import command as command_line
 from trainer.simulation import report, running
@@ -57,6 +58,8 @@ def test_no_prompt_of_the_test_is_like_one_that_is_judged_or_trained_on() -> Non
     for name in ("neutral.jsonl", "ordinary.jsonl"):
         for line in asset(name).read_text(encoding="utf-8").splitlines():
             others += [m["content"] for m in json.loads(line).get("messages", ()) if m["role"] == "user"]
+    others += requests()
+    assert not set(requests()) & set(pool)
     assert (len(set(pool)), len(set(test))) == (len(pool), len(test))
     assert len(pool) >= 330
     assert len(test) == 80

@@ -81,7 +81,7 @@ def wait_for(condition: Any, process: subprocess.Popen[str], seconds: float = 90
 def test_a_run_learns_passes_its_gate_and_goes_live(judged: Store, model_cache: Path) -> None:
     """How the next one is measured against it is tested on the tiny model, in test_lesson.py."""
     model_hash = file_hash(bundled(), model_cache)
-    process = worker(judged.home, model_cache, *settings("epochs=1 min_steps=4 turns_per_step=4"))  # enough here
+    process = worker(judged.home, model_cache, *settings("epochs=1 min_steps=4 turns_per_step=4 practice_share=0.2"))
     out, err = process.communicate(timeout=200)
     assert err == ""
     result = json.loads(out)
@@ -96,7 +96,8 @@ def test_a_run_learns_passes_its_gate_and_goes_live(judged: Store, model_cache: 
     assert 0 < result["metrics"]["memory.peak_mb"] < 2500
     assert result["metrics"]["memory.estimate_mb"] > 0
     assert result["metrics"]["answers.limit"] <= answers.LIMIT
-    assert judged.runs.progress(run.id) == (4, 4)
+    assert result["metrics"]["practice.turns"] == 4
+    assert judged.runs.progress(run.id) == (5, 5)
     assert judged.judgments.waiting(model_hash) == 0
     adapter = judged.adapters.get(result["adapter"])
     assert set(adapter.files) == {"adapter.gguf", "adapter_config.json", "adapter_model.safetensors"}

@@ -13,7 +13,10 @@ from trainer.bench.loop import record_rankings
 from trainer.simulation.judging import Thumbs, Turn, record
 
 #: enough for the lesson to be learned by a model of random weights; prompts and answers of its context of 256 bytes
-SETTINGS = {"epochs": 2, "min_steps": 1, "learning_rate": 3e-3, "rank": 4, "layer_share": 0.5, "ordinary_weight": 0.0}
+SETTINGS = {
+    "epochs": 2, "min_steps": 1, "learning_rate": 3e-3, "rank": 4, "layer_share": 0.5, "ordinary_weight": 0.0,
+    "practice_share": 0.0,
+}  # fmt: skip
 
 
 def tiny_gguf(folder: Path) -> Path:

@@ -1,0 +1,98 @@
+"""Whole runs on the tiny model that practise beside the judgments."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from chatapp.engine.vocab import Vocab
+from storage.store import Store
+from tests.trainer import tiny_runs
+from trainer import answers, checkpoint, gate, guards, lesson
+from trainer.outcome import Outcome
+from trainer.practice import Drill
+from trainer.worker import work
+
+CALM = answers.Sampled(gate.Answers(8, 0.0, 12), None, answers.Refusals(0, 16), answers.Refusals(0, 16))
+SETTINGS = {**tiny_runs.SETTINGS, "practice_share": 0.5}
+
+
+@pytest.fixture
+def gguf(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    texts = guards.plain_turns
+    monkeypatch.setattr(guards, "plain_turns", lambda vocab, name: texts(vocab, name)[::12])
+    monkeypatch.setattr(answers, "sample", lambda *_, **__: CALM)
+    monkeypatch.setattr("trainer.base_model.usable_cores", lambda: 1)
+    return tiny_runs.tiny_gguf(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def judged(store: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """Answers in a's are liked, and twenty requests of our own have answers in a's and in b's."""
+    with Vocab.open(gguf) as vocab:
+        bank = [Drill(f"Request {i}?", [vocab.response_ids(t) for t in ("bb aaaa", "bbbb bb")]) for i in range(20)]
+    monkeypatch.setattr(lesson, "drills", lambda *_: bank)
+    monkeypatch.setattr(lesson, "write", lambda *_, **__: pytest.fail("there are enough"))
+    tiny_runs.judge(store, gguf, 20)
+    return store
+
+
+def learn(store: Store, gguf: Path, **settings: Any) -> Outcome:
+    return work(store.home, gguf.parent / "cache", str(gguf), run_id=None, overrides={**SETTINGS, **settings})
+
+
+def weights(store: Store, outcome: Outcome) -> dict[str, torch.Tensor]:
+    folder = store.adapters.dir(store.adapters.get(outcome.adapter or ""))
+    return load_file(str(folder / "adapter_model.safetensors"))
+
+
+def test_a_run_practises_as_much_as_it_learns_and_lists_judgments_alone(judged: Store, gguf: Path) -> None:
+    found = learn(judged, gguf)
+    assert found.metrics["data.prompts"] == 20
+    train = 20 - found.metrics["data.held_out_prompts"]
+    assert found.metrics["practice.turns"] == train == 16
+    assert found.metrics["practice.requests"] == 20
+    assert found.metrics["practice.accuracy"] > 0.9
+    assert {"practice", "features", "training", "gate"} <= set(found.seconds)
+    listed = judged.rows("SELECT judgment_id FROM run_judgments WHERE run_id = ?", [found.run])
+    assert {row["judgment_id"] for row in listed} == {j.id for j in judged.judgments.live()}
+    without = learn(judged, gguf, practice_share=0.0)
+    assert without.metrics["practice.turns"] == 0
+    one, two = weights(judged, found), weights(judged, without)
+    assert any(not torch.allclose(one[name], two[name]) for name in one)
+
+
+def test_who_judges_by_dice_practises_nothing(judged: Store, gguf: Path) -> None:
+    """Every second ranking is turned round: words say nothing of it."""
+    for at, judgment in enumerate(judged.judgments.live()):
+        if at % 2:
+            groups = [[item.message_id] for item in reversed(judgment.items)]
+            judged.judgments.rank(judgment.prompt_id, groups, source="judge")
+    found = learn(judged, gguf)
+    assert found.metrics["practice.turns"] == 0
+
+
+def test_a_second_look_practises_without_what_it_predicts(
+    judged: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "wants_second_look", lambda _: True)
+    fits: list[list[str]] = []
+    fitted = lesson.fit
+
+    def noted(lora: Any, works: Any, *rest: Any, checkpoint: checkpoint.Checkpoint, **others: Any) -> Any:
+        fits.append([w.turn.key for w in works])
+        return fitted(lora, works, *rest, checkpoint=checkpoint, **others)
+
+    monkeypatch.setattr(lesson, "fit", noted)
+    found = learn(judged, gguf)
+    assert len(fits) == 1 + gate.FOLDS
+    for keys in fits:
+        practised = [key for key in keys if key.startswith("practice:")]
+        assert len(practised) == min(20, len(keys) - len(practised))
+    assert math.isfinite(found.metrics["gate.gain"])
+    assert found.metrics["gate.gain"] > 0
