@@ -94,10 +94,12 @@ class Taste:
 
 @dataclass(slots=True)
 class _Table:
-    """Comparisons as sparse differences of features."""
+    """Comparisons as differences of features, most of which are 0."""
 
     words: list[str]
-    differences: Tensor  # (C, W) sparse; the better answer less the worse
+    row: Tensor  # (N,) the comparison of each entry that is not 0
+    word: Tensor  # (N,)
+    value: Tensor  # (N,) the better answer less the worse
     weights: Tensor  # (C,)
     owner: Tensor  # (C,) the turn
 
@@ -129,21 +131,22 @@ class _Table:
                 rows.append({w: better.get(w, 0.0) - worse.get(w, 0.0) for w in better.keys() | worse.keys()})
                 weights.append(weight)
                 owner.append(i)
-        at = [[row for row, values in enumerate(rows) for _ in values], [w for values in rows for w in values]]
-        found = torch.sparse_coo_tensor(
-            torch.tensor(at, dtype=torch.long).reshape(2, -1),
-            torch.tensor([v for values in rows for v in values.values()]),
-            (len(rows), len(vocabulary)),
+        return cls(
+            list(vocabulary),
+            torch.tensor([row for row, values in enumerate(rows) for _ in values], dtype=torch.long),
+            torch.tensor([word for values in rows for word in values], dtype=torch.long),
+            torch.tensor([value for values in rows for value in values.values()]),
+            torch.tensor(weights),
+            torch.tensor(owner, dtype=torch.long),
         )
-        return cls(list(vocabulary), found.coalesce(), torch.tensor(weights), torch.tensor(owner, dtype=torch.long))
 
     def logits(self, weights: Tensor) -> Tensor:  # (W,) -> (C,)
-        return (self.differences @ weights[:, None])[:, 0]
+        return torch.zeros(len(self.weights)).index_add(0, self.row, self.value * weights[self.word])
 
     def fit(self, chosen: Tensor, ridge: float) -> Tensor:  # (C,) bool -> (W,)
         """Weights that make the chosen comparisons likely: Bradley and Terry 1952, with a ridge. Convex."""
         mine = self.weights * chosen
-        size = float((self.differences.values() ** 2).sum()) / max(1, len(self.weights))
+        size = float((self.value**2).sum()) / max(1, len(self.weights))
         found = torch.zeros(len(self.words), requires_grad=True)
         optimiser = torch.optim.LBFGS([found], lr=1, max_iter=60, line_search_fn="strong_wolfe")
 

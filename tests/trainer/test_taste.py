@@ -72,7 +72,8 @@ def test_the_weights_are_where_the_loss_is_flat() -> None:
     table = _Table.of(turns, read)
     ridge = 0.1
     weights = table.fit(torch.ones(len(table.weights), dtype=torch.bool), ridge)
-    dense = table.differences.to_dense()
+    dense = torch.zeros(len(table.weights), len(table.words))
+    dense[table.row, table.word] = table.value
     size = float((dense**2).sum()) / len(dense)
     for word in range(len(weights)):
         slope = ridge * size * float(weights[word])
@@ -83,7 +84,7 @@ def test_the_weights_are_where_the_loss_is_flat() -> None:
 
 def test_a_pair_is_the_difference_of_the_roots_of_counts() -> None:
     table = _Table.of([turn(0, ["aa aa aa aa", "bb"], [(0, 1)])], read)
-    row = dict(zip(table.words, table.differences.to_dense()[0].tolist(), strict=True))
+    row = {table.words[word]: value for word, value in zip(table.word.tolist(), table.value.tolist(), strict=True)}
     assert row == {"aa": 2.0, "letters 2": 2.0 - 1.0, "bb": -1.0, "the end": 0.0}
 
 
