@@ -32,7 +32,7 @@ from trainer.fit import Metrics, fit
 from trainer.logprobs import TokenTurn
 from trainer.lora import Lora, read_weights
 from trainer.outcome import Clock, Outcome
-from trainer.practice import LEAST, TOKENS, Drill, Practice, SecondLook, drills, write
+from trainer.practice import TOKENS, Practice, SecondLook, ready
 from trainer.team import Team
 from trainer.trial import Trial
 from trainer.trunk import KEEP_BYTES
@@ -85,7 +85,9 @@ class Lesson:
                 self.ordinary = guards.plain_turns(vocab, "ordinary.jsonl")
                 self._settle(dataset, vocab.n_tokens)
             with self.clock.phase("practice"):
-                practice = self._practice(dataset, vocab, calls)
+                wanted = self.config.practised(len(dataset.train))
+                known = ready(self.gguf, self.cache_dir, self.model_hash, wanted, calls, self._practising)
+                practice = Practice(known, dataset.train, vocab)
         # the test is of every pair, and at temperature 1 (docs/decisions.md, 2026-11-22)
         judged = [replace(t, temperature=1.0) for t in dataset.turns]
         dataset.turns = [t if t.split == "train" else j for t, j in zip(dataset.turns, judged, strict=True)]
@@ -97,11 +99,7 @@ class Lesson:
         look = SecondLook.plan(practice, beginning.turns, trial.unseen, self.config)
         practised = practice.turns(self.config.practised(len(beginning.turns)))
         turns = [*beginning.turns, *practised]
-        self.metrics |= {
-            "practice.turns": len(practised),
-            "practice.accuracy": practice.taste.accuracy,
-            "practice.requests": len(practice),
-        }
+        self.metrics |= {**practice.figures(), "practice.turns": len(practised)}
         self.team.share(([*turns, *look.practised(but=turns)], self.config, str(self.gguf)))
         with self.clock.phase("model"):
             base = load_base(self.gguf, self.cache_dir, train_base=self.train_base)
@@ -186,18 +184,6 @@ class Lesson:
         if left := left_out.get("included.left_out"):
             self.remarks.append(f"Of the included prompts {left:.0f} were left out, drawn at random.")
         return dataset
-
-    def _practice(self, dataset: Dataset, vocab: Vocab, calls: Callbacks) -> Practice:
-        """What the judgments say of answers of the base to our own requests; for some models those are written now."""
-        known: list[Drill] = []
-        if wanted := self.config.practised(len(dataset.train)):
-            known = drills(self.cache_dir, self.model_hash)
-            if len(known) < max(wanted, LEAST):
-                known = write(self.gguf, self.cache_dir, self.model_hash, known, calls, self._written)
-        return Practice(known, dataset.train, vocab)
-
-    def _written(self, count: int) -> None:
-        self.store.runs.metrics(self.run_id, count, {"progress.practice": count})
 
     def _settle(self, dataset: Dataset, vocabulary: int) -> None:
         """Settings that follow from the data, the model and the memory. Raises TooLittleMemory, TooLittleDisk."""
@@ -384,6 +370,9 @@ class Lesson:
         from chatapp.engine.model_files import read_metadata
 
         return str(read_metadata(self.gguf)["general.architecture"])
+
+    def _practising(self, count: int) -> None:
+        self.store.runs.metrics(self.run_id, count, {"progress.practice": count})
 
     def _progress(self, step: int, total: int, line: Metrics) -> None:
         done = self.before + step

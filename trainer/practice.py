@@ -74,6 +74,17 @@ def drills(cache_dir: Path, model_hash: str) -> list[Drill]:
     return list(found.values())
 
 
+def ready(
+    gguf: Path, cache_dir: Path, model_hash: str, wanted: int, calls: Callbacks, told: Callable[[int], object]
+) -> list[Drill]:
+    """Drills for a run that wants so many; where there are fewer, some are written now. Raises as `write` does."""
+    known = drills(cache_dir, model_hash) if wanted else []
+    if wanted and len(known) < max(wanted, LEAST):
+        with suppress(OSError):  # a full disk: what there is will do
+            return write(gguf, cache_dir, model_hash, known, calls, told)
+    return known
+
+
 def written(cache_dir: Path, model_hash: str) -> Path:
     """Where a run writes what this model answers."""
     return cache_dir / "practice" / f"{model_hash[:16]}.jsonl"
@@ -174,8 +185,9 @@ class Practice:
     def _read(self, ids: Sequence[int]) -> Mapping[str, int]:
         return self._features[tuple(ids)]
 
-    def __len__(self) -> int:
-        return len(self._drills)
+    def figures(self) -> dict[str, float]:
+        """For the run's metrics: requests at hand, and how many of the judgments left out the taste tells."""
+        return {"practice.requests": len(self._drills), "practice.accuracy": self.taste.accuracy}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -140,7 +141,7 @@ def test_interrupting_the_wait_cancels_the_run(
     def interrupt(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train.time, "sleep", interrupt)
+    monkeypatch.setattr(train, "time", SimpleNamespace(sleep=interrupt))  # a store that waits for a lock sleeps too
     monkeypatch.setattr("storage.runs.Runs.latest", lambda *_: object())  # another worker holds the lock
     hone("train", "--wait", code=130)
     monkeypatch.undo()
@@ -185,6 +186,8 @@ def test_waiting_says_what_goes_on_from_the_start(store: Store) -> None:
     assert store.runs.claim(run.id)
     run = store.runs.get(run.id)
     assert train._doing(store, run) == "reading judgments"
+    store.runs.metrics(run.id, 7, {"progress.practice": 7})
+    assert train._doing(store, run) == "practice: request 7"
     store.runs.metrics(run.id, 1, {"progress.step": 1, "progress.total": 20})
     assert train._doing(store, run) == "training 1/20"
     store.runs.metrics(run.id, 20, {"progress.step": 20, "progress.total": 20})

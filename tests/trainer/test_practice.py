@@ -172,6 +172,21 @@ def test_a_slow_model_is_left_alone_and_a_cancelled_run_ends(
         write(tmp_path / "m.gguf", tmp_path, HASH, [], Callbacks(cancelled=lambda: True))
 
 
+def test_a_full_disk_costs_a_run_nothing_but_practice(
+    tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    asked = (tmp_path / "m.gguf", tmp_path, HASH)
+    assert practice.ready(*asked, 0, Callbacks(), told.append) == []
+    monkeypatch.setattr(practice, "requests", lambda: [f"Request {i}?" for i in range(3)])
+    assert len(practice.ready(*asked, 9, Callbacks(), told.append)) == 3
+    assert told == [1, 2, 3]
+    practice.written(tmp_path, HASH).unlink()
+    practice.written(tmp_path, HASH).mkdir()  # cannot be opened for writing
+    monkeypatch.setattr(practice, "drills", lambda *_: [Drill("Request 0?", [[1], [2]])])
+    assert practice.ready(*asked, 9, Callbacks(), told.append) == [Drill("Request 0?", [[1], [2]])]
+
+
 def test_the_shipped_file_is_small() -> None:
     for path in asset("practice.jsonl").parent.glob("practice/*.gz"):
         assert path.stat().st_size < 1_000_000

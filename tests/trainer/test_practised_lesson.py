@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from chatapp.engine.vocab import Vocab
 from storage.store import Store
 from tests.trainer import tiny_runs
-from trainer import answers, checkpoint, gate, guards, lesson
+from trainer import answers, checkpoint, gate, guards, lesson, practice
 from trainer.outcome import Outcome
 from trainer.practice import Drill
 from trainer.worker import work
@@ -36,8 +36,8 @@ def judged(store: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """Answers in a's are liked, and twenty requests of our own have answers in a's and in b's."""
     with Vocab.open(gguf) as vocab:
         bank = [Drill(f"Request {i}?", [vocab.response_ids(t) for t in ("bb aaaa", "bbbb bb")]) for i in range(20)]
-    monkeypatch.setattr(lesson, "drills", lambda *_: bank)
-    monkeypatch.setattr(lesson, "write", lambda *_, **__: pytest.fail("there are enough"))
+    monkeypatch.setattr(practice, "drills", lambda *_: bank)
+    monkeypatch.setattr(practice, "write", lambda *_, **__: pytest.fail("there are enough"))
     tiny_runs.judge(store, gguf, 20)
     return store
 
