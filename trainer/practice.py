@@ -12,6 +12,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import random
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -34,6 +35,7 @@ TOKENS = 2 * MAX_TOKENS + 32  #: of a request and the two answers that are taken
 TEMPERATURE = 0.8
 CONTEXT = 2048  #: tokens of the engine that writes them
 PATIENCE = 120.0  #: seconds of a run that go into writing them
+MOST = 400  #: judged turns that a taste is learned from, drawn at random; more cost seconds and tell little
 LEAST = 16  #: requests with answers, below which nothing is practised
 #: seconds of one request beyond which all of them would take many runs: then none is written
 SLOWEST = 20.0
@@ -146,7 +148,7 @@ class Practice:
 
     def __init__(self, known: Sequence[Drill], judged: Sequence[Turn], vocab: Vocab) -> None:
         """judged: those to train on, with all of their pairs. Texts are read here, so vocab may be closed after."""
-        self._judged = list(judged)
+        self._judged = judged = random.Random(0).sample(list(judged), min(len(judged), MOST)) if known else []
         self._drills = [(drill, [Message(role="user", content=drill.prompt)]) for drill in known]
         self._prompts = [vocab.prompt_ids(messages) for _, messages in self._drills]
         self._features = {
