@@ -37,7 +37,7 @@ CONTEXT = 2048  #: tokens of the engine that writes them
 PATIENCE = 120.0  #: seconds of a run that go into writing them
 MOST = 400  #: judged turns that a taste is learned from, drawn at random; more cost seconds and tell little
 LEAST = 16  #: requests with answers, below which nothing is practised
-#: seconds of one request beyond which all of them would take many runs: then none is written
+#: seconds of one request beyond which all of them would take many runs: then a run writes one and no more
 SLOWEST = 20.0
 
 
@@ -123,9 +123,10 @@ def write(
             except PromptTooLong:
                 continue
             drill = Drill(prompt, [list(c.token_ids) for c in batch if c.token_ids])
-            found.append(drill)
-            file.write(line(drill))
-            file.flush()
+            if len(drill.answers) > 1:
+                found.append(drill)
+                file.write(line(drill))
+                file.flush()
             told(len(found))
             if time.monotonic() - asked > SLOWEST:
                 break
@@ -226,9 +227,8 @@ class SecondLook:
         return list(more.values())
 
 
-if (
-    __name__ == "__main__"
-):  # python -m trainer.practice: all of a model's answers, as they are shipped for the bundled one
+if __name__ == "__main__":
+    # FOLDER [MODEL]: all that a model answers, as it is shipped for the bundled one
     import sys
 
     from chatapp.engine.model_files import file_hash, resolve

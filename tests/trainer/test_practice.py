@@ -125,10 +125,12 @@ def test_what_is_broken_or_not_asked_counts_as_none(tmp_path: Path, monkeypatch:
 class FakeEngine:
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.silent = False  #: whether answers are empty
 
     def generate(self, messages: list[Message], n: int, sampling: Any) -> list[Candidate]:
         self.asked.append(messages[-1]["content"])
-        return [Candidate(i, "x", [5 + i, 2], "stop", sampling.seed + i, 3, 0, 0, Timings(1, 1, 1)) for i in range(n)]
+        ids = [] if self.silent else [5, 2]
+        return [Candidate(i, "x", ids, "stop", sampling.seed + i, 3, 0, 0, Timings(1, 1, 1)) for i in range(n)]
 
 
 @pytest.fixture
@@ -170,6 +172,13 @@ def test_a_slow_model_is_left_alone_and_a_cancelled_run_ends(
     assert len(write(tmp_path / "m.gguf", tmp_path, HASH, [], Callbacks())) == 1
     with pytest.raises(Cancelled):
         write(tmp_path / "m.gguf", tmp_path, HASH, [], Callbacks(cancelled=lambda: True))
+
+
+def test_a_model_that_says_nothing_gives_nothing_to_practise_on(tmp_path: Path, engine: FakeEngine) -> None:
+    engine.silent = True
+    assert write(tmp_path / "m.gguf", tmp_path, HASH, [], Callbacks()) == []
+    assert engine.asked == requests()
+    assert drills(tmp_path, HASH) == []
 
 
 def test_a_full_disk_costs_a_run_nothing_but_practice(
