@@ -12,13 +12,12 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from chatapp.engine.model_files import file_hash
 from storage import paths
 from storage.store import Store
 from tests.trainer import tiny_runs
-from trainer import answers, checkpoint, expected, gate, guards, lesson, lineage, needs
+from trainer import checkpoint, expected, gate, lesson, lineage, needs
 from trainer.config import TrainConfig
 from trainer.dataset import SingleRef, Turn
 from trainer.errors import Cancelled
@@ -29,8 +28,6 @@ from trainer.trial import Trial
 from trainer.trunk import Trunk
 from trainer.worker import work
 
-CALM = answers.Sampled(gate.Answers(8, 0.0, 12), None, answers.Refusals(0, 16), answers.Refusals(0, 16))
-
 
 class Killed(BaseException):
     """What no handler of the trainer catches."""
@@ -39,10 +36,7 @@ class Killed(BaseException):
 @pytest.fixture
 def gguf(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The tiny model, with little neutral text and no engine in the gate: those have tests of their own."""
-    texts = guards.plain_turns
-    monkeypatch.setattr(guards, "plain_turns", lambda vocab, name: texts(vocab, name)[::12])
-    monkeypatch.setattr(answers, "sample", lambda *_, **__: CALM)
-    monkeypatch.setattr("trainer.base_model.usable_cores", lambda: 1)  # threads cost more than such products
+    tiny_runs.calm(monkeypatch)
     return tiny_runs.tiny_gguf(tmp_path_factory.getbasetemp())
 
 
@@ -59,11 +53,6 @@ def judged(store: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 def learn(store: Store, gguf: Path, run_id: str | None = None, **settings: Any) -> Outcome:
     values = {**tiny_runs.SETTINGS, **settings}
     return work(store.home, gguf.parent / "cache", str(gguf), run_id=run_id, overrides={} if run_id else values)
-
-
-def weights(store: Store, outcome: Outcome) -> dict[str, torch.Tensor]:
-    folder = store.adapters.dir(store.adapters.get(outcome.adapter or ""))
-    return load_file(str(folder / "adapter_model.safetensors"))
 
 
 def killed(store: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch, step: int, **settings: Any) -> str:
@@ -191,7 +180,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(judged: Store, gguf: Path, monk
     again = learn(judged, gguf, id)
     assert again.metrics["resume.step"] == 6  # the checkpoint is written after the step is told
     assert (again.verdict or "").endswith("It went on from step 6, after an interruption.")
-    one, two = weights(judged, whole), weights(judged, again)
+    one, two = tiny_runs.weights(judged, whole), tiny_runs.weights(judged, again)
     assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
     assert again.metrics["gate.gain"] == pytest.approx(whole.metrics["gate.gain"], abs=1e-4)
     assert judged.runs.checkpoints(id) == []
@@ -271,7 +260,7 @@ def test_a_version_lists_what_it_learned_from_and_a_retraction_reaches_it(
     assert behind(first) < behind(warm)  # its own and its ancestor's
     assert len(behind(warm)) == len(behind(first)) + new
     # it begins at the version in use: after one pass it is nearer to it than to a fresh adapter
-    one, two = weights(judged, first), weights(judged, warm)
+    one, two = tiny_runs.weights(judged, first), tiny_runs.weights(judged, warm)
     for name in one:
         assert torch.cosine_similarity(one[name].flatten(), two[name].flatten(), 0) > 0.8
 

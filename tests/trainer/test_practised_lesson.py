@@ -8,26 +8,21 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from chatapp.engine.vocab import Vocab
 from storage.store import Store
 from tests.trainer import tiny_runs
-from trainer import answers, checkpoint, gate, guards, lesson, practice
+from trainer import checkpoint, gate, lesson, practice
 from trainer.outcome import Outcome
 from trainer.practice import Drill
 from trainer.worker import work
 
-CALM = answers.Sampled(gate.Answers(8, 0.0, 12), None, answers.Refusals(0, 16), answers.Refusals(0, 16))
 SETTINGS = {**tiny_runs.SETTINGS, "practice_share": 0.5}
 
 
 @pytest.fixture
 def gguf(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    texts = guards.plain_turns
-    monkeypatch.setattr(guards, "plain_turns", lambda vocab, name: texts(vocab, name)[::12])
-    monkeypatch.setattr(answers, "sample", lambda *_, **__: CALM)
-    monkeypatch.setattr("trainer.base_model.usable_cores", lambda: 1)
+    tiny_runs.calm(monkeypatch)
     return tiny_runs.tiny_gguf(tmp_path_factory.getbasetemp())
 
 
@@ -46,11 +41,6 @@ def learn(store: Store, gguf: Path, **settings: Any) -> Outcome:
     return work(store.home, gguf.parent / "cache", str(gguf), run_id=None, overrides={**SETTINGS, **settings})
 
 
-def weights(store: Store, outcome: Outcome) -> dict[str, torch.Tensor]:
-    folder = store.adapters.dir(store.adapters.get(outcome.adapter or ""))
-    return load_file(str(folder / "adapter_model.safetensors"))
-
-
 def test_a_run_practises_as_much_as_it_learns_and_lists_judgments_alone(judged: Store, gguf: Path) -> None:
     found = learn(judged, gguf)
     assert found.metrics["data.prompts"] == 20
@@ -63,7 +53,7 @@ def test_a_run_practises_as_much_as_it_learns_and_lists_judgments_alone(judged: 
     assert {row["judgment_id"] for row in listed} == {j.id for j in judged.judgments.live()}
     without = learn(judged, gguf, practice_share=0.0)
     assert without.metrics["practice.turns"] == 0
-    one, two = weights(judged, found), weights(judged, without)
+    one, two = tiny_runs.weights(judged, found), tiny_runs.weights(judged, without)
     assert any(not torch.allclose(one[name], two[name]) for name in one)
 
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+from safetensors.torch import load_file
+from torch import Tensor
+
 from chatapp.engine.base import Candidate, Timings
 from chatapp.engine.model_files import file_hash
 from chatapp.engine.vocab import Vocab
 from storage.store import Store
 from tests.trainer.conftest import tiny_model, write_tiny_gguf
+from trainer import answers, gate, guards
 from trainer.bench.loop import record_rankings
+from trainer.outcome import Outcome
 from trainer.simulation.judging import Thumbs, Turn, record
 
 #: enough for the lesson to be learned by a model of random weights; prompts and answers of its context of 256 bytes
@@ -17,6 +23,23 @@ SETTINGS = {
     "epochs": 2, "min_steps": 1, "learning_rate": 3e-3, "rank": 4, "layer_share": 0.5, "ordinary_weight": 0.0,
     "practice_share": 0.0,
 }  # fmt: skip
+
+
+CALM = answers.Sampled(gate.Answers(8, 0.0, 12), None, answers.Refusals(0, 16), answers.Refusals(0, 16))
+
+
+def calm(patch: pytest.MonkeyPatch) -> None:
+    """Little neutral text and no engine in the gate: those have tests of their own."""
+    texts = guards.plain_turns
+    patch.setattr(guards, "plain_turns", lambda vocab, name: texts(vocab, name)[::12])
+    patch.setattr(answers, "sample", lambda *_, **__: CALM)
+    patch.setattr("trainer.base_model.usable_cores", lambda: 1)  # threads cost more than such products
+
+
+def weights(store: Store, outcome: Outcome) -> dict[str, Tensor]:
+    """Of the version that a run made."""
+    folder = store.adapters.dir(store.adapters.get(outcome.adapter or ""))
+    return load_file(str(folder / "adapter_model.safetensors"))
 
 
 def tiny_gguf(folder: Path) -> Path:
