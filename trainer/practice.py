@@ -170,7 +170,7 @@ class Practice:
         taste = self.taste
         if without:
             rest = [turn for turn in self._judged if turn.key not in without]
-            taste = Taste.learn(rest, self._read, ridges=[taste.ridge])
+            taste = Taste.again(rest, self._read, taste.ridge)
         found: list[tuple[float, int, Turn]] = []
         for at, ((drill, messages), prompt) in enumerate(zip(self._drills, self._prompts, strict=True)):
             scores = [taste.score(self._read(ids)) for ids in drill.answers]

@@ -62,8 +62,8 @@ class Taste:
         return self.prompts > 0 and self.accuracy > 0.5 + math.sqrt(0.25 / self.prompts)
 
     @classmethod
-    def learn(cls, turns: Sequence[Turn], read: Read, *, ridges: Sequence[float] = RIDGES, seed: int = 0) -> Taste:
-        """From the pairs and single judgments of turns; which of the ridges is chosen by cross-validation."""
+    def learn(cls, turns: Sequence[Turn], read: Read, *, seed: int = 0) -> Taste:
+        """From the pairs and single judgments of turns; which of RIDGES is chosen by cross-validation."""
         judged = [turn for turn in turns if turn.pairs or turn.singles]
         table = _Table.of(judged, read)
         if not judged or not len(table.weights):
@@ -72,7 +72,7 @@ class Taste:
         order = torch.randperm(len(judged), generator=torch.Generator().manual_seed(seed))
         fold = (order % min(FOLDS, len(judged)))[owner]  # of each comparison, by its prompt
         best: tuple[float, float, Tensor] | None = None
-        for ridge in ridges:
+        for ridge in RIDGES:
             unseen = torch.zeros(len(owner))
             for part in range(int(fold.max()) + 1):
                 out = fold == part
@@ -86,10 +86,14 @@ class Taste:
         _, ridge, unseen = best
         right = torch.zeros(len(judged)).index_add(0, owner, table.weights * ((unseen > 0) + 0.5 * (unseen == 0)))
         weight = torch.zeros(len(judged)).index_add(0, owner, table.weights)
-        found = table.fit(torch.ones(len(owner), dtype=torch.bool), ridge)
-        return cls(
-            dict(zip(table.words, found.tolist(), strict=True)), float((right / weight).mean()), len(judged), ridge
-        )
+        return cls(table.taught(ridge), float((right / weight).mean()), len(judged), ridge)
+
+    @classmethod
+    def again(cls, turns: Sequence[Turn], read: Read, ridge: float) -> Taste:
+        """From fewer turns, with a ridge that was chosen before; how good it is, is not asked."""
+        judged = [turn for turn in turns if turn.pairs or turn.singles]
+        table = _Table.of(judged, read)
+        return cls(table.taught(ridge) if len(table.weights) else {}, 0.5, 0, ridge)
 
 
 @dataclass(slots=True)
@@ -142,6 +146,11 @@ class _Table:
 
     def logits(self, weights: Tensor) -> Tensor:  # (W,) -> (C,)
         return torch.zeros(len(self.weights)).index_add(0, self.row, self.value * weights[self.word])
+
+    def taught(self, ridge: float) -> dict[str, float]:
+        """What all comparisons say of each word."""
+        found = self.fit(torch.ones(len(self.weights), dtype=torch.bool), ridge)
+        return dict(zip(self.words, found.tolist(), strict=True))
 
     def fit(self, chosen: Tensor, ridge: float) -> Tensor:  # (C,) bool -> (W,)
         """Weights that make the chosen comparisons likely: Bradley and Terry 1952, with a ridge. Convex."""

@@ -59,6 +59,15 @@ def test_a_word_that_he_likes_is_found_among_others() -> None:
     assert taste.score(features("rain and rain", True)) > taste.score(features("a cat and a mat", True))
 
 
+def test_with_a_known_ridge_the_same_is_learned() -> None:
+    turns = rankings(32, 1, "rain")
+    first = Taste.learn(turns, read)
+    again = Taste.again(turns, read, first.ridge)
+    assert again.weights == first.weights
+    assert not again.certain  # nobody looked
+    assert Taste.again([], read, first.ridge).weights == {}
+
+
 def test_dice_teach_nothing() -> None:
     """The share of right guesses on prompts that were left out stays near a half."""
     found = [Taste.learn(rankings(32, seed, "dice"), read) for seed in range(20)]
