@@ -30,12 +30,13 @@ class Progress:
     total: int = 0
     paused: bool = False  #: lessons do not start by themselves
     checking: bool = False  #: the steps are those of the second look, which few judgments can ask for
+    practising: int | None = None  #: requests that the base has answered, to be practised on, while it does
 
     @property
     def text(self) -> str:
         if self.running:
             if not self.total:
-                return "learning: starting"
+                return f"learning: practice {self.practising}" if self.practising else "learning: starting"
             filled = round(8 * self.step / self.total)
             doing = "checking" if self.checking else "learning"
             return f"{doing} {'━' * filled}{'╌' * (8 - filled)} {100 * self.step // self.total}%"
@@ -106,9 +107,11 @@ class Lessons:
         run = self.store.runs.active()
         step, total = (self.store.runs.progress(run.id) or (0, 0)) if run else (0, 0)
         checking = run is not None and self.store.runs.checking(run.id)
+        practising = self.store.runs.practising(run.id) if run and not total else None
         return Progress(
-            self._waiting(), self.settings.train_after, run is not None, step, total, self._resting(), checking
-        )
+            self._waiting(), self.settings.train_after, run is not None, step, total, self._resting(), checking,
+            practising,
+        )  # fmt: skip
 
     def _resting(self) -> bool:
         return self.paused or self.store.adapters.promotion_paused(self.model_hash)

@@ -129,11 +129,8 @@ class Runs:
         return (self._last(id, "progress.step") or 0) - before, total - before
 
     def practising(self, id: str) -> int | None:
-        """How many answers to practise on the base has written; None: none, or a fit has begun."""
-        if self._last(id, "progress.total"):
-            return None
-        count = self._last(id, "progress.practice")
-        return None if count is None else int(count)
+        """How many requests the base has answered, to be practised on; None: it answers none now."""
+        return self._last(id, "progress.practice") or None
 
     def checking(self, id: str) -> bool:
         """Whether a run tests itself once more, by K-fold."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from trainer.fit import Metrics, fit
 from trainer.logprobs import TokenTurn
 from trainer.lora import Lora, read_weights
 from trainer.outcome import Clock, Outcome
-from trainer.practice import TOKENS, Practice, SecondLook, ready
+from trainer.practice import TOKENS, Practice, SecondLook, ready, requests
 from trainer.team import Team
 from trainer.trial import Trial
 from trainer.trunk import KEEP_BYTES
@@ -84,27 +85,28 @@ class Lesson:
                 neutral_turns = guards.plain_turns(vocab, "neutral.jsonl")
                 self.ordinary = guards.plain_turns(vocab, "ordinary.jsonl")
                 self._settle(dataset, vocab.n_tokens)
+            said = dataset.train  # with all of their pairs
+            # the test is of every pair, and at temperature 1 (docs/decisions.md, 2026-11-22)
+            judged = [replace(t, temperature=1.0) for t in dataset.turns]
+            ends = best_and_worst if self.config.best_and_worst else replace
+            dataset.turns = [ends(t) if t.split == "train" else j for t, j in zip(dataset.turns, judged, strict=True)]
+            trial = Trial(store, self.config, live, self.model_hash, calls)
+            trial.choose(dataset.turns)
             with self.clock.phase("practice"):
-                wanted = self.config.practised(len(dataset.train))
-                known = ready(self.gguf, self.cache_dir, self.model_hash, wanted, calls, self._practising)
-                practice = Practice(known, dataset.train, vocab)
-        # the test is of every pair, and at temperature 1 (docs/decisions.md, 2026-11-22)
-        judged = [replace(t, temperature=1.0) for t in dataset.turns]
-        dataset.turns = [t if t.split == "train" else j for t, j in zip(dataset.turns, judged, strict=True)]
-        if self.config.best_and_worst:
-            dataset.turns = [best_and_worst(t) if t.split == "train" else t for t in dataset.turns]
-        trial = Trial(store, self.config, live, self.model_hash, calls)
-        trial.choose(dataset.turns)
-        beginning = lineage.begin(store, self.config, live, dataset, self.model_hash, self.layers)
+                told = lambda n: store.runs.metrics(self.run_id, 0, {"progress.practice": n})  # noqa: E731
+                more = not store.runs.checkpoints(self.run_id)  # a run that goes on has what it had
+                fetch = partial(ready, self.gguf, self.cache_dir, self.model_hash, calls=calls, told=told, more=more)
+                practice = Practice.begin(said, self.config, vocab, fetch)
+        whole = practice.turns(self.config.practised(len(dataset.train)))
+        beginning = lineage.begin(store, self.config, live, dataset, whole, self.model_hash, self.layers)
         look = SecondLook.plan(practice, beginning.turns, trial.unseen, self.config)
-        practised = practice.turns(self.config.practised(len(beginning.turns)))
+        practised = whole[: self.config.practised(len(beginning.turns))]
         turns = [*beginning.turns, *practised]
         self.metrics |= {**practice.figures(), "practice.turns": len(practised)}
         self.team.share(([*turns, *look.practised(but=turns)], self.config, str(self.gguf)))
         with self.clock.phase("model"):
             base = load_base(self.gguf, self.cache_dir, train_base=self.train_base)
-        self.metrics |= {"memory.loading_peak_mb": needs.peak_memory() / needs.MB}
-        needs.forget_peak()
+        self.metrics["memory.loading_peak_mb"] = needs.forget_peak() / needs.MB
         with self.clock.phase("features"):
             self.metrics |= trial.meet(judged, base)
             lora = Lora.fresh(base.model, self.config)
@@ -195,14 +197,15 @@ class Lesson:
         disk = needs.check_disk(shape, config, self.store.home, self.cache_dir, cached=cached)
         device = pick_device()
         cuda = device.type == "cuda"
+        practised = min(config.practised(len(dataset.train)), len(requests()))
         self.config, memory = needs.fit_memory(
             shape,
             config,
             "micro_tokens" in self.given,
             int(torch.cuda.mem_get_info()[0]) if cuda else needs.available_memory(),
             dtype_bytes=pick_dtype(device).itemsize,
-            tokens=sum(t.tokens.tokens for t in dataset.turns) + TOKENS * config.practised(len(dataset.train)),
-            longest=max(t.tokens.tokens for t in dataset.turns),
+            tokens=sum(t.tokens.tokens for t in dataset.turns) + TOKENS * practised,
+            longest=max(TOKENS if practised else 0, *(t.tokens.tokens for t in dataset.turns)),
             keep_bytes=KEEP_BYTES,
             cached=cached,
             cuda=cuda,
@@ -245,7 +248,7 @@ class Lesson:
             self.metrics |= {"resume.step": 0}
             self.remarks.append("It began anew: judgments or settings had changed since it was interrupted.")
         else:
-            tokens = lineage.fit_tokens(self.config, [w.turn for w in train if w.turn.judgments])
+            tokens = lineage.fit_tokens(self.config, [w.turn for w in train])
             self.metrics |= {lineage.SPEED: tokens / max(1e-9, self.clock.seconds["training"])}
         return last
 
@@ -370,9 +373,6 @@ class Lesson:
         from chatapp.engine.model_files import read_metadata
 
         return str(read_metadata(self.gguf)["general.architecture"])
-
-    def _practising(self, count: int) -> None:
-        self.store.runs.metrics(self.run_id, count, {"progress.practice": count})
 
     def _progress(self, step: int, total: int, line: Metrics) -> None:
         done = self.before + step

@@ -50,11 +50,17 @@ def unseen_judgments(store: Store, model_hash: str) -> set[str]:
 
 
 def begin(
-    store: Store, config: TrainConfig, live: Adapter | None, dataset: Dataset, model_hash: str, layers: int
+    store: Store,
+    config: TrainConfig,
+    live: Adapter | None,
+    dataset: Dataset,
+    practised: Sequence[Turn],
+    model_hash: str,
+    layers: int,
 ) -> Beginning:
     """Choose by config.start, the judgments behind the version in use, its shape, and the time of a refit.
 
-    layers: of the model.
+    practised: what a refit would learn beside the judgments. layers: of the model.
     """
     train = dataset.train
     if config.start == "refit":
@@ -75,7 +81,7 @@ def begin(
         return Beginning(train, None, f"there is nothing that {live.name} has not learned from")
     why = "a warm start was asked for"
     if config.start == "auto":
-        seconds = refit_seconds(store, config, train, model_hash)
+        seconds = refit_seconds(store, config, [*train, *practised], model_hash)
         if seconds is None:
             return Beginning(train, None, "how long a refit takes is not known yet")
         why = f"a refit would take about {seconds:.0f} s of training, the limit is {config.refit_seconds:.0f} s"

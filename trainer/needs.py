@@ -219,12 +219,14 @@ def peak_memory() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def forget_peak() -> None:
-    """Begin anew with what is held now: a model's one conversion is not training."""
+def forget_peak() -> int:
+    """Begin anew with what is held now: a model's one conversion is not training. Returns the peak so far."""
+    peak = peak_memory()
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         pass  # another system: the peak is that of the whole process
+    return peak
 
 
 def _system_memory() -> int | None:

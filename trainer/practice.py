@@ -3,8 +3,8 @@
 A gradient of the model learns a taste from hundreds of compared answers and nobody ranks that many. taste.py tells
 from a few dozen judgments, well enough, which of the base's answers to another request he would rather have; the
 clearest of those pairs are learned beside the judgments. Nothing of the user's is in them, so they are kept outside the
-home, by the model's hash. Those of the bundled model come with Hone; of another model a run writes some, as many as
-PATIENCE allows, until there are enough: a model so slow that it would never be done is left alone.
+home, by the model's hash. Those of the bundled model come with Hone; of another model a run writes as many as PATIENCE
+allows, where it has fewer than it wants. A model so slow that it would never be done is asked once.
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ import hashlib
 import json
 import random
 import time
+import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from chatapp.engine.base import EngineConfig, Message, PromptTooLong, Sampling
+from chatapp.engine.base import EngineConfig, EngineCrashed, Message, PromptTooLong, Sampling
 from chatapp.engine.vocab import Vocab
 from storage.assets import asset
 from trainer import gate
 from trainer.config import TrainConfig
 from trainer.dataset import PairRef, Turn
+from trainer.errors import Cancelled
 from trainer.features import Callbacks
 from trainer.served import served
 from trainer.taste import Taste, features
@@ -35,10 +37,10 @@ TOKENS = 2 * MAX_TOKENS + 32  #: of a request and the two answers that are taken
 TEMPERATURE = 0.8
 CONTEXT = 2048  #: tokens of the engine that writes them
 PATIENCE = 120.0  #: seconds of a run that go into writing them
-MOST = 400  #: judged turns that a taste is learned from, drawn at random; more cost seconds and tell little
+MOST = 400  #: judged turns that a taste is learned from, those that weigh most; more cost seconds and tell little
 LEAST = 16  #: requests with answers, below which nothing is practised
-#: seconds of one request beyond which all of them would take many runs: then a run writes one and no more
-SLOWEST = 20.0
+SLOWEST = 20.0  #: seconds of one request beyond which all of them would take many runs
+_TOO_SLOW = b'\n{"too_slow": true}\n'  #: a line of a file whose model is not asked again
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,9 @@ def drills(cache_dir: Path, model_hash: str) -> list[Drill]:
     """What is there: shipped, or written by earlier runs. A broken line counts as none."""
     found: dict[str, Drill] = {}
     data = b""
-    with suppress(FileNotFoundError):
+    with suppress(OSError, EOFError, zlib.error):
         data += gzip.decompress(asset(f"practice/{model_hash[:16]}.jsonl.gz").read_bytes())
-    with suppress(FileNotFoundError):
-        data += b"\n" + written(cache_dir, model_hash).read_bytes()
+    data += b"\n" + _read(written(cache_dir, model_hash))
     asked = set(requests())
     for line in data.splitlines():
         try:
@@ -77,19 +78,42 @@ def drills(cache_dir: Path, model_hash: str) -> list[Drill]:
 
 
 def ready(
-    gguf: Path, cache_dir: Path, model_hash: str, wanted: int, calls: Callbacks, told: Callable[[int], object]
+    gguf: Path,
+    cache_dir: Path,
+    model_hash: str,
+    wanted: int,
+    calls: Callbacks,
+    told: Callable[[int], object],
+    *,
+    more: bool = True,
 ) -> list[Drill]:
-    """Drills for a run that wants so many; where there are fewer, some are written now. Raises as `write` does."""
-    known = drills(cache_dir, model_hash) if wanted else []
-    if wanted and len(known) < max(wanted, LEAST):
+    """Drills for a run that wants so many; where there are fewer, some are written now. Raises as `write` does.
+
+    told: how many are answered, each time, and 0 when no more will be. more: whether any may be written.
+    """
+    known = drills(cache_dir, model_hash)
+    few = len(known) < max(wanted, LEAST)
+    if few and more and _TOO_SLOW not in _read(written(cache_dir, model_hash)):
         with suppress(OSError):  # a full disk: what there is will do
-            return write(gguf, cache_dir, model_hash, known, calls, told)
+            known = write(gguf, cache_dir, model_hash, known, calls, told)
+        told(0)
     return known
 
 
 def written(cache_dir: Path, model_hash: str) -> Path:
     """Where a run writes what this model answers."""
     return cache_dir / "practice" / f"{model_hash[:16]}.jsonl"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+class _TooSlow(Exception):
+    """A request takes longer than SLOWEST."""
 
 
 def write(
@@ -102,8 +126,7 @@ def write(
 ) -> list[Drill]:
     """Have the base answer requests that it has not, for at most PATIENCE seconds; returns all there are now.
 
-    told: how many are answered, each time. Raises Cancelled between two requests; EngineError when the engine does not
-    start.
+    told: how many are answered, each time. Raises Cancelled at any token; EngineError when the engine does not start.
     """
     left = [prompt for prompt in requests() if prompt not in {drill.prompt for drill in known}]
     if not left:
@@ -111,25 +134,36 @@ def write(
     path = written(cache_dir, model_hash)
     path.parent.mkdir(parents=True, exist_ok=True)
     found = list(known)
-    started = time.monotonic()
+    started = asked = time.monotonic()
+
+    def watch(*_: object) -> None:
+        if calls.cancelled():
+            raise Cancelled("the run was cancelled")
+        if time.monotonic() - asked > SLOWEST:
+            raise _TooSlow
+
     with served(EngineConfig(gguf, context_size=CONTEXT)) as engine, path.open("ab") as file:
         for prompt in left:
-            if time.monotonic() - started > PATIENCE:
+            asked = time.monotonic()
+            if asked - started > PATIENCE:
                 break
             calls.before_batch()
-            asked = time.monotonic()
             try:
-                batch = engine.generate([Message(role="user", content=prompt)], EACH, sampling(prompt))
+                batch = engine.generate([Message(role="user", content=prompt)], EACH, sampling(prompt), watch)
             except PromptTooLong:
                 continue
-            drill = Drill(prompt, [list(c.token_ids) for c in batch if c.token_ids])
+            except EngineCrashed:  # what was answered will do
+                break
+            except _TooSlow:
+                if len(found) < LEAST:
+                    file.write(_TOO_SLOW)
+                break
+            drill = Drill(prompt, [list(c.token_ids) for c in batch if c.text.strip()])
             if len(drill.answers) > 1:
                 found.append(drill)
                 file.write(line(drill))
                 file.flush()
             told(len(found))
-            if time.monotonic() - asked > SLOWEST:
-                break
     return found
 
 
@@ -147,17 +181,43 @@ def line(drill: Drill) -> bytes:
 class Practice:
     """What one run practises on: drills, ordered by what the turns that it learns from say of words."""
 
-    def __init__(self, known: Sequence[Drill], judged: Sequence[Turn], vocab: Vocab) -> None:
-        """judged: those to train on, with all of their pairs. Texts are read here, so vocab may be closed after."""
-        self._judged = judged = random.Random(0).sample(list(judged), min(len(judged), MOST)) if known else []
-        self._drills = [(drill, [Message(role="user", content=drill.prompt)]) for drill in known]
-        self._prompts = [vocab.prompt_ids(messages) for _, messages in self._drills]
-        self._features = {
-            tuple(ids): features(vocab.detokenize(ids), vocab.is_eog(ids[-1]))
-            for answers in [*(drill.answers for drill in known), *(turn.responses for turn in judged)]
-            for ids in answers
-        }
+    def __init__(self, judged: Sequence[Turn], config: TrainConfig, vocab: Vocab) -> None:
+        """judged: those to train on, with all of their pairs. Texts are read here and in `take`, not later."""
+        self._config = config
+        said = [turn for turn in judged if turn.pairs or turn.singles] if config.practice_share else []
+        drawn = sorted(random.Random(0).sample(said, len(said)), key=lambda turn: -round(_weight(turn), 6))
+        self._judged = drawn[:MOST]
+        self._drills: list[tuple[Drill, list[Message], list[int]]] = []
+        self._features: dict[tuple[int, ...], Mapping[str, int]] = {}
+        self._see([ids for turn in self._judged for ids in turn.responses], vocab)
         self.taste = Taste.learn(self._judged, self._read)
+        # no more than a judged turn does: the judgments of others may each weigh a hundredth
+        mean = sum(map(_weight, self._judged)) / len(self._judged) if self._judged else 1.0
+        self.weight = min(1.0, round(mean, 6))  #: of a practised turn
+        self.wanted = config.practised(len(judged)) if self.taste.certain else 0  #: drills
+
+    @classmethod
+    def begin(
+        cls, judged: Sequence[Turn], config: TrainConfig, vocab: Vocab, fetch: Callable[[int], Sequence[Drill]]
+    ) -> Practice:
+        """With what `fetch` gives when so many drills are wanted; it is asked only where there is a taste."""
+        found = cls(judged, config, vocab)
+        if found.wanted:
+            found.take(fetch(found.wanted), vocab)
+        return found
+
+    def take(self, known: Sequence[Drill], vocab: Vocab) -> None:
+        """Practise on these. An answer without a word is none."""
+        for drill in known:
+            texts = [ids for ids in drill.answers if vocab.detokenize(ids).strip()]
+            if len(texts) > 1:
+                messages = [Message(role="user", content=drill.prompt)]
+                self._drills.append((Drill(drill.prompt, texts), messages, vocab.prompt_ids(messages)))
+                self._see(texts, vocab)
+
+    def _see(self, answers: Sequence[Sequence[int]], vocab: Vocab) -> None:
+        for ids in answers:
+            self._features[tuple(ids)] = features(vocab.detokenize(ids), vocab.is_eog(ids[-1]))
 
     def turns(self, count: int, without: Collection[str] = ()) -> list[Turn]:
         """At most `count`: of a request the answers that he would like best and least, where that is clearest.
@@ -172,16 +232,17 @@ class Practice:
             rest = [turn for turn in self._judged if turn.key not in without]
             taste = Taste.again(rest, self._read, taste.ridge)
         found: list[tuple[float, int, Turn]] = []
-        for at, ((drill, messages), prompt) in enumerate(zip(self._drills, self._prompts, strict=True)):
+        temperature = self._config.temperature or TEMPERATURE
+        for at, (drill, messages, prompt) in enumerate(self._drills):
             scores = [taste.score(self._read(ids)) for ids in drill.answers]
             least, most = min(scores), max(scores)
             if least == most:
                 continue
             best, worst = scores.index(most), scores.index(least)
-            ends, pair = [drill.answers[best], drill.answers[worst]], PairRef(0, 1, 1.0)
+            ends, pair = [drill.answers[best], drill.answers[worst]], PairRef(0, 1, self.weight)
             key = f"practice:{at}:{best}:{worst}"
             found.append(
-                (least - most, at, Turn(key, "train", messages, prompt, ends, [pair], temperature=TEMPERATURE))
+                (least - most, at, Turn(key, "train", messages, prompt, ends, [pair], temperature=temperature))
             )
         return [turn for _, _, turn in sorted(found, key=lambda each: each[:2])[:count]]
 
@@ -191,6 +252,11 @@ class Practice:
     def figures(self) -> dict[str, float]:
         """For the run's metrics: requests at hand, and how many of the judgments left out the taste tells."""
         return {"practice.requests": len(self._drills), "practice.accuracy": self.taste.accuracy}
+
+
+def _weight(turn: Turn) -> float:
+    """Of what it says of answers."""
+    return sum(pair.weight for pair in turn.pairs) + sum(single.weight for single in turn.singles)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,11 +45,11 @@ def features(text: str, ended: bool) -> Counter[str]:
 
 @dataclass(frozen=True, slots=True)
 class Taste:
-    """`weights` of words; `accuracy`: share of judgments on prompts it had not seen that it tells, one a prompt."""
+    """`weights` of words; `accuracy`: share of judgments on prompts it had not seen that it tells, by their weight."""
 
     weights: dict[str, float]
     accuracy: float
-    prompts: int  #: behind the accuracy
+    prompts: float  #: behind the accuracy; fewer than there are where they do not weigh the same
     ridge: float = 0.0  #: that was chosen
 
     def score(self, answer: Mapping[str, int]) -> float:
@@ -84,9 +84,10 @@ class Taste:
                 best = (loss, ridge, unseen)
         assert best is not None
         _, ridge, unseen = best
-        right = torch.zeros(len(judged)).index_add(0, owner, table.weights * ((unseen > 0) + 0.5 * (unseen == 0)))
         weight = torch.zeros(len(judged)).index_add(0, owner, table.weights)
-        return cls(table.taught(ridge), float((right / weight).mean()), len(judged), ridge)
+        right = float((table.weights * ((unseen > 0) + 0.5 * (unseen == 0))).sum() / weight.sum())
+        prompts = float(weight.sum() ** 2 / (weight**2).sum())  # Kish's effective sample size
+        return cls(table.taught(ridge), right, prompts, ridge)
 
     @classmethod
     def again(cls, turns: Sequence[Turn], read: Read, ridge: float) -> Taste:

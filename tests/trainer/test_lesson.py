@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from chatapp.engine.model_files import file_hash
 from storage import paths
 from storage.store import Store
 from tests.trainer import tiny_runs
+from tests.trainer.tiny_runs import killed, learn
 from trainer import checkpoint, expected, gate, lesson, lineage, needs
 from trainer.config import TrainConfig
 from trainer.dataset import SingleRef, Turn
@@ -26,11 +24,6 @@ from trainer.features import Callbacks
 from trainer.outcome import Outcome
 from trainer.trial import Trial
 from trainer.trunk import Trunk
-from trainer.worker import work
-
-
-class Killed(BaseException):
-    """What no handler of the trainer catches."""
 
 
 @pytest.fixture
@@ -48,37 +41,6 @@ def judged(store: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setattr(gate, "decide", lambda _: gate.Verdict(False, False, "Refused."))
     tiny_runs.judge(store, gguf, 12)
     return store
-
-
-def learn(store: Store, gguf: Path, run_id: str | None = None, **settings: Any) -> Outcome:
-    values = {**tiny_runs.SETTINGS, **settings}
-    return work(store.home, gguf.parent / "cache", str(gguf), run_id=run_id, overrides={} if run_id else values)
-
-
-def killed(store: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch, step: int, **settings: Any) -> str:
-    """A run whose worker died at that step, found by whoever looks next; its id."""
-    metrics = type(store.runs).metrics
-
-    def fatal(self: Any, id: str, at: int, values: Any) -> None:
-        metrics(self, id, at, values)
-        if at == step and "progress.step" in values:
-            raise Killed
-
-    run = store.runs.queue("dpo", {**tiny_runs.SETTINGS, **settings}, file_hash(gguf, store.home))
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "EVERY", 0.0)
-        patch.setattr(checkpoint, "MAX_COST", 1e9)
-        patch.setattr(type(store.runs), "metrics", fatal)
-        with pytest.raises(Killed):
-            learn(store, gguf, run.id)
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.communicate()
-    assert store.runs.get(run.id).pid == os.getpid()
-    with store.write() as db:  # this process lives on: its number would say that the worker does
-        db.execute("UPDATE runs SET pid = ? WHERE id = ?", [child.pid, run.id])
-    (found,) = store.runs.recover()
-    assert found.interrupted
-    return run.id
 
 
 def test_the_next_version_is_measured_against_the_one_in_use(store: Store, gguf: Path) -> None:

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from chatapp.engine.base import Candidate, Message, Timings
+from chatapp.engine.base import Candidate, EngineCrashed, Message, Timings
 from chatapp.engine.model_files import file_hash, resolve
 from chatapp.engine.vocab import Vocab
 from storage.assets import asset
 from tests.trainer import tiny_runs
 from trainer import practice
 from trainer.config import TrainConfig
-from trainer.dataset import PairRef, Turn
+from trainer.dataset import DemoRef, PairRef, Turn
 from trainer.errors import Cancelled
 from trainer.features import Callbacks
 from trainer.practice import Drill, Practice, SecondLook, drills, requests, write
@@ -45,6 +45,13 @@ def judged(vocab: Vocab, count: int = 12, liked: str = "rain", first: int = 0) -
     return found
 
 
+def learned(known: list[Drill], turns: list[Turn], vocab: Vocab, **settings: Any) -> Practice:
+    """A practice on these drills, whether they are enough or not."""
+    found = Practice(turns, TrainConfig(**settings), vocab)
+    found.take(known, vocab)
+    return found
+
+
 def bank(vocab: Vocab, count: int = 20) -> list[Drill]:
     """The higher the number, the more often the better answer says it."""
     return [Drill(f"Request {i}?", [ids(vocab, "dust"), ids(vocab, "rain " * (i + 1))]) for i in range(count)]
@@ -55,7 +62,7 @@ def bank(vocab: Vocab, count: int = 20) -> list[Drill]:
 
 def test_the_clearest_pairs_are_taken(vocab: Vocab) -> None:
     known = bank(vocab)
-    found = Practice(known, judged(vocab), vocab).turns(5)
+    found = learned(known, judged(vocab), vocab).turns(5)
     assert [turn.messages[0]["content"] for turn in found] == [f"Request {i}?" for i in (19, 18, 17, 16, 15)]
     first = found[0]
     assert first.prompt == vocab.prompt_ids([Message(role="user", content="Request 19?")])
@@ -67,21 +74,68 @@ def test_the_clearest_pairs_are_taken(vocab: Vocab) -> None:
 
 def test_nothing_is_practised_without_a_taste_or_without_answers(vocab: Vocab) -> None:
     known = bank(vocab)
-    assert Practice(known, judged(vocab), vocab).turns(0) == []
-    assert Practice(known[: practice.LEAST - 1], judged(vocab), vocab).turns(5) == []
+    assert learned(known, judged(vocab), vocab).turns(0) == []
+    assert learned(known[: practice.LEAST - 1], judged(vocab), vocab).turns(5) == []
     undecided = judged(vocab)
     for turn in undecided[::2]:
         turn.pairs = [PairRef(1, 0, 1.0)]
-    assert Practice(known, undecided, vocab).turns(5) == []
+    assert learned(known, undecided, vocab).turns(5) == []
     alike = [Drill(f"Request {i}?", [ids(vocab, "rain")] * 2) for i in range(20)]
-    assert Practice(alike, judged(vocab), vocab).turns(5) == []
+    assert learned(alike, judged(vocab), vocab).turns(5) == []
+
+
+def test_answers_are_fetched_only_for_a_taste(vocab: Vocab) -> None:
+    asked: list[int] = []
+
+    def fetch(wanted: int) -> list[Drill]:
+        asked.append(wanted)
+        return bank(vocab)
+
+    assert Practice.begin(judged(vocab), TrainConfig(), vocab, fetch).turns(5)
+    assert asked == [12]
+    undecided = judged(vocab)
+    for turn in undecided[::2]:
+        turn.pairs = [PairRef(1, 0, 1.0)]
+    assert not Practice.begin(undecided, TrainConfig(), vocab, fetch).turns(5)
+    assert not Practice.begin(judged(vocab), TrainConfig(practice_share=0.0), vocab, fetch).turns(5)
+    assert asked == [12]
+
+
+def test_an_answer_without_a_word_is_none(vocab: Vocab) -> None:
+    """Who likes it short would learn to say nothing."""
+    silent = [Drill(d.prompt, [*d.answers, vocab.response_ids("x")[-1:]]) for d in bank(vocab)]
+    found = learned(silent, judged(vocab), vocab).turns(20)
+    assert len(found) == 20
+    assert all(vocab.detokenize(ids).strip() for turn in found for ids in turn.responses)
+
+
+def test_the_judgments_of_others_do_not_hide_ones_own(vocab: Vocab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They weigh little, demonstrations say nothing of answers, and a practised turn weighs what a judged one does."""
+    monkeypatch.setattr(practice, "MOST", 12)
+    theirs = judged(vocab, 40, "dust", 100)
+    for at, turn in enumerate(theirs):
+        turn.pairs = [PairRef(at % 2, 1 - at % 2, 0.3)]
+    shown = judged(vocab, 40, "dust", 200)
+    for turn in shown:
+        turn.pairs, turn.demos = [], [DemoRef(0, 1.0)]
+    found = learned(bank(vocab), [*theirs, *shown, *judged(vocab)], vocab).turns(20)
+    assert {pair.weight for turn in found for pair in turn.pairs} == {1.0}
+    monkeypatch.setattr(practice, "MOST", 52)
+    found = learned(bank(vocab), [*theirs, *shown, *judged(vocab)], vocab).turns(20)
+    weights = {pair.weight for turn in found for pair in turn.pairs}
+    assert weights == {round((12 + 40 * 0.3) / 52, 6)}
+
+
+def test_the_temperature_of_a_run_is_that_of_what_it_practises(vocab: Vocab) -> None:
+    assert learned(bank(vocab), judged(vocab), vocab).turns(1)[0].temperature == practice.TEMPERATURE
+    assert learned(bank(vocab), judged(vocab), vocab, temperature=1.0).turns(1)[0].temperature == 1.0
 
 
 def test_a_prediction_practises_on_nothing_of_what_it_predicts(vocab: Vocab) -> None:
     """Hail is liked in two turns alone: who may not know them does not practise on hail."""
     known = [Drill(f"Request {i}?", [ids(vocab, "snow " * (i + 1)), ids(vocab, "hail " * (i + 1))]) for i in range(20)]
     train = [*judged(vocab, 20), *judged(vocab, 2, "hail", first=100)]
-    course = Practice([*known, *bank(vocab)], train, vocab)
+    course = learned([*known, *bank(vocab)], train, vocab)
     liked = {turn.key: course._read(turn.responses[0]).get("hail", 0) for turn in course.turns(40)}
     assert any(liked.values())
     look = SecondLook.plan(course, train, train[20:], TrainConfig())
@@ -120,17 +174,27 @@ def test_what_is_broken_or_not_asked_counts_as_none(tmp_path: Path, monkeypatch:
     path.write_bytes(good + other + alone + empty + b'{"prompt": 3}\n[1]\n{"prompt": "cut o')
     assert drills(tmp_path, HASH) == [Drill(asked[0], [[1, 2], [3]])]
     assert drills(tmp_path, "e" * 64) == []
+    path.unlink()
+    path.mkdir()  # cannot be read
+    monkeypatch.setattr(practice, "asset", lambda name: tmp_path / Path(name).name)
+    (tmp_path / f"{HASH[:16]}.jsonl.gz").write_bytes(gzip.compress(good, mtime=0)[:-6])
+    monkeypatch.setattr(practice, "requests", lambda: asked)
+    assert drills(tmp_path, HASH) == []
 
 
 class FakeEngine:
     def __init__(self) -> None:
         self.asked: list[str] = []
-        self.silent = False  #: whether answers are empty
+        self.silent = False  #: whether answers are empty: the end of the turn and nothing before it
+        self.crashes_at = 1000
 
-    def generate(self, messages: list[Message], n: int, sampling: Any) -> list[Candidate]:
+    def generate(self, messages: list[Message], n: int, sampling: Any, on_token: Any) -> list[Candidate]:
+        if len(self.asked) == self.crashes_at:
+            raise EngineCrashed("it died")
         self.asked.append(messages[-1]["content"])
-        ids = [] if self.silent else [5, 2]
-        return [Candidate(i, "x", ids, "stop", sampling.seed + i, 3, 0, 0, Timings(1, 1, 1)) for i in range(n)]
+        on_token(0, "x")
+        text, ids = ("", [2]) if self.silent else ("x", [5, 2])
+        return [Candidate(i, text, ids, "stop", sampling.seed + i, 3, 0, 0, Timings(1, 1, 1)) for i in range(n)]
 
 
 @pytest.fixture
@@ -164,14 +228,30 @@ def test_another_models_answers_are_written_until_patience_ends(
     assert len(engine.asked) == len(second)
 
 
-def test_a_slow_model_is_left_alone_and_a_cancelled_run_ends(
-    tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slow_model_is_asked_once(tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter(range(0, 10_000, 30))
     monkeypatch.setattr(practice.time, "monotonic", lambda: float(next(times)))
-    assert len(write(tmp_path / "m.gguf", tmp_path, HASH, [], Callbacks())) == 1
+    asked = (tmp_path / "m.gguf", tmp_path, HASH)
+    told: list[int] = []
+    assert practice.ready(*asked, 9, Callbacks(), told.append) == []
+    assert len(engine.asked) == 1
+    assert practice.ready(*asked, 9, Callbacks(), told.append) == []
+    assert len(engine.asked) == 1
+    assert told == [0]
+
+
+def test_a_cancelled_run_ends_within_an_answer(tmp_path: Path, engine: FakeEngine) -> None:
+    said: list[bool] = []
     with pytest.raises(Cancelled):
-        write(tmp_path / "m.gguf", tmp_path, HASH, [], Callbacks(cancelled=lambda: True))
+        write(
+            tmp_path / "m.gguf", tmp_path, HASH, [], Callbacks(cancelled=lambda: bool(said) or bool(said.append(True)))
+        )
+    assert len(engine.asked) == 1
+
+
+def test_a_crash_costs_what_was_not_answered_yet(tmp_path: Path, engine: FakeEngine) -> None:
+    engine.crashes_at = 3
+    assert [d.prompt for d in write(tmp_path / "m.gguf", tmp_path, HASH, [], Callbacks())] == requests()[:3]
 
 
 def test_a_model_that_says_nothing_gives_nothing_to_practise_on(tmp_path: Path, engine: FakeEngine) -> None:
@@ -186,10 +266,10 @@ def test_a_full_disk_costs_a_run_nothing_but_practice(
 ) -> None:
     told: list[int] = []
     asked = (tmp_path / "m.gguf", tmp_path, HASH)
-    assert practice.ready(*asked, 0, Callbacks(), told.append) == []
+    assert practice.ready(*asked, 9, Callbacks(), told.append, more=False) == []
     monkeypatch.setattr(practice, "requests", lambda: [f"Request {i}?" for i in range(3)])
     assert len(practice.ready(*asked, 9, Callbacks(), told.append)) == 3
-    assert told == [1, 2, 3]
+    assert told == [1, 2, 3, 0]
     practice.written(tmp_path, HASH).unlink()
     practice.written(tmp_path, HASH).mkdir()  # cannot be opened for writing
     monkeypatch.setattr(practice, "drills", lambda *_: [Drill("Request 0?", [[1], [2]])])

@@ -86,3 +86,36 @@ def test_a_second_look_practises_without_what_it_predicts(
         assert len(practised) == min(20, len(keys) - len(practised))
     assert math.isfinite(found.metrics["gate.gain"])
     assert found.metrics["gate.gain"] > 0
+
+
+def test_a_run_that_goes_on_practises_on_what_it_had(
+    judged: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More answers would be other pairs, and what was learned of the first would be lost."""
+    there = practice.drills(gguf.parent, "")
+    asked: list[int] = []
+
+    def write(*_: Any, **__: Any) -> list[Drill]:
+        asked.append(len(there))
+        return there
+
+    monkeypatch.setattr(practice, "write", write)
+    wants_more = {**SETTINGS, "practice_share": 0.6}
+    id = tiny_runs.killed(judged, gguf, monkeypatch, 5, **wants_more)
+    assert asked == [20]
+    assert judged.runs.practising(id) is None
+    again = tiny_runs.learn(judged, gguf, id)
+    assert asked == [20]
+    assert again.metrics["practice.turns"] == 20
+    assert again.metrics["resume.step"] == 4
+
+
+def test_nothing_is_written_for_a_run_that_cannot_be_tested(
+    judged: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(practice, "ready", lambda *_, **__: pytest.fail("nothing is to be practised"))
+    monkeypatch.setattr(lesson, "ready", practice.ready)
+    monkeypatch.setattr(gate, "MIN_HELD_OUT", 100)
+    found = learn(judged, gguf)
+    assert found.state == "failed"
+    assert "the test needs at least 100 prompts" in (found.error or "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -107,6 +108,20 @@ def test_single_answers_are_compared_with_all_of_them() -> None:
     assert taste.weights["rain"] > 0 > taste.weights["roofs"]
     assert taste.weights["mat"] == pytest.approx(0.0, abs=1e-3)
     assert taste.certain
+
+
+def test_what_weighs_little_says_little_of_how_sure_it_is() -> None:
+    """Thirty-two rankings of one's own beside two hundred of dice at a hundredth each: 32 + 2 by weight."""
+    own = rankings(32, 1, "rain")
+    dice = rankings(200, 2, "dice")
+    for turn in dice:
+        turn.key = f"dice {turn.key}"
+        turn.pairs = [replace(pair, weight=pair.weight / 100) for pair in turn.pairs]
+    taste = Taste.learn([*own, *dice], read)
+    assert taste.certain
+    assert taste.accuracy > 0.85
+    total = sum(pair.weight for turn in [*own, *dice] for pair in turn.pairs)
+    assert taste.prompts == pytest.approx(total**2 / (len(own) + len(dice) / 100**2))
 
 
 def test_too_little_to_learn_from_is_no_taste() -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
@@ -13,10 +17,11 @@ from chatapp.engine.model_files import file_hash
 from chatapp.engine.vocab import Vocab
 from storage.store import Store
 from tests.trainer.conftest import tiny_model, write_tiny_gguf
-from trainer import answers, gate, guards
+from trainer import answers, checkpoint, gate, guards
 from trainer.bench.loop import record_rankings
 from trainer.outcome import Outcome
 from trainer.simulation.judging import Thumbs, Turn, record
+from trainer.worker import work
 
 #: enough for the lesson to be learned by a model of random weights; prompts and answers of its context of 256 bytes
 SETTINGS = {
@@ -75,3 +80,38 @@ def judge(store: Store, gguf: Path, prompts: int, first: int = 0, adapter_id: st
             for i in range(first, first + prompts)
         ]
     record_rankings(store, gguf, file_hash(gguf, store.home), answered, lambda text: float(text.count("b")), adapter_id)
+
+
+class Killed(BaseException):
+    """What no handler of the trainer catches."""
+
+
+def learn(store: Store, gguf: Path, run_id: str | None = None, **settings: Any) -> Outcome:
+    values = {**SETTINGS, **settings}
+    return work(store.home, gguf.parent / "cache", str(gguf), run_id=run_id, overrides={} if run_id else values)
+
+
+def killed(store: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch, step: int, **settings: Any) -> str:
+    """A run whose worker died at that step, found by whoever looks next; its id."""
+    metrics = type(store.runs).metrics
+
+    def fatal(self: Any, id: str, at: int, values: Any) -> None:
+        metrics(self, id, at, values)
+        if at == step and "progress.step" in values:
+            raise Killed
+
+    run = store.runs.queue("dpo", {**SETTINGS, **settings}, file_hash(gguf, store.home))
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "EVERY", 0.0)
+        patch.setattr(checkpoint, "MAX_COST", 1e9)
+        patch.setattr(type(store.runs), "metrics", fatal)
+        with pytest.raises(Killed):
+            learn(store, gguf, run.id)
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.communicate()
+    assert store.runs.get(run.id).pid == os.getpid()
+    with store.write() as db:  # this process lives on: its number would say that the worker does
+        db.execute("UPDATE runs SET pid = ? WHERE id = ?", [child.pid, run.id])
+    (found,) = store.runs.recover()
+    assert found.interrupted
+    return run.id
