@@ -67,8 +67,16 @@ def look(
 
 
 @torch.no_grad()
-def ratios(lora: Lora, turns: Sequence[Turn], drew: Drew, *, budget: int, before: Callable[[], object]) -> list[Ratios]:
-    """Those of each turn under what lora holds."""
+def ratios(
+    lora: Lora,
+    turns: Sequence[Turn],
+    drew: Drew,
+    *,
+    drawer: str | None = None,
+    budget: int,
+    before: Callable[[], object],
+) -> list[Ratios]:
+    """Those of each turn under what lora holds. drawer: which version that is, where it may have drawn some: noted."""
     head: Any = lora.model.get_output_embeddings()
     found: list[Ratios] = []
     for batch, packed in _batches(lora, turns, budget, before):
@@ -78,8 +86,11 @@ def ratios(lora: Lora, turns: Sequence[Turn], drew: Drew, *, budget: int, before
         for turn, at, rows in _responses(batch):
             if at == 0:
                 found.append(Ratios([], []))
-            drawn = drew.get((turn.key, tuple(turn.responses[at])))
-            plain, expected = _sums(head, new[rows], base[rows], drawn, packed.labels[rows])
+            key, mine = (turn.key, tuple(turn.responses[at])), new[rows]
+            drawn = drew.get(key)
+            if drawer is not None and turn.drawers.get(at) == drawer:
+                drawn, drew[key] = mine, mine.to("cpu", copy=True)
+            plain, expected = _sums(head, mine, base[rows], drawn, packed.labels[rows])
             found[-1].plain.append(plain)
             found[-1].expected.append(expected)
     return found
@@ -109,11 +120,12 @@ def _sums(head: Any, new: Tensor, base: Tensor, drew: Tensor | None, labels: Ten
     plain = expected = 0.0
     for at in range(0, len(labels), ROWS):
         rows = slice(at, at + ROWS)
-        reference = _logps(head, base[rows])  # (rows, V)
-        chance = reference if drew is None else _logps(head, drew[rows].to(base.device))
-        ratio = _logps(head, new[rows]).sub_(reference)
+        reference, mine = _logps(head, base[rows]), _logps(head, new[rows])  # (rows, V)
+        chance = reference if drew is None else mine if drew is new else _logps(head, drew[rows].to(base.device))
+        chance = chance.exp()
+        ratio = mine.sub_(reference)
         plain += float(ratio.gather(1, labels[rows, None]).sum())
-        expected += float((chance.exp() * ratio).sum())
+        expected += float((chance * ratio).sum())
     return plain, expected
 
 

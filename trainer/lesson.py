@@ -109,7 +109,7 @@ class Lesson:
         self.metrics["memory.loading_peak_mb"] = needs.forget_peak() / needs.MB
         with self.clock.phase("features"):
             self.metrics |= trial.meet(judged, base)
-            lora = Lora.fresh(base.model, self.config)
+            lora = Lora.fresh(base.model, self.config, trial.trunk)
             self._start(beginning)
             public = [*self.ordinary, *neutral_turns]
             lower = guards.states_path(self.cache_dir, self.model_hash, public, base, f"lower-{lora.trunk.first}")

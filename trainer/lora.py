@@ -52,10 +52,12 @@ class Lora:
         seed: int,
         layers: Sequence[int] | None = None,
         modules: Sequence[str] = (),
+        trunk: Trunk | None = None,
     ) -> None:
         """layers: those that are adapted, None for all. What lies below the lowest is computed once a turn.
 
-        modules: names of the linear maps that are, where the model has any of them; none given: all.
+        modules: names of the linear maps that are, where the model has any of them; none given: all. trunk: an earlier
+        adapter's, whose states are taken over where it had the same base and layers.
         """
         from peft import LoraConfig, get_peft_model
         from peft.tuners.lora import Linear
@@ -63,7 +65,9 @@ class Lora:
         torch.manual_seed(seed)
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`")  # peft asks transformers 5 for it
         base.requires_grad_(False)
-        self.trunk = Trunk(base, min(layers) if layers else 0)
+        first = min(layers) if layers else 0
+        same = trunk is not None and trunk.model is base and trunk.asked == first
+        self.trunk = trunk if trunk is not None and same else Trunk(base, first)
         config = LoraConfig(
             r=rank,
             lora_alpha=alpha,
@@ -88,14 +92,22 @@ class Lora:
         self.fused = self._fused()
 
     @classmethod
-    def fresh(cls, base: Any, config: TrainConfig) -> Lora:
+    def fresh(cls, base: Any, config: TrainConfig, trunk: Trunk | None = None) -> Lora:
         """A new adapter as a run's settings want it."""
         count = layer_count(base)
         layers = range(count - max(1, round(count * config.layer_share)), count)
-        return cls(base, rank=config.rank, alpha=config.alpha, seed=config.seed, layers=layers, modules=config.modules)
+        return cls(
+            base,
+            rank=config.rank,
+            alpha=config.alpha,
+            seed=config.seed,
+            layers=layers,
+            modules=config.modules,
+            trunk=trunk,
+        )
 
     @classmethod
-    def of(cls, base: Any, folder: Path) -> Lora:
+    def of(cls, base: Any, folder: Path, trunk: Trunk | None = None) -> Lora:
         """A saved adapter, whatever its rank and layers; where it fails the base is bare.
 
         Raises FileNotFoundError, and TrainerError where the files are damaged or of another model.
@@ -110,7 +122,7 @@ class Lora:
         except (ValueError, KeyError, SafetensorError) as error:
             raise TrainerError(f"the adapter in {folder} cannot be read ({type(error).__name__}: {error})") from error
         modules = [] if isinstance(modules, str) else modules
-        found = cls(base, rank=rank, alpha=alpha, seed=0, layers=layers, modules=modules)
+        found = cls(base, rank=rank, alpha=alpha, seed=0, layers=layers, modules=modules, trunk=trunk)
         try:
             found.load_state(weights)
         except TrainerError:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from trainer.dataset import Turn
 from trainer.errors import Cancelled, NotEnoughJudgments, TrainerError
 from trainer.expected import Ratios
 from trainer.features import Callbacks, trunk_path
+from trainer.logprobs import TokenTurn, score
 from trainer.lora import Lora
+from trainer.trunk import Trunk
 
 
 @dataclass(slots=True)
@@ -33,6 +36,7 @@ class Trial:
     unseen: list[Turn] = field(default_factory=list)  #: of the others, those that the live version has not learned from
     live_ratios: dict[str, Ratios] = field(default_factory=dict)  #: of both, under the live version, by key
     drew: expected.Drew = field(default_factory=dict)  #: of the answers in both that earlier versions drew
+    trunk: Trunk | None = None  #: the frozen layers below the last version that was met
 
     @property
     def live_name(self) -> str:
@@ -72,49 +76,60 @@ class Trial:
         for drawer in self.store.adapters.list(self.model_hash):
             if drawer.id in drew and drawer != self.live:
                 try:
-                    self._under(drawer, base, [])
+                    with self._under(drawer, base) as lora:
+                        expected.look(lora, drawer.id, tested, self.drew, **self._batches())
                 except Cancelled:
                     raise
                 except (FileNotFoundError, TrainerError):
                     continue  # the base's distribution stands in
-        unlearned = self.unlearned(turns)
-        found = dict(zip([t.key for t in unlearned], self._live(unlearned, base), strict=True))
-        place = {t.key: {tuple(r): at for at, r in enumerate(t.responses)} for t in unlearned}
-
-        def of(turn: Turn) -> Ratios:
-            known = found.get(turn.key)
-            if known is None:  # without a version in use the base is what is scored: it prefers nothing, by definition
-                return Ratios.of_base(len(turn.responses))
-            at = [place[turn.key][tuple(r)] for r in turn.responses]
-            return Ratios([known.plain[i] for i in at], [known.expected[i] for i in at])
-
-        self.live_ratios = {t.key: of(t) for t in tested}
         new = lineage.unseen_judgments(self.store, self.model_hash)
-        fresh = [t for t in turns if t.judgments & new and (self.live is None or t.key in found)]
-        right, longer, count = gate.pair_accuracy(fresh, [of(t).plain for t in fresh])
+        fresh = [t for t in (self.unlearned(turns) if self.live else turns) if t.judgments & new]
+        # without a version in use the base is what is scored: it prefers nothing, by definition
+        self.live_ratios = {t.key: Ratios.of_base(len(t.responses)) for t in tested}
+        values = [[0.0] * len(t.responses) for t in fresh]
+        if self.live is not None and (tested or fresh):
+            values = self._meet_live(self.live, tested, fresh, base)
+        right, longer, count = gate.pair_accuracy(fresh, values)
         if not count:
             return {}
         return {"prequential.accuracy": right, "prequential.longer_wins": longer, "prequential.pairs": count}
 
-    def _live(self, turns: Sequence[Turn], base: BaseModel) -> list[Ratios]:
-        if self.live is None or not turns:
-            return []
+    def _meet_live(
+        self, live: Adapter, tested: Sequence[Turn], fresh: Sequence[Turn], base: BaseModel
+    ) -> list[list[float]]:
+        """Its ratios of what is tested; returns log pi - log base of each answer of fresh turns."""
         try:
-            return self._under(self.live, base, turns)
+            with self._under(live, base) as lora:
+                found = expected.ratios(lora, tested, self.drew, drawer=live.id, **self._batches())
+                self.live_ratios = dict(zip([t.key for t in tested], found, strict=True))
+                plain = {
+                    (t.key, tuple(response)): value
+                    for t, of in zip(tested, found, strict=True)
+                    for response, value in zip(t.responses, of.plain, strict=True)
+                }
+                left = {t.key: [r for r in t.responses if (t.key, tuple(r)) not in plain] for t in fresh}
+                others = [TokenTurn(t.prompt, left[t.key]) for t in fresh if left[t.key]]
+                mine = score(lora.model, others, **self._batches(), packer=lora.pack)
+                with lora.disabled():
+                    theirs = score(lora.model, others, **self._batches(), packer=lora.pack)
         except FileNotFoundError as error:
             raise TrainerError(
-                f"the files of {self.live_name}, the version in use, are gone from "
-                f"{self.store.adapters.dir(self.live)}; choose another with `hone adapters use`, or "
-                "`hone adapters use base`"
+                f"the files of {live.name}, the version in use, are gone from {self.store.adapters.dir(live)}; choose "
+                "another with `hone adapters use`, or `hone adapters use base`"
             ) from error
+        keys = [(t.key, tuple(r)) for t in fresh for r in left[t.key]]
+        ratios = [a - b for new, old in zip(mine, theirs, strict=True) for a, b in zip(new, old, strict=True)]
+        plain |= zip(keys, ratios, strict=True)
+        return [[plain[t.key, tuple(r)] for r in t.responses] for t in fresh]
 
-    def _under(self, adapter: Adapter, base: BaseModel, turns: Sequence[Turn]) -> list[Ratios]:
-        """What an earlier version makes of turns; before that, of the tested answers that it drew."""
-        lora = Lora.of(base.model, self.store.adapters.dir(adapter))
+    @contextmanager
+    def _under(self, adapter: Adapter, base: BaseModel) -> Iterator[Lora]:
+        """An earlier version, put on the base. What the layers below it make of a turn serves all of them."""
+        lora = Lora.of(base.model, self.store.adapters.dir(adapter), self.trunk)
+        self.trunk = lora.trunk
         try:
             lora.trunk.recall(trunk_path(self.store.home, self.model_hash, base, lora.trunk.first))
-            expected.look(lora, adapter.id, [*self.held_out, *self.unseen], self.drew, **self._batches())
-            return expected.ratios(lora, turns, self.drew, **self._batches())
+            yield lora
         finally:
             base.model = lora.remove()
 

@@ -3,6 +3,9 @@
 The adapter sits in the upper layers only. Every pass over a turn (reference, epochs, K-fold, gate) then starts from
 the states that enter the first of them; with half of the layers adapted that is half of the forward pass, and the
 backward pass ends there anyway. In memory for one process, and between runs in the home's personal cache.
+
+They are kept by prompt and by response: a response sees its prompt and itself, so its states are the same whichever
+others stand beside it, and the test of four answers and the fit on two of them share what they have in common.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ class Trunk:
     def __init__(self, model: Any, first: int, *, keep_bytes: int = KEEP_BYTES) -> None:
         self.model = model
         self.device = next(model.parameters()).device
+        self.asked = first
         self.first = first if 0 < first < layer_count(model) else 0
         self._left = keep_bytes
         self._states: dict[bytes, Tensor] = {}
@@ -50,27 +54,39 @@ class Trunk:
         packed = pack(turns, self.device)
         if not self.first:
             return packed
-        keys = [_key(turn) for turn in turns]
-        for key in keys:
+        keys = [_keys(turn) for turn in turns]
+        for key in {key for mine in keys for key in mine}:
             if key not in self._states and key.hex() in self._on_disk:
                 self._put(key, self._disk.get_tensor(key.hex()))
-        new = {key: turn for key, turn in zip(keys, turns, strict=True) if key not in self._states}
-        found = dict(zip(new, self._compute(list(new.values())), strict=True)) if new else {}
-        states = torch.cat([found[key] if key in found else self._states[key] for key in keys], 1)
+        missing: list[tuple[TokenTurn, list[bytes]]] = []
+        for turn, (prompt, *responses) in zip(turns, keys, strict=True):
+            new = {key: r for key, r in zip(responses, turn.responses, strict=True) if key not in self._states}
+            if prompt not in self._states and not new:
+                new = {responses[0]: turn.responses[0]}
+            if new:
+                missing.append((TokenTurn(turn.prompt, list(new.values())), [prompt, *new]))
+        found: dict[bytes, Tensor] = {}
+        if missing:
+            computed = self._compute([turn for turn, _ in missing])
+            for (turn, mine), states in zip(missing, computed, strict=True):
+                found |= zip(mine, states.split(_sizes(turn), 1), strict=True)
+        whole = [found[key] if key in found else self._states[key] for mine in keys for key in mine]
         for key, part in found.items():
             size = part.numel() * part.element_size()
-            if size <= self._left:
+            if size <= self._left and key not in self._states:
                 self._left -= size
-                self._states[key] = part
-        return replace(packed, states=states, first=self.first)
+                self._states[key] = part.clone()
+        return replace(packed, states=torch.cat(whole, 1), first=self.first)
 
     def get(self, turn: TokenTurn) -> Tensor | None:  # (1, T, D)
         """The turn's states, if they are kept."""
-        return self._states.get(_key(turn))
+        keys = _keys(turn)
+        return torch.cat([self._states[key] for key in keys], 1) if all(key in self._states for key in keys) else None
 
     def put(self, turn: TokenTurn, states: Tensor) -> None:
         """Keep states that `get` gave, of the same model and layer."""
-        self._put(_key(turn), states)
+        for key, part in zip(_keys(turn), states.split(_sizes(turn), 1), strict=True):
+            self._put(key, part)
 
     def _put(self, key: bytes, states: Tensor) -> None:
         self._left -= states.numel() * states.element_size()
@@ -95,7 +111,7 @@ class Trunk:
         error: the next run is only slower.
         """
         left, kept = DISK_BYTES, dict[str, Tensor]()
-        for key in dict.fromkeys(map(_key, turns)):
+        for key in dict.fromkeys(key for turn in turns for key in _keys(turn)):
             states = self._states.get(key)
             if states is None and key.hex() in self._on_disk:
                 states = self._disk.get_tensor(key.hex())
@@ -114,7 +130,7 @@ class Trunk:
     def _compute(self, turns: Sequence[TokenTurn]) -> Sequence[Tensor]:  # (1, T, D) of each
         packed = pack(turns, self.device)
         states = states_before(self.model, packed, self.first) if self.lower is None else self.lower(packed)[None]
-        return [part.clone() for part in states.split([t.tokens - len(t.responses) for t in turns], 1)]
+        return states.split([t.tokens - len(t.responses) for t in turns], 1)
 
     @torch.no_grad()
     def _splits(self) -> bool:
@@ -129,12 +145,20 @@ class Trunk:
         return bool((whole - parted).abs().max() <= 1e-3 * whole.abs().max())
 
 
-def _key(turn: TokenTurn) -> bytes:
-    """Of the token ids."""
-    digest = hashlib.blake2b(digest_size=16)
-    for ids in (turn.prompt, *turn.responses):
-        digest.update(array("i", [len(ids), *ids]).tobytes())
-    return digest.digest()
+def _keys(turn: TokenTurn) -> list[bytes]:
+    """Of the prompt, and of each response to it."""
+    prompt = hashlib.blake2b(array("i", turn.prompt).tobytes(), digest_size=16)
+    keys = [prompt.digest()]
+    for response in turn.responses:
+        digest = prompt.copy()
+        digest.update(b"|" + array("i", response).tobytes())
+        keys.append(digest.digest())
+    return keys
+
+
+def _sizes(turn: TokenTurn) -> list[int]:
+    """Places in the row of the prompt and of each response, whose last token is not fed."""
+    return [len(turn.prompt), *(len(response) - 1 for response in turn.responses)]
 
 
 def layer_count(model: Any) -> int:

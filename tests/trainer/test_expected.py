@@ -78,6 +78,22 @@ def test_an_answer_is_measured_by_the_version_that_drew_it() -> None:
     assert abs(found.expected[0] - by_base.expected[0]) > 0.01
 
 
+def test_a_version_that_meets_what_it_drew_notes_it() -> None:
+    """In one pass what two give: first what it might have said, then how it likes what was said."""
+    turn = of([50, 51, 52], [60], [70, 71], drawers={0: "v1", 1: "v0"})
+    lora = tiny_lora()
+    shake(lora, 0.4)
+    there: expected.Drew = {("k", (60,)): torch.randn(1, 64)}
+    twice, once = dict(there), dict(there)
+    expected.look(lora, "v1", [turn], twice, budget=64, before=lambda: None)
+    (wanted,) = measured(lora, [turn], twice)
+    (found,) = expected.ratios(lora, [turn], once, drawer="v1", budget=64, before=lambda: None)
+    assert found.plain == pytest.approx(wanted.plain, abs=1e-5)
+    assert found.expected == pytest.approx(wanted.expected, abs=1e-4)
+    assert once.keys() == twice.keys() == {("k", (50, 51, 52)), ("k", (60,))}
+    assert torch.allclose(once["k", (50, 51, 52)], twice["k", (50, 51, 52)])
+
+
 def test_the_base_adds_nothing() -> None:
     lora = tiny_lora()
     with torch.no_grad():

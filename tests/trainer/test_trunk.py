@@ -10,7 +10,7 @@ import torch
 
 from tests.trainer.conftest import random_turns, shake, tiny_model
 from trainer import adapter_file
-from trainer.logprobs import pack, response_logps, use_shared_prefix
+from trainer.logprobs import TokenTurn, pack, response_logps, use_shared_prefix
 from trainer.lora import Lora
 from trainer.trunk import Trunk
 
@@ -59,6 +59,30 @@ def test_states_are_computed_once_a_turn_and_not_kept_beyond_the_limit(monkeypat
             found = [trunk.pack([turn]).states for _ in range(3)]
         assert all(states is not None for states in found)
         assert len(computed) == passes
+
+
+def test_answers_are_kept_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test of all answers, the fit on two of them and another version have what they share."""
+    turn = next(turn for turn in random_turns() if len(turn.responses) > 2)
+    two = TokenTurn(turn.prompt, [turn.responses[2], turn.responses[0]])
+    more = TokenTurn(turn.prompt, [turn.responses[1], [7, 8, 9]])
+    alone = [Trunk(prepared(), 1).pack([each]).states for each in (two, more)]
+    lora = upper()
+    lora.pack([turn])
+    compute, computed = Trunk._compute, []
+    monkeypatch.setattr(Trunk, "_compute", lambda self, turns: (computed.extend(turns), compute(self, turns))[1])
+    found = [lora.pack([each]).states for each in (two, more)]
+    assert computed == [TokenTurn(turn.prompt, [[7, 8, 9]])]
+    for one, other in zip(found, alone, strict=True):
+        assert one is not None
+        assert other is not None
+        assert torch.allclose(one, other, atol=1e-5)
+    trunk = lora.trunk
+    base = lora.remove()
+    again = Lora(base, rank=2, alpha=4, seed=1, layers=[1], trunk=trunk)
+    assert again.trunk is trunk
+    assert Lora(again.remove(), rank=2, alpha=4, seed=1, layers=[0, 1], trunk=trunk).trunk is not trunk
+    assert Lora(prepared(), rank=2, alpha=4, seed=1, layers=[1], trunk=trunk).trunk is not trunk
 
 
 def test_a_model_that_does_more_before_its_layers_is_computed_whole() -> None:
