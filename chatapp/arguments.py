@@ -140,6 +140,7 @@ def _learning(command: Callable[..., Parser], actions: Callable[..., dict[str, P
     simulate.add_argument("--kinds", metavar="KIND", help="rankings (default), thumbs, corrections or mixed")
     simulate.add_argument("--rounds", type=int, metavar="R", help="the version of one answers the prompts of the next")
     simulate.add_argument("--then", metavar="USER", help="who judges from the second round on")
+    simulate.add_argument("--keep", metavar="FOLDER", help="keep one user's rounds there, and go on from it")
     simulate.add_argument("--compare-all", action="store_true", help="compare with the base in every round")
     simulate.add_argument("--prompts", type=int, metavar="M", help="unseen prompts of the comparison (default 80)")
     simulate.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the runs")

@@ -29,6 +29,7 @@ from trainer.served import served
 from trainer.simulation.answers import MAX_TOKENS, Answers, answer, seconds
 from trainer.simulation.comparing import spread, win_rate
 from trainer.simulation.judging import KINDS, MIXED, Judge, Seen, Turn, record
+from trainer.simulation.keeping import Kept
 from trainer.simulation.progress import Progress
 from trainer.simulation.prompts import drawn, prompts
 from trainer.simulation.running import Result, train
@@ -51,6 +52,7 @@ class Plan:
     rounds: int = 1  #: the version of one answers the prompts of the next
     test_prompts: int = TEST_PROMPTS
     compare_all: bool = False  #: every round, not the first, each third and the last
+    keep: Path | None = None  #: folder in which rounds are kept, and gone on from
     overrides: Mapping[str, Any] = field(default_factory=dict)  #: settings of the runs
     max_tokens: int = MAX_TOKENS  #: of an answer
 
@@ -69,6 +71,8 @@ class Plan:
                 raise BadSetting(f"{name} is {getattr(self, name)!r}; it must be {wanted}")
         if self.rounds > 1 and len(self.judgments) > 1:
             raise BadSetting("several numbers of judgments and several rounds do not go together: give one of them")
+        if self.keep is not None and self.rounds == 1:
+            raise BadSetting("--keep is for rounds, which take hours: give --rounds too")
 
 
 @dataclass(slots=True)
@@ -154,24 +158,44 @@ class Simulation:
     def rounds(self, user: User, then: User | None = None) -> Iterator[Row]:
         """A row for each round in one home: the live version answers, is judged, and a run trains.
 
-        The pool is gone through once and then again. then: judges from the second round on.
+        The pool is gone through once and then again. then: judges from the second round on. What `keep` holds of the
+        same simulation is not done again.
         """
-        plan, asked = self.plan, cycle(self.pool)
-        with self._home() as store:
-            for number in range(1, plan.rounds + 1):
-                who = then if then is not None and number > 1 else user
-                live = store.adapters.live(self.model_hash)
-                self.progress.phase(f"{who.name}, round {number}: answers of {live.name if live else 'the base'}")
-                seen = self._judge(who, self._path(store, live), islice(asked, len(self.pool)), plan.judgments[0])
-                if not seen.turns:
-                    yield self._nothing(who, seen, number)
+        plan = self.plan
+        with ExitStack() as opened:
+            folder = plan.keep or Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="hone-simulate-")))
+            kept = opened.enter_context(Kept(folder, self._identity(user, then)))
+            rows = [Row(**row) for row in kept.rows[: plan.rounds]]
+            yield from rows
+            asked = islice(cycle(self.pool), sum(row.turns for row in rows), None)
+            for number in range(len(rows) + 1, plan.rounds + 1):
+                with kept.round() as home, self._store(home) as store:
+                    row = self._round(store, number, user, then, asked)
+                if not row.judgments:
+                    yield row
                     return
-                row = self._record(store, who, live, seen, number)
-                self._train(store, row)
-                now = store.adapters.live(self.model_hash)
-                if now and (plan.compare_all or number in (1, plan.rounds) or number % 3 == 0):
-                    self._compare(store, row, now, who, user if who is not user else None)
+                kept.done(asdict(row))
                 yield row
+
+    def _round(self, store: Store, number: int, user: User, then: User | None, asked: Iterator[str]) -> Row:
+        plan = self.plan
+        who = then if then is not None and number > 1 else user
+        live = store.adapters.live(self.model_hash)
+        self.progress.phase(f"{who.name}, round {number}: answers of {live.name if live else 'the base'}")
+        seen = self._judge(who, self._path(store, live), islice(asked, len(self.pool)), plan.judgments[0])
+        if not seen.turns:
+            return self._nothing(who, seen, number)
+        row = self._record(store, who, live, seen, number)
+        self._train(store, row)
+        now = store.adapters.live(self.model_hash)
+        if now and (plan.compare_all or number in (1, plan.rounds) or number % 3 == 0):
+            self._compare(store, row, now, who, user if who is not user else None)
+        return row
+
+    def _identity(self, user: User, then: User | None) -> dict[str, Any]:
+        """What kept rounds must have in common with this simulation; more rounds are none of it."""
+        asked = {k: v for k, v in asdict(self.plan).items() if k not in ("rounds", "keep", "compare_all")}
+        return {"user": user.name, "then": then.name if then else None, "model": self.model_hash, **asked}
 
     def survey(self, users: Sequence[User], count: int) -> list[dict[str, Any]]:
         """How often the base's answers to the first prompts of the pool differ to each user."""
@@ -214,8 +238,14 @@ class Simulation:
 
     @contextmanager
     def _home(self) -> Iterator[Store]:
-        """A home that is thrown away. Which prompts are held out follows from the seed."""
-        with tempfile.TemporaryDirectory(prefix="hone-simulate-") as folder, Store.open(Path(folder)) as store:
+        """A home that is thrown away."""
+        with tempfile.TemporaryDirectory(prefix="hone-simulate-") as folder, self._store(Path(folder)) as store:
+            yield store
+
+    @contextmanager
+    def _store(self, home: Path) -> Iterator[Store]:
+        """The store of a home of ours. Which prompts are held out follows from the seed."""
+        with Store.open(home) as store:
             metadata = read_metadata(self.gguf)
             template = hashlib.sha256(str(metadata.get("tokenizer.chat_template", "")).encode()).hexdigest()
             name, kind = str(metadata.get("general.name", "")), str(metadata.get("general.architecture", ""))

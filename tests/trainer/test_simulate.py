@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -111,9 +112,12 @@ class FakeTrainer:
         self.prompts: list[set[str]] = []
         self.overrides: list[dict[str, Any]] = []
         self.state = "done"
+        self.fails: BaseException | None = None
 
     def __call__(self, store: Store, settings: Settings, overrides: dict[str, Any], on_step: Any) -> Any:
         assert settings is self.settings
+        if self.fails is not None:
+            raise self.fails
         self.homes.append(store.home)
         self.overrides.append(overrides)
         self.prompts.append({r["content"] for r in store.rows("SELECT content FROM messages WHERE role = 'user'")})
@@ -203,6 +207,45 @@ def test_rounds_go_on_from_the_live_version_with_fresh_prompts(faked: Any) -> No
     assert {
         adapter is not None for prompt, adapter in engine.asked if prompt in trainer.prompts[1] - trainer.prompts[0]
     }
+
+
+def test_rounds_that_are_kept_are_not_done_again(faked: Any, tmp_path: Path) -> None:
+    """Killed in the third round, gone on with to the fourth: as if it had not been."""
+    trainer = faked[2]
+    folder = tmp_path / "rounds"
+    plan = Plan((8,), rounds=4, test_prompts=4, keep=folder)
+    whole = run(faked, replace(plan, keep=None), "plain-words")
+    begun = simulate(faked[0], plan, [USERS["plain-words"]], QUIET, None)
+    first = [next(begun), next(begun)]
+    with pytest.raises(BadSetting, match="another simulation works on the rounds"):
+        run(faked, plan, "plain-words")
+    trainer.fails = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        next(begun)
+    trainer.fails = None
+    count = len(trainer.prompts)
+    rows = run(faked, plan, "plain-words")
+    assert len(trainer.prompts) == count + 2
+    assert rows[:2] == first
+    assert [replace(row, seconds={}) for row in rows] == [replace(row, seconds={}) for row in whole]
+    assert sorted(path.name for path in folder.iterdir()) == ["home-4", "lock", "rounds.json"]
+    assert run(faked, replace(plan, rounds=3), "plain-words") == rows[:3]
+    assert len(trainer.prompts) == count + 2
+
+
+def test_a_folder_of_something_else_is_left_alone(faked: Any, tmp_path: Path) -> None:
+    plan = Plan((8,), rounds=2, test_prompts=4, keep=tmp_path / "rounds")
+    run(faked, plan, "plain-words")
+    with pytest.raises(BadSetting, match=r"have test_prompts 4, not 5: name another folder"):
+        run(faked, replace(plan, test_prompts=5), "plain-words")
+    with pytest.raises(BadSetting, match="have user 'plain-words', not 'concise'"):
+        run(faked, plan, "concise")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "letters.txt").write_text("mine")
+    with pytest.raises(BadSetting, match="holds something else than rounds"):
+        run(faked, replace(plan, keep=tmp_path / "other"), "plain-words")
+    with pytest.raises(BadSetting, match="give --rounds too"):
+        Plan(keep=tmp_path)
 
 
 def test_a_plan_that_cannot_be_is_named() -> None:

@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--rounds", type=int, default=1, metavar="R", help="the version of one answers the prompts of the next")
     add("--then", metavar="USER", help="judges from the second round on")
     add("--compare-all", action="store_true", help="compare in every round, not the first, each third and the last")
+    add("--keep", type=Path, metavar="FOLDER", help="keep each round there, and go on from it; for one user")
     add("--prompts", type=int, default=80, metavar="M", help="unseen prompts of the comparison (default 80)")
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the runs")
     add("--plot", type=Path, metavar="FILE.svg", help="draw the win rates by judgments")

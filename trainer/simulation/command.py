@@ -38,10 +38,13 @@ def run(settings: Settings, arguments: argparse.Namespace, overrides: dict[str, 
         rounds=arguments.rounds,
         test_prompts=arguments.prompts,
         compare_all=arguments.compare_all,
+        keep=arguments.keep.absolute() if arguments.keep else None,
         overrides=overrides,
     )
     if then is not None and plan.rounds == 1:
         raise BadSetting("--then names the user from the second round on: give --rounds too")
+    if plan.keep is not None and len(users) > 1:
+        raise BadSetting(f"--keep keeps the rounds of one user, not of {len(users)}: give --user NAME")
     if arguments.plot is not None and not arguments.plot.absolute().parent.is_dir():
         raise BadSetting(f"there is no folder {arguments.plot.parent} for the picture")
     for ending in _ENDINGS:  # the temporary home and the trainer go with this process
