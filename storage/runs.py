@@ -128,6 +128,10 @@ class Runs:
         before = self._last(id, "progress.second_look") or 0
         return (self._last(id, "progress.step") or 0) - before, total - before
 
+    def tell_practising(self, id: str, count: int) -> None:
+        """What `practising` reads; 0 when the base answers no more."""
+        self.metrics(id, 0, {"progress.practice": count})
+
     def practising(self, id: str) -> int | None:
         """How many requests the base has answered, to be practised on; None: it answers none now."""
         return self._last(id, "progress.practice") or None

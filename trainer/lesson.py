@@ -93,7 +93,7 @@ class Lesson:
             trial = Trial(store, self.config, live, self.model_hash, calls)
             trial.choose(dataset.turns)
             with self.clock.phase("practice"):
-                told = lambda n: store.runs.metrics(self.run_id, 0, {"progress.practice": n})  # noqa: E731
+                told = partial(store.runs.tell_practising, self.run_id)
                 more = not store.runs.checkpoints(self.run_id)  # a run that goes on has what it had
                 fetch = partial(ready, self.gguf, self.cache_dir, self.model_hash, calls=calls, told=told, more=more)
                 practice = Practice.begin(said, self.config, vocab, fetch)

@@ -76,9 +76,9 @@ async def test_a_lesson_starts_by_itself_and_its_verdict_is_said(open_chat: Open
         assert command[start : start + 7] == [sys.executable, "-P", "-m", "trainer", "run", "--run", run.id]
         with Store.open(chat.store.home) as other:
             other.runs.claim(run.id)
-            other.runs.metrics(run.id, 0, {"progress.practice": 7})
+            other.runs.tell_practising(run.id, 7)
             await chat.until(lambda: chat.screen.status.lesson == "learning: practice 7")
-            other.runs.metrics(run.id, 0, {"progress.practice": 0})
+            other.runs.tell_practising(run.id, 0)
             await chat.until(lambda: chat.screen.status.lesson == "learning: starting")
             other.runs.metrics(run.id, 5, {"progress.step": 5, "progress.total": 10})
             await chat.until(lambda: "50%" in chat.screen.status.lesson)

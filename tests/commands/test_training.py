@@ -186,7 +186,7 @@ def test_waiting_says_what_goes_on_from_the_start(store: Store) -> None:
     assert store.runs.claim(run.id)
     run = store.runs.get(run.id)
     assert train._doing(store, run) == "reading judgments"
-    store.runs.metrics(run.id, 7, {"progress.practice": 7})
+    store.runs.tell_practising(run.id, 7)
     assert train._doing(store, run) == "practice: request 7"
     store.runs.metrics(run.id, 1, {"progress.step": 1, "progress.total": 20})
     assert train._doing(store, run) == "training 1/20"

@@ -29,14 +29,14 @@ class Kept:
         self._plan = json.loads(json.dumps(dict(plan)))
         if folder.exists() and not folder.is_dir():
             raise BadSetting(f"{folder} is no folder: name one that is empty or new")
-        self.rows = self._read()
+        self.rows = self._read()  # before anything is written into what may be somebody's folder
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(folder / LOCK)
 
     def __enter__(self) -> Kept:
         if not self._lock.acquire(blocking=False):
             raise BadSetting(f"another simulation works on the rounds in {self.folder}: wait for it, or name another")
-        self.rows = self._read()
+        self.rows = self._read()  # whoever had the lock may have done some
         return self
 
     def __exit__(self, *_: object) -> None:
