@@ -106,6 +106,27 @@ def kto(
     return loss, {"unpaired_accuracy": right, "kto_baseline": float(z0)}
 
 
+def bradley_terry(
+    chosen: Tensor,  # (..., P) r(x, y_w), of one or several reward models
+    rejected: Tensor,  # (..., P) r(x, y_l)
+    *,
+    margin: Tensor | None = None,  # (P,) 0..1
+    margin_scale: float = 0.0,
+    centring: float = 0.0,
+) -> Tensor:  # (..., P)
+    """Loss of a reward model: Ouyang et al. 2022 (arXiv 2203.02155) eq. 1, -log sigmoid(r_w - r_l); with the margin of
+    Touvron et al. 2023 (arXiv 2307.09288) eq. 2 taken off the difference, margin_scale * margin.
+
+    centring: Eisenstein et al. 2023 (arXiv 2312.09244) eq. 2, times (r_w + r_l)^2: preferences say nothing of a
+    reward's zero, so this does.
+    """
+    h = chosen - rejected
+    if margin is not None and margin_scale:
+        h = h - margin_scale * margin
+    loss = -F.logsigmoid(h)
+    return loss + centring * (chosen + rejected) ** 2 if centring else loss
+
+
 def log_loss(h: Tensor, beta: float) -> Tensor:  # (N,) -> (N,)
     """-log sigmoid(beta * h): what the gate and eval measure. The base itself scores log 2 = 0.693 on every pair."""
     return -F.logsigmoid(beta * h)
