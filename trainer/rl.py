@@ -1,7 +1,7 @@
 """Reinforcement learning, as pure functions: numbers of rollouts in, advantages, losses and coefficients out.
 
-No model, no engine, no I/O: ppo.py generates, scores and steps. Shapes: B answers of at most T tokens; `mask` is 1 where
-an answer has a token. All logarithms are natural.
+No model, no engine, no I/O: ppo.py generates, scores and steps. Shapes: B answers of at most T tokens; `mask` is 1
+where an answer has a token. All logarithms are natural.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ BETA, EACH = 0.3, 4
 @pytest.mark.parametrize("centring", [None, 0.01])
 @pytest.mark.parametrize("with_margin", [False, True])
 def test_the_reward_models_loss_is_rewardtrainers(centring: float | None, with_margin: bool) -> None:
-    """TRL's code runs as it is, on rewards that are given. Its margin is in units of reward: ours times margin_scale."""
+    """TRL's code runs as it is, on given rewards. Its margin is in units of reward: ours times margin_scale."""
     import trl
     from accelerate import Accelerator
 
