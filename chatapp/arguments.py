@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from storage.formats import BOTH, LABELLED, LOSSLESS, READ_ONLY
+from storage.methods import METHODS
 
 _SETTINGS: list[tuple[str, type, str, str]] = [
     ("--home", str, "DIR", "folder of the database and the adapters (also HONE_HOME)"),
@@ -102,7 +103,7 @@ def parser() -> Parser:
 
 def _learning(command: Callable[..., Parser], actions: Callable[..., dict[str, Parser]]) -> None:
     train = command("train", Lazy("train"), "learn from the judgments now, in the background")
-    train.add_argument("--method", default="dpo", choices=["dpo"], help="how to learn (default dpo)")
+    train.add_argument("--method", default="dpo", choices=METHODS, help="how to learn (default dpo)")
     train.add_argument(
         "--include", action="append", default=[], metavar="SOURCE", help="also learn from imports, import:NAME or ai"
     )

@@ -277,13 +277,14 @@ class Judgments:
         )
 
     def waiting(self, model_hash: str) -> int:
-        """How many of one's own judgments no finished run of this model has seen."""
+        """How many of one's own judgments no finished run that trained a version of this model has seen."""
         where, parameters = _sources(())
         kinds = ",".join(f"'{kind}'" for kind in LEARNABLE)
         sql = (
             f"SELECT count(*) FROM judgments j WHERE {_USABLE} AND ({where}) AND j.kind IN ({kinds}) "
             "AND NOT EXISTS (SELECT 1 FROM run_judgments rj JOIN runs r ON r.id = rj.run_id "
-            "WHERE rj.judgment_id = j.id AND r.model_hash = ? AND r.state IN ('done', 'rejected'))"
+            "WHERE rj.judgment_id = j.id AND r.kind <> 'reward' AND r.model_hash = ? "
+            "AND r.state IN ('done', 'rejected'))"
         )
         return int(self._store.value(sql, [*parameters, model_hash]))
 

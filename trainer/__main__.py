@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from chatapp.clean import clean
+from storage.methods import METHODS
 from trainer.bench import MODULES
 from trainer.simulation.arguments import add_arguments
 
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(settings: Any, arguments: argparse.Namespace) -> int:
-    from trainer.config import TrainConfig
+    from trainer.config import CONFIGS
     from trainer.launch import is_main, start_the_others
     from trainer.manners import step_aside
     from trainer.worker import work
@@ -50,12 +51,14 @@ def _run(settings: Any, arguments: argparse.Namespace) -> int:
         return code
     step_aside()
     overrides = dict(_override(text) for text in arguments.set)
-    TrainConfig.read(overrides)  # a wrong one is named before a run is queued
+    if arguments.run is None:
+        CONFIGS[arguments.method].read(overrides)  # a wrong one is named before a run is queued
     outcome = work(
         settings.home,
         settings.cache_dir,
         settings.model,
         run_id=arguments.run,
+        method=arguments.method,
         overrides=overrides,
         train_base=arguments.train_base,
         started=_STARTED,
@@ -147,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run = command("run", _run, "train once: a queued run, or a new one")
     run.add_argument("--run", metavar="ID", help="the queued run to do")
+    run.add_argument("--method", choices=METHODS, default="dpo", help="of a new run: how to learn (default: dpo)")
     run.add_argument(
         "--train-base", type=Path, metavar="DIR", help="the same model unquantised, as a Hugging Face folder"
     )

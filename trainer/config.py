@@ -111,11 +111,16 @@ class TrainConfig:
         return max(math.ceil(turns / self.turns_per_step) * self.epochs, self.min_steps)
 
     @classmethod
+    def settings(cls) -> set[str]:
+        """Names of what may be chosen."""
+        return {f.name for f in fields(cls)}
+
+    @classmethod
     def read(cls, values: Mapping[str, Any]) -> TrainConfig:
         """From a run's stored config. BadSetting for a name that is no field."""
-        known = {f.name for f in fields(cls)}
+        known = cls.settings()
         if unknown := sorted(set(values) - known):
-            raise BadSetting(f"{unknown[0]!r} is no setting of a run; there are {', '.join(sorted(known))}")
+            raise BadSetting(f"{unknown[0]!r} is no setting of such a run; there are {', '.join(sorted(known))}")
         given = dict(values)
         for name in ("include", "modules"):
             if name in given:
@@ -127,3 +132,25 @@ class TrainConfig:
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "include": list(self.include), "modules": list(self.modules)}
+
+
+@dataclass(frozen=True, slots=True)
+class RewardConfig(TrainConfig):
+    """How a reward model learns."""
+
+    heads: int = 4  #: on bootstrap samples of the prompts; a reward is their mean less their spread
+
+    def __post_init__(self) -> None:
+        TrainConfig.__post_init__(self)
+        if not 2 <= self.heads <= 64:
+            raise BadSetting(f"heads is {self.heads!r}; it must be between 2 and 64")
+
+    @classmethod
+    def settings(cls) -> set[str]:
+        """Of a fit of the model's own weights it has none."""
+        taken = {"include", "include_weight", "max_included", "max_prompt", "max_response"}
+        return taken | {"heads", "layer_share", "margin_scale", "micro_tokens", "seed"}
+
+
+#: by the method of a run
+CONFIGS: dict[str, type[TrainConfig]] = {"dpo": TrainConfig, "reward": RewardConfig}

@@ -120,12 +120,12 @@ def prompt_loss(turn: Turn, ratios: Ratios, beta: float, drift: float = 0.0) -> 
     r = ratios.beyond
     total = weight = 0.0
     for pair in turn.pairs:
-        total += pair.weight * _log_loss(beta * (r[pair.chosen] - r[pair.rejected]))
+        total += pair.weight * log_loss(beta * (r[pair.chosen] - r[pair.rejected]))
         weight += pair.weight
     for single in turn.singles:
         sign = 1 if single.good else -1
         rest = r[single.response] - drift * len(turn.responses[single.response])
-        total += single.weight * _log_loss(sign * beta * rest)
+        total += single.weight * log_loss(sign * beta * rest)
         weight += single.weight
     return total / weight if weight else None
 
@@ -236,6 +236,6 @@ def percent(share: float, digits: int = 0) -> str:
     return f"{share * 100:.{digits}f} %"
 
 
-def _log_loss(x: float) -> float:
+def log_loss(x: float) -> float:
     """-log sigmoid(x), without overflow."""
     return math.log1p(math.exp(-abs(x))) + max(-x, 0.0)

@@ -6,78 +6,50 @@ a run begins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from chatapp.engine.vocab import Vocab
-from chatapp.engine.yield_lock import GenerationLock
 from storage import paths
 from storage.adapters import Adapter
 from storage.ids import new_id
-from storage.store import Store
-from trainer import adapter_file, gate, guards, lineage, needs, rules
-from trainer.base_model import load_base, pick_device, pick_dtype
+from trainer import adapter_file, gate, guards, lineage, needs
+from trainer.base_model import load_base
 from trainer.checkpoint import Checkpoint, fingerprint
 from trainer.config import TrainConfig
-from trainer.dataset import Dataset, Turn, best_and_worst, build, gather
-from trainer.errors import Cancelled, NotEnoughJudgments
+from trainer.dataset import Dataset, Turn, best_and_worst
+from trainer.errors import Cancelled
 from trainer.expected import Ratios
 from trainer.features import Callbacks, Work, focus, prepare, reference_path, see, some_words, trunk_path
 from trainer.fit import Metrics, fit
 from trainer.logprobs import TokenTurn
 from trainer.lora import Lora, read_weights
 from trainer.outcome import Clock, Outcome
-from trainer.practice import TOKENS, Practice, SecondLook, ready, requests
+from trainer.practice import Practice, SecondLook, ready
+from trainer.task import Task
 from trainer.team import Team
 from trainer.trial import Trial
-from trainer.trunk import KEEP_BYTES
 from trainer.words import Words
 
 
-def import_libraries() -> None:
-    """Import what takes seconds, so that its time is counted as such."""
-    import accelerate  # noqa: F401
-    import peft  # noqa: F401
-    import safetensors.torch  # noqa: F401
-    import transformers  # noqa: F401
-    from transformers import AutoModelForCausalLM, LlamaForCausalLM  # noqa: F401
-
-
 @dataclass(slots=True)
-class Lesson:
-    store: Store
-    run_id: str
-    config: TrainConfig  #: as given; from `_settle` on with what follows from the data and the model
-    given: Collection[str]  #: names of the settings that somebody chose
-    gguf: Path
-    model_hash: str
-    cache_dir: Path
-    train_base: Path | None
-    team: Team
-    clock: Clock
-    cancelled: Callable[[], bool]
-    metrics: dict[str, Any] = field(default_factory=dict)
+class Lesson(Task):
+    """A version of the model, from preferences."""
+
     ordinary: list[TokenTurn] = field(default_factory=list)
     start: dict[str, Tensor] | None = None  #: weights that every fit begins with; None: fresh ones
     words: Words | None = None  #: those that every fit sees
-    remarks: list[str] = field(default_factory=list)  #: sentences that the verdict ends with
-    layers: int = 0  #: of the model
-    before: int = 0  #: optimiser steps of the fits that are done
-    total: int = 0
 
     def run(self) -> Outcome:
-        """The whole run. Raises what went wrong; nothing is live before the last line."""
         store, home = self.store, self.store.home
         adapter_file.remove_stale(paths.adapters_dir(home))
         store.adapters.remove_orphans()
         live = store.adapters.live(self.model_hash)
-        calls = Callbacks(self._progress, self.cancelled, GenerationLock(paths.generation_lock(home)).wait_for_idle)
+        calls = self.callbacks
 
         with Vocab.open(self.gguf) as vocab:
             with self.clock.phase("features"):
@@ -139,7 +111,9 @@ class Lesson:
             folder = paths.adapter_dir(home, adapter_id)
             permuted = base.check.get("permuted") or adapter_file.permuted_projections(self.gguf, base.model)
             files = adapter_file.write_folder(folder, lora, architecture=self._architecture(), permuted=permuted)
-            self._keep_states(lora, mine, [*(w.tokens for w in train), *(t.tokens for t in dataset.turns)], dataset)
+            self._keep_states(
+                lora.trunk, mine, [*(w.tokens for w in train), *(t.tokens for t in dataset.turns)], dataset
+            )
         few = len(ratios) < gate.MIN_HELD_OUT
         pooled = few or (bool(trial.unseen) and gate.wants_second_look(trial.gain(ratios, certain=False)))
         if pooled:
@@ -160,69 +134,6 @@ class Lesson:
             )
         self.metrics |= figures
         return self._conclude(adapter_id, files, live, gate.decide(evidence), evidence, dataset, beginning)
-
-    def _dataset(self, vocab: Vocab) -> Dataset:
-        config = self.config
-        derived, left_out = gather(self.store, config.include, config.max_included)
-        dataset = build(
-            self.store,
-            derived,
-            vocab,
-            self.model_hash,
-            max_prompt=config.max_prompt,
-            max_response=config.max_response,
-            weight_of_others=config.include_weight,
-            temperature=config.temperature,
-        )
-        counts = {**dataset.counts(), **left_out}
-        self.metrics |= counts
-        self.store.runs.metrics(self.run_id, 0, counts)
-        usable = [t for t in dataset.turns if t.pairs or t.singles]
-        if len(usable) < gate.MIN_PROMPTS or not any(t.split == "train" for t in usable):
-            raise NotEnoughJudgments(
-                f"training needs judgments of at least {gate.MIN_PROMPTS} different prompts, so that some can be kept "
-                f"for the test; there are {len(usable)} that prefer one answer to another or call one good or bad"
-            )
-        if left := left_out.get("included.left_out"):
-            self.remarks.append(f"Of the included prompts {left:.0f} were left out, drawn at random.")
-        return dataset
-
-    def _settle(self, dataset: Dataset, vocabulary: int) -> None:
-        """Settings that follow from the data, the model and the memory. Raises TooLittleMemory, TooLittleDisk."""
-        folder = self.cache_dir / "models" / self.model_hash
-        cached = self.train_base is not None or (folder / "model.safetensors").exists()
-        shape = needs.shape_of(self.gguf, vocabulary, self.train_base or folder)
-        self.layers = shape.layers
-        config = rules.apply(self.config, self.given, len(dataset.train), shape.parameters, shape.layers)
-        disk = needs.check_disk(shape, config, self.store.home, self.cache_dir, cached=cached)
-        device = pick_device()
-        cuda = device.type == "cuda"
-        practised = min(config.practised(len(dataset.train)), len(requests()))
-        self.config, memory = needs.fit_memory(
-            shape,
-            config,
-            "micro_tokens" in self.given,
-            int(torch.cuda.mem_get_info()[0]) if cuda else needs.available_memory(),
-            dtype_bytes=pick_dtype(device).itemsize,
-            tokens=sum(t.tokens.tokens for t in dataset.turns) + TOKENS * practised,
-            longest=max(TOKENS if practised else 0, *(t.tokens.tokens for t in dataset.turns)),
-            keep_bytes=KEEP_BYTES,
-            cached=cached,
-            cuda=cuda,
-        )
-        self.metrics |= {"memory.estimate_mb": memory.total / needs.MB, "disk.estimate_mb": disk / needs.MB}
-
-    def _keep_states(self, lora: Lora, path: Path, turns: Sequence[TokenTurn], dataset: Dataset) -> None:
-        """For the next run; not where the user has meanwhile forgotten what this one read.
-
-        Forgetting marks the rows first and empties the cache after, so either it finds the file or this finds the mark.
-        """
-        if path.parent.is_dir():  # a home that was removed is not made again
-            lora.trunk.keep(path, turns)
-        run = self.store.runs.get(self.run_id)
-        stopped = run.state != "running" or self.store.runs.cancel_requested(self.run_id)
-        if stopped or self.store.judgments.any_forgotten({id for id, _ in dataset.judgments}):
-            path.unlink(missing_ok=True)
 
     def _start(self, beginning: lineage.Beginning) -> None:
         """Take the weights to go on from, and note where the run begins."""
@@ -373,11 +284,6 @@ class Lesson:
         from chatapp.engine.model_files import read_metadata
 
         return str(read_metadata(self.gguf)["general.architecture"])
-
-    def _progress(self, step: int, total: int, line: Metrics) -> None:
-        done = self.before + step
-        values = {f"train.{name}": value for name, value in line.items() if value == value}
-        self.store.runs.metrics(self.run_id, done, {**values, "progress.step": done, "progress.total": self.total})
 
 
 def assist(cache_dir: Path, train_base: Path | None, team: Team, clock: Clock) -> Outcome:

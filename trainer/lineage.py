@@ -40,10 +40,10 @@ def trained_on(store: Store, adapter: Adapter) -> set[str]:
 
 
 def unseen_judgments(store: Store, model_hash: str) -> set[str]:
-    """Judgments that no finished run of this model has seen."""
+    """Judgments that no finished run that trained a version of this model has seen."""
     rows = store.rows(
         "SELECT id FROM judgments j WHERE NOT EXISTS (SELECT 1 FROM run_judgments rj JOIN runs r ON r.id = rj.run_id "
-        "WHERE rj.judgment_id = j.id AND r.model_hash = ? AND r.state IN ('done', 'rejected'))",
+        "WHERE rj.judgment_id = j.id AND r.kind <> 'reward' AND r.model_hash = ? AND r.state IN ('done', 'rejected'))",
         [model_hash],
     )
     return {row["id"] for row in rows}

@@ -24,7 +24,7 @@ from trainer.config import TrainConfig
 from trainer.errors import TrainerError
 from trainer.fused import Fused
 from trainer.logprobs import Packed, TokenTurn, decoder
-from trainer.trunk import Trunk, layer_count
+from trainer.trunk import Trunk, adapted_from, layer_count
 
 
 def _forward(self: Any, x: Tensor, *_: Any, **__: Any) -> Tensor:  # (..., in) -> (..., out)
@@ -94,8 +94,7 @@ class Lora:
     @classmethod
     def fresh(cls, base: Any, config: TrainConfig, trunk: Trunk | None = None) -> Lora:
         """A new adapter as a run's settings want it."""
-        count = layer_count(base)
-        layers = range(count - max(1, round(count * config.layer_share)), count)
+        layers = range(adapted_from(base, config.layer_share), layer_count(base))
         return cls(
             base,
             rank=config.rank,

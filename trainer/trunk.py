@@ -161,5 +161,11 @@ def _sizes(turn: TokenTurn) -> list[int]:
     return [len(turn.prompt), *(len(response) - 1 for response in turn.responses)]
 
 
+def adapted_from(model: Any, share: float) -> int:
+    """The first of the upper layers that make up this share of all, at least one."""
+    count = layer_count(model)
+    return count - max(1, round(count * share))
+
+
 def layer_count(model: Any) -> int:
     return int(model.config.num_hidden_layers)

@@ -25,7 +25,7 @@ from storage import paths
 from storage.errors import DiskFull, StorageError
 from storage.locks import FileLock
 from storage.store import Store
-from trainer.config import TrainConfig
+from trainer.config import CONFIGS
 from trainer.errors import Cancelled, TrainerError
 from trainer.outcome import Clock, Outcome
 
@@ -39,6 +39,7 @@ def work(
     model: str | None = None,
     *,
     run_id: str | None = None,
+    method: str = "dpo",
     overrides: Mapping[str, Any] | None = None,
     train_base: Path | None = None,
     started: float | None = None,
@@ -55,7 +56,7 @@ def work(
     with Store.open(home) as store:
         lock = FileLock(paths.trainer_lock(home))
         if run_id is None:
-            run_id = store.runs.queue("dpo", dict(overrides or {}), model_hash).id
+            run_id = store.runs.queue(method, dict(overrides or {}), model_hash).id
         run = store.runs.get(run_id)
         while not lock.acquire(blocking=False):
             if store.runs.get(run.id).finished:
@@ -64,13 +65,14 @@ def work(
         try:
             store.runs.recover()
             for other in store.runs.interrupted():
-                if lock.held and other.number < run.number and other.model_hash == run.model_hash:
+                same = (other.model_hash, other.kind) == (run.model_hash, run.kind)
+                if lock.held and other.number < run.number and same:
                     store.runs.finish(other.id, "failed", error=f"it was interrupted, and run {run.number} took over")
             if not lock.held or not store.runs.claim(run.id, os.getpid()):
                 run = store.runs.get(run.id)
                 raise TrainerError(f"run {run.number} cannot be started: it is {run.state} already")
-            if run.kind != "dpo":
-                error = f"the method {run.kind!r} cannot be trained with yet; use dpo"
+            if run.kind not in CONFIGS:
+                error = f"there is no method {run.kind!r}; there are {', '.join(CONFIGS)}"
                 store.runs.finish(run.id, "failed", error=error)
                 raise TrainerError(error)
             config = {**run.config, **(overrides or {})}
@@ -95,18 +97,20 @@ def _run(
     """The claimed run; every way out of here finishes its row."""
     outcome = Outcome(run_id, "failed")
     try:
-        parsed = TrainConfig.read(config)
+        method = store.runs.get(run_id).kind
+        parsed = CONFIGS[method].read(config)
         with clock.phase("imports"):
-            from trainer import lesson  # torch, transformers, peft: seconds
+            from trainer import task  # torch, transformers, peft: seconds
+            from trainer.methods import TASKS
             from trainer.team import Team
 
-            lesson.import_libraries()
+            task.import_libraries()
             team = Team()
         cancelled = _Cancelled(store, run_id)
-        task = lesson.Lesson(
+        kind = TASKS[method]
+        outcome = kind(
             store, run_id, parsed, set(config), gguf, model_hash, cache_dir, train_base, team, clock, cancelled
-        )
-        outcome = task.run()
+        ).run()
     except Cancelled as error:
         outcome.state, outcome.error = "cancelled", f"{error}; nothing was changed"
     except (TrainerError, StorageError, EngineError) as error:

@@ -25,6 +25,8 @@ STUCK_SECONDS = 60.0  #: a queued run that nobody took for so long is taken by `
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
+    if arguments.watch and arguments.method != "dpo":
+        raise UserError(f"--watch learns by dpo; give --method {arguments.method} without it")
     model = find_model(settings)
     config: dict[str, Any] = {"include": arguments.include}
     if arguments.weight is not None:
@@ -39,7 +41,9 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         store.judgments.live(arguments.include)  # an unknown source is named before anything starts
         if arguments.watch:
             return _watch(store, settings, model.hash, config, arguments.json)
-        queued = _interrupted(store, model.hash, config) or store.runs.queue(arguments.method, config, model.hash)
+        method: str = arguments.method
+        begun = _interrupted(store, model.hash, config, method)
+        queued = begun or store.runs.queue(method, config, model.hash)
         worker = trainer_process.start_worker(settings, queued.id)
         if not arguments.wait:
             if arguments.json:
@@ -62,9 +66,10 @@ def _setting(text: str) -> tuple[str, Any]:
         return name.strip(), value
 
 
-def _interrupted(store: Store, model_hash: str, config: dict[str, Any]) -> Run | None:
+def _interrupted(store: Store, model_hash: str, config: dict[str, Any], method: str = "dpo") -> Run | None:
     """A run of the same settings whose worker died and that can be gone on with."""
-    found = [run for run in store.runs.interrupted() if run.model_hash == model_hash and run.config == config]
+    wanted = (model_hash, config, method)
+    found = [run for run in store.runs.interrupted() if (run.model_hash, run.config, run.kind) == wanted]
     for run in found[:1]:
         print(f"run {run.number}: {clean(str(run.error))}", file=sys.stderr)
         return run

@@ -160,7 +160,7 @@ def test_a_wrong_setting_is_named(store: Store, model_cache: Path) -> None:
     assert outcome.error == "learning_rate is -1; it must be above 0 and at most 0.1"
     outcome = work(store.home, model_cache, overrides={"learning_rat": 1})
     assert outcome.error is not None
-    assert outcome.error.startswith("'learning_rat' is no setting of a run")
+    assert outcome.error.startswith("'learning_rat' is no setting of such a run")
     assert not list(store.home.rglob("error.log"))
 
 

@@ -65,8 +65,11 @@ def thumb(store: Store, gguf: Path, prompts: int) -> None:
             record(store, model, None, Turn(f"Number {i}?", [answer], Thumbs({0: value}), 1))
 
 
-def judge(store: Store, gguf: Path, prompts: int, first: int = 0, adapter_id: str | None = None) -> None:
-    """Rankings of answers, as if that version had given them, the ones in a's best."""
+def judge(
+    store: Store, gguf: Path, prompts: int, first: int = 0, adapter_id: str | None = None, *, turned: bool = False
+) -> None:
+    """Rankings of answers, as if that version had given them, the ones in a's best; turned: worst."""
+    sign = -1 if turned else 1
     texts = ["aaaa", "abab", "bbbb"]
     with Vocab.open(gguf) as vocab:
         answered = [
@@ -79,7 +82,7 @@ def judge(store: Store, gguf: Path, prompts: int, first: int = 0, adapter_id: st
             )
             for i in range(first, first + prompts)
         ]
-    record_rankings(store, gguf, file_hash(gguf, store.home), answered, lambda text: float(text.count("b")), adapter_id)
+    record_rankings(store, gguf, file_hash(gguf, store.home), answered, lambda text: sign * text.count("b"), adapter_id)
 
 
 class Killed(BaseException):

@@ -1,0 +1,53 @@
+"""What the base makes of an answer, against a plain pass of each prompt and answer alone."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from tests.trainer.conftest import tiny_model
+from trainer.logprobs import TokenTurn, use_shared_prefix
+from trainer.pooled import LENGTHS, Pooler
+from trainer.trunk import Trunk
+
+END = 2
+TURNS = [TokenTurn([5, 6, 7], [[8, 9, END], [10], [11, 12, 13, 14]]), TokenTurn([20, 21], [[22, 23]])]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_features_are_means_over_an_answers_tokens(first: int) -> None:
+    """Of the embeddings over all of them, of the states that enter layer `first` over those that are fed: the last one
+    is not. An answer of one token has the state of the prompt's last. first 0: the last layer's states."""
+    model = tiny_model()
+    use_shared_prefix(model)
+    pooler = Pooler(Trunk(model, first), {END})
+    found = pooler.see(TURNS, budget=64)
+    assert [len(x) for x in found] == [3, 1]
+    assert all(x.shape[1] == pooler.size for x in found)
+    width = 64
+    for turn, rows in zip(TURNS, found, strict=True):
+        for response, row in zip(turn.responses, rows, strict=True):
+            ids = torch.tensor([[*turn.prompt, *response]])
+            with torch.no_grad():
+                output = model(input_ids=ids, output_hidden_states=True, use_cache=False)
+            words = model.get_input_embeddings().weight[torch.tensor(response)].mean(0)
+            states = output.hidden_states[first if first else -1][0]
+            at = len(turn.prompt)
+            read = states[at : at + len(response) - 1] if len(response) > 1 else states[at - 1 : at]
+            torch.testing.assert_close(row[:width], words.detach(), atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(row[width : 2 * width], read.mean(0), atol=1e-4, rtol=1e-3)
+            wanted = [math.log(len(response)), len(response) / 100, float(response[-1] == END)]
+            assert row[-LENGTHS:].tolist() == pytest.approx(wanted)
+
+
+def test_batches_change_nothing() -> None:
+    model = tiny_model()
+    use_shared_prefix(model)
+    pooler = Pooler(Trunk(model, 1), {END})
+    calls: list[int] = []
+    apart = pooler.see(TURNS, budget=1, before=lambda: calls.append(1))
+    assert len(calls) == 2
+    for one, other in zip(apart, pooler.see(TURNS, budget=1000), strict=True):
+        torch.testing.assert_close(one, other)

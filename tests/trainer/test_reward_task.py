@@ -1,0 +1,138 @@
+"""Whole runs that learn a reward model: on the tiny model, from rankings, from dice, from forgotten judgments."""
+
+from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from chatapp.engine.model_files import file_hash
+from storage import forgetting
+from storage.store import Store
+from tests.trainer import tiny_runs
+from trainer.config import RewardConfig
+from trainer.dataset import PairRef, SingleRef, Turn
+from trainer.errors import BadSetting
+from trainer.outcome import Outcome
+from trainer.reward_task import NoRewardModel, current, decide, examine, file_of
+from trainer.worker import work
+
+
+@pytest.fixture
+def gguf(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    tiny_runs.calm(monkeypatch)
+    return tiny_runs.tiny_gguf(tmp_path_factory.getbasetemp())
+
+
+def learn(store: Store, gguf: Path, **overrides: object) -> Outcome:
+    settings = {"layer_share": 0.5, **overrides}
+    return work(store.home, gguf.parent / "cache", str(gguf), method="reward", overrides=settings)
+
+
+def test_a_reward_model_is_learned_tested_and_found_again(store: Store, gguf: Path) -> None:
+    model_hash = file_hash(gguf, store.home)
+    with pytest.raises(NoRewardModel, match="hone train --method reward"):
+        current(store, model_hash)
+    tiny_runs.judge(store, gguf, 20)
+    waiting = store.judgments.waiting(model_hash)
+    found = learn(store, gguf)
+    assert (found.state, found.adapter, found.error) == ("done", None, None)
+    assert found.metrics["reward.accuracy"] > 0.9
+    assert found.metrics["reward.prompts"] == 20
+    assert 0 < found.metrics["reward.held_out_prompts"] < 20
+    assert "20 judged prompts" in (found.verdict or "")
+    assert file_of(store, found.run).exists()
+    model = current(store, model_hash)
+    assert len(model.heads) == RewardConfig().heads
+    # it is no version of the model: what was judged still waits for one
+    assert store.judgments.waiting(model_hash) == waiting
+    assert store.adapters.list() == []
+    assert {split for _, split in _learned(store, found.run)} == {"train", "held_out"}
+    # the same run again gives the same
+    again = learn(store, gguf)
+    torch.testing.assert_close(current(store, model_hash).heads, model.heads)
+    assert again.run != found.run
+
+
+def test_what_was_forgotten_takes_the_reward_model_along(store: Store, gguf: Path) -> None:
+    tiny_runs.judge(store, gguf, 12)
+    run = learn(store, gguf).run
+    judgment = next(j for j, split in _learned(store, run) if split == "train")
+    forgetting.forget(store, [judgment])
+    assert not file_of(store, run).exists()
+    with pytest.raises(NoRewardModel, match="forgotten"):
+        current(store, file_hash(gguf, store.home))
+
+
+def test_one_that_tells_nothing_is_refused_and_says_so(store: Store, gguf: Path) -> None:
+    """Half of the rankings are turned round, by a draw."""
+    turned = set(random.Random(1).sample(range(20), 10))
+    for number in range(20):
+        tiny_runs.judge(store, gguf, 1, first=number, turned=number in turned)
+    found = learn(store, gguf)
+    assert found.state == "rejected"
+    assert (found.verdict or "").startswith("Refused: it does not surely tell more than chance on 20 judged prompts")
+    with pytest.raises(NoRewardModel, match=r"of run 1 was refused\. Refused: it does not surely"):
+        current(store, file_hash(gguf, store.home))
+
+
+def test_too_few_judgments_and_wrong_settings_are_named(store: Store, gguf: Path) -> None:
+    tiny_runs.judge(store, gguf, 3)
+    found = learn(store, gguf)
+    assert found.state == "failed"
+    assert "at least 8 different prompts" in (found.error or "")
+    with pytest.raises(BadSetting, match="'epochs' is no setting of such a run; there are heads, include"):
+        RewardConfig.read({"epochs": 3})
+    with pytest.raises(BadSetting, match="heads is 1"):
+        RewardConfig.read({"heads": 1})
+
+
+def turn(number: int, split: str, lengths: list[int], pairs: list[tuple[int, int]]) -> Turn:
+    found = Turn(str(number), split, [], [1], [[5] * n for n in lengths])
+    found.pairs = [PairRef(a, b, 1 / len(pairs)) for a, b in pairs]
+    return found
+
+
+def test_the_figures_by_hand() -> None:
+    """Prompt one, best to worst 0, 1, 2: right but for (0, 1), so 2 of 3; its best is before its worst. Longer: 10 is
+    not above 20, 20 above 5, 10 above 5. Prompt two: tied, and as long. Log-losses of logits -1, 1, 2; log 2 of a tie.
+    """
+    turns = [turn(1, "train", [10, 20, 5], [(0, 1), (0, 2), (1, 2)]), turn(2, "held_out", [10, 10], [(0, 1)])]
+    found = examine(turns, [torch.tensor([0.0, 1.0, -1.0]), torch.tensor([0.0, 0.0])])
+    assert found.accuracy == pytest.approx((2 / 3 + 0.5) / 2)
+    assert found.ends == pytest.approx((1 + 0.5) / 2)
+    assert found.longer == pytest.approx((2 / 3 + 0.5) / 2)
+    assert found.alike == pytest.approx(0.5)
+    first = sum(math.log1p(math.exp(-x)) for x in (-1, 1, 2)) / 3
+    assert found.log_loss == pytest.approx((first + math.log(2)) / 2)
+    assert found.gain.mean == pytest.approx(math.log(2) - found.log_loss)
+    assert (found.held_out, found.pairs) == (1, 4)
+    # bins from 0.5: 0.5 (a tie, half); 0.731 twice (lost, won); 0.881 (won)
+    p, q = 1 / (1 + math.exp(-1)), 1 / (1 + math.exp(-2))
+    assert found.calibration == pytest.approx((0 + abs(2 * p - 1) + (1 - q)) / 4)
+
+
+def test_single_answers_are_told_from_the_mean() -> None:
+    one = Turn("a", "train", [], [1], [[5], [6]])
+    one.singles = [SingleRef(0, True, 0.5), SingleRef(1, False, 0.5)]
+    found = examine([one] * 40, [torch.tensor([2.0, -2.0])] * 40)
+    assert found.log_loss == pytest.approx(math.log1p(math.exp(-2)))
+    accepted, sentence = decide(found)
+    assert accepted
+    assert sentence.startswith("It tells good answers from bad ones: log-loss 0.127 against 0.693 of chance")
+
+
+def test_what_only_likes_long_answers_as_its_user_does_is_refused() -> None:
+    """It has to order more pairs than "the longer one" does."""
+    turns = [turn(i, "train", [20, 10], [(0, 1)]) for i in range(40)]
+    accepted, sentence = decide(examine(turns, [torch.tensor([1.0, 0.0])] * 40))
+    assert not accepted
+    assert "it orders 100 % of the pairs as you did, and taking the longer answer 100 %" in sentence
+
+
+def _learned(store: Store, run: str) -> list[tuple[str, str]]:
+    rows = store.rows("SELECT judgment_id, split FROM run_judgments WHERE run_id = ?", [run])
+    return [(row["judgment_id"], row["split"]) for row in rows]

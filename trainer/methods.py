@@ -1,0 +1,9 @@
+"""How a run learns: the kinds of runs, by the names that `hone train --method` takes."""
+
+from __future__ import annotations
+
+from trainer.lesson import Lesson
+from trainer.reward_task import RewardTask
+from trainer.task import Task
+
+TASKS: dict[str, type[Task]] = {"dpo": Lesson, "reward": RewardTask}

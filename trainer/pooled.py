@@ -1,0 +1,70 @@
+"""What the frozen base makes of an answer, as one vector: the means of its tokens' states, and how long it is.
+
+The reward model is linear in them. Means, not the last token: from eighty rankings a head on the last token's state
+tells hardly more than chance which of two unseen answers is better, and one on these means more than words alone do
+(docs/experiments.md, 2026-11-28). They are of two depths: the token embeddings, which say what words there are, and the
+states that enter the adapted layers, which say what they are there for. Both lie below every adapter, so they are the
+same under any version, and a fit or a rollout that computes the lower layers has them for nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from chatapp.engine.vocab import Vocab
+from trainer.logprobs import Packed, TokenTurn, hidden_states, micro_batches
+from trainer.trunk import Trunk
+
+LENGTHS = 3  #: features of an answer's length: its logarithm, its tokens by the hundred, whether it ended by itself
+
+
+@dataclass(frozen=True, slots=True)
+class Pooler:
+    """Of one model, with the trunk that computes its lower layers."""
+
+    trunk: Trunk
+    ends: Collection[int]  #: tokens that end a turn
+
+    @classmethod
+    def of(cls, trunk: Trunk, vocab: Vocab) -> Pooler:
+        return cls(trunk, frozenset(t for t in range(vocab.n_tokens) if vocab.is_eog(t)))
+
+    @property
+    def size(self) -> int:
+        """Features of an answer: of its embeddings, of its states, of its length."""
+        return 2 * int(self.trunk.model.get_input_embeddings().weight.shape[1]) + LENGTHS
+
+    @torch.no_grad()
+    def pool(self, turns: Sequence[TokenTurn], packed: Packed) -> list[Tensor]:  # (R, F) of each turn, fp32 on the CPU
+        """packed: the trunk's, of the same turns. Where the model cannot be parted the last layer's states stand in,
+        and they have to be the base's."""
+        if packed.states is None:
+            states = hidden_states(self.trunk.model, packed)
+        else:
+            states = packed.states[0].index_select(0, packed.predictor)  # (M, D)
+        embeddings = self.trunk.model.get_input_embeddings().weight
+        responses = [r for turn in turns for r in turn.responses]
+        rows = []
+        for response, mine in zip(responses, states.split([len(r) for r in responses]), strict=True):
+            # the first state is the prompt's; an answer of one token has no other, as its last token is not fed
+            read = mine[1:] if len(response) > 1 else mine
+            words = embeddings[torch.tensor(response, device=embeddings.device)]
+            length = [math.log(len(response)), len(response) / 100, float(response[-1] in self.ends)]
+            rows.append(torch.cat([words.float().mean(0).cpu(), read.float().mean(0).cpu(), torch.tensor(length)]))
+        return list(torch.stack(rows).split([len(turn.responses) for turn in turns]))
+
+    def see(
+        self, turns: Sequence[TokenTurn], *, budget: int, before: Callable[[], object] = lambda: None
+    ) -> list[Tensor]:  # (R, F) of each turn
+        """`pool` of turns that are not packed yet, at most `budget` tokens at a time; before: run before each batch."""
+        found: list[Tensor] = []
+        for group in micro_batches([turn.tokens for turn in turns], budget):
+            before()
+            mine = [turns[i] for i in group]
+            found += self.pool(mine, self.trunk.pack(mine))
+        return found

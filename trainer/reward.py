@@ -1,0 +1,250 @@
+"""The reward model: what a user's judgments say of an answer to a prompt that nobody judged.
+
+Bradley-Terry (Ouyang et al. 2022, arXiv 2203.02155, eq. 1) on linear heads over what the frozen base makes of an answer
+(pooled.py). The fit is convex and takes a second, so how strongly it is held back is chosen by cross-validation, and
+several heads, each on a bootstrap sample of the prompts, say how sure it is: a reward is their mean less their spread
+(Coste et al. 2024, arXiv 2310.02743, uncertainty-weighted optimisation), so where they part there is little to be had.
+
+A judgment of a single answer is a comparison with the mean answer, whose reward is 0. Not here: data (dataset.py), the
+test of it (reward_lesson.py), and what is added to it (total.py).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainer import losses, tensor_file
+from trainer.dataset import PairRef, SingleRef
+from trainer.errors import TrainerError
+from trainer.pooled import LENGTHS
+
+HEADS = 4
+FOLDS = 5
+#: strength of the pull to "nothing matters", as a share of the mean square of two answers' difference
+RIDGES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+EMBEDDED = 2.0  #: scale of the embeddings' means beside the states'
+LENGTH = 0.3  #: and of the length's features
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The answers to one prompt, as features, and what was said of them."""
+
+    key: str
+    features: Tensor  # (R, F)
+    pairs: Sequence[PairRef] = ()
+    singles: Sequence[SingleRef] = ()
+
+    @property
+    def weight(self) -> float:
+        return sum(p.weight for p in self.pairs) + sum(s.weight for s in self.singles)
+
+
+@dataclass(frozen=True, slots=True)
+class RewardModel:
+    """Checked when read. Rewards are in standard deviations of the answers that it learned from, their mean 0."""
+
+    centre: Tensor  # (F,) of the features
+    scale: Tensor  # (F,)
+    heads: Tensor  # (H, F) in logits: sigmoid(difference) is the probability that one answer wins
+    whole: Tensor  # (F,) the same, of all prompts: no bootstrap sample
+    zero: Tensor  # (H,) mean logit of each head over the answers that it learned from
+    unit: Tensor  # (H,) and its standard deviation
+    ridge: float
+    model_hash: str = ""
+
+    def logits(self, features: Tensor) -> Tensor:  # (R, F) -> (R,)
+        """Of the head of all prompts; differences are calibrated, levels say nothing."""
+        return self._scaled(features) @ self.whole
+
+    def each(self, features: Tensor) -> Tensor:  # (R, F) -> (R, H)
+        """The rewards that the heads give."""
+        return (self._scaled(features) @ self.heads.T - self.zero) / self.unit
+
+    def rewards(self, features: Tensor) -> Tensor:  # (R, F) -> (R,)
+        """The heads' mean less their spread."""
+        return self.each(features).mean(1) - self.spread(features)
+
+    def spread(self, features: Tensor) -> Tensor:  # (R, F) -> (R,)
+        """Standard deviation of the heads' rewards."""
+        return self.each(features).std(1, correction=0)
+
+    def _scaled(self, features: Tensor) -> Tensor:
+        return ((features.double() - self.centre) / self.scale).to(torch.float64)
+
+    def save(self, path: Path) -> None:
+        """One safetensors file."""
+        tensors = {name: getattr(self, name) for name in ("centre", "scale", "heads", "whole", "zero", "unit")}
+        about = {"version": VERSION, "ridge": self.ridge, "model_hash": self.model_hash}
+        tensor_file.write(path, tensors, {"reward": json.dumps(about)})
+
+    @classmethod
+    def read(cls, path: Path, model_hash: str | None = None) -> RewardModel:
+        """Raises FileNotFoundError, and TrainerError where it is broken or of another model."""
+        from safetensors import SafetensorError, safe_open
+
+        if not path.exists():
+            raise FileNotFoundError(path)
+        try:
+            with safe_open(str(path), "pt") as file:
+                about: dict[str, Any] = json.loads(file.metadata()["reward"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dictionary
+            if about["version"] != VERSION:
+                raise TrainerError(f"the reward model in {path} was written by another Hone: train it again")
+            found = cls(**tensors, ridge=float(about["ridge"]), model_hash=str(about["model_hash"]))
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise TrainerError(f"the reward model in {path} cannot be read ({error}): train it again") from error
+        if model_hash is not None and found.model_hash != model_hash:
+            raise TrainerError(f"the reward model in {path} is of another model: train one for this model")
+        return found
+
+
+def learn(
+    judged: Sequence[Judged], *, heads: int = HEADS, seed: int = 0, margin_scale: float = 0.0, model_hash: str = ""
+) -> RewardModel:
+    """From all that was said; the ridge is chosen by cross-validation over prompts. ValueError where nothing was."""
+    table = Table.of(judged, margin_scale)
+    return table.model(table.choose(seed), heads, seed, model_hash)
+
+
+def left_out(
+    judged: Sequence[Judged], *, folds: int = FOLDS, seed: int = 0, margin_scale: float = 0.0
+) -> list[Tensor]:  # (R,) logits of each
+    """The logits of each prompt's answers by a model that learned from the other folds."""
+    order = torch.randperm(len(judged), generator=torch.Generator().manual_seed(seed)) % min(folds, len(judged))
+    found: list[Tensor] = [torch.zeros(len(j.features), dtype=torch.float64) for j in judged]
+    for fold in range(int(order.max()) + 1):
+        rest = [j for j, f in zip(judged, order.tolist(), strict=True) if f != fold]
+        if not any(j.weight for j in rest):
+            continue
+        model = learn(rest, heads=1, seed=seed, margin_scale=margin_scale)
+        for i, (one, f) in enumerate(zip(judged, order.tolist(), strict=True)):
+            if f == fold:
+                found[i] = model.logits(one.features)
+    return found
+
+
+@dataclass(slots=True)
+class Table:
+    """Comparisons of answers: row of the better one, row of the worse; the row past the last is the mean answer."""
+
+    x: Tensor  # (N + 1, F) scaled; the last row is 0
+    centre: Tensor  # (F,)
+    scale: Tensor  # (F,)
+    better: Tensor  # (C,)
+    worse: Tensor  # (C,)
+    weights: Tensor  # (C,)
+    margins: Tensor  # (C,)
+    owner: Tensor  # (C,) the prompt
+    prompts: int
+    margin_scale: float
+    size: float  #: mean square of two compared answers' difference
+
+    @classmethod
+    def of(cls, judged: Sequence[Judged], margin_scale: float = 0.0) -> Table:
+        features = torch.cat([j.features for j in judged]).double() if judged else torch.zeros(0, 0)
+        rows: list[tuple[int, int, float, float, int]] = []  # better, worse, weight, margin, prompt
+        at, mean = 0, len(features)
+        for i, one in enumerate(judged):
+            rows += [(at + p.chosen, at + p.rejected, p.weight, p.margin, i) for p in one.pairs]
+            for single in one.singles:
+                sides = (at + single.response, mean) if single.good else (mean, at + single.response)
+                rows.append((*sides, single.weight, 0.0, i))
+            at += len(one.features)
+        if not rows:
+            raise ValueError("a reward model needs at least one judgment that calls an answer better, good or bad")
+        better, worse, weights, margins, owner = zip(*rows, strict=True)
+        centre = features.mean(0)
+        # what differs between answers to one prompt; where none has two, between all
+        inner = [j.features.double() - j.features.double().mean(0) for j in judged if len(j.features) > 1]
+        within = torch.cat(inner) if inner else features - centre
+        scale = within.pow(2).mean(0).sqrt()
+        scale = scale.clamp(min=1e-3 * float(scale.median()) + 1e-12) / _balance(features.shape[1])
+        x = torch.cat([(features - centre) / scale, torch.zeros(1, features.shape[1], dtype=torch.float64)])
+        firsts, seconds = torch.tensor(better), torch.tensor(worse)
+        return cls(
+            x,
+            centre,
+            scale,
+            firsts,
+            seconds,
+            torch.tensor(weights, dtype=torch.float64),
+            torch.tensor(margins, dtype=torch.float64),
+            torch.tensor(owner),
+            len(judged),
+            margin_scale,
+            float((x[firsts] - x[seconds]).pow(2).sum(1).mean()),
+        )
+
+    def logits(self, weights: Tensor) -> Tensor:  # (F,) -> (C,)
+        values = self.x @ weights
+        return values[self.better] - values[self.worse]
+
+    def loss(self, found: Tensor, weights: Tensor, ridge: float) -> Tensor:  # (F,), (C,) -> ()
+        values = self.x @ found
+        better, worse = values[self.better], values[self.worse]
+        each = losses.bradley_terry(better, worse, margin=self.margins, margin_scale=self.margin_scale)
+        return (weights * each).sum() + 0.5 * ridge * self.size * found.pow(2).sum()
+
+    def fit(
+        self, weights: Tensor, ridge: float, *, start: Tensor | None = None, tolerance: float = 1e-7
+    ) -> Tensor:  # (C,) -> (F,)
+        """The weights at which the loss is least, of comparisons that weigh so much. Convex: start saves time alone."""
+        found = (torch.zeros_like(self.centre) if start is None else start.clone()).requires_grad_()
+        optimiser = torch.optim.LBFGS(
+            [found], max_iter=200, tolerance_grad=tolerance, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+        )
+
+        def closure() -> Tensor:
+            optimiser.zero_grad()
+            value = self.loss(found, weights, ridge)
+            value.backward()
+            return value
+
+        optimiser.step(closure)
+        return found.detach()
+
+    def choose(self, seed: int) -> float:
+        """The ridge with which judgments of prompts that were left out are likeliest."""
+        order = torch.randperm(self.prompts, generator=torch.Generator().manual_seed(seed))
+        fold = (order % min(FOLDS, self.prompts))[self.owner]
+        found = dict.fromkeys(RIDGES, 0.0)
+        for part in range(int(fold.max()) + 1):
+            out = fold == part
+            if bool(out.all()):  # a single prompt: nothing to learn it from
+                continue
+            weights = None
+            for ridge in sorted(RIDGES, reverse=True):
+                weights = self.fit(self.weights * ~out, ridge, start=weights, tolerance=1e-3)
+                found[ridge] += float((self.weights[out] * F.softplus(-self.logits(weights)[out])).sum())
+        return min(found, key=lambda ridge: (found[ridge], -ridge))
+
+    def model(self, ridge: float, heads: int, seed: int, model_hash: str) -> RewardModel:
+        """One head of all comparisons, and `heads` of bootstrap samples of the prompts."""
+        whole = self.fit(self.weights, ridge)
+        drawn = torch.Generator().manual_seed(seed)
+        sampled = []
+        for _ in range(heads):
+            picks = torch.randint(self.prompts, (self.prompts,), generator=drawn)
+            times = torch.bincount(picks, minlength=self.prompts).double()[self.owner]
+            sampled.append(self.fit(self.weights * times, ridge))
+        stacked = torch.stack(sampled)
+        values = self.x[:-1] @ stacked.T  # (N, H)
+        unit = values.std(0, correction=0).clamp(min=1e-9)
+        return RewardModel(self.centre, self.scale, stacked, whole, values.mean(0), unit, ridge, model_hash)
+
+
+def _balance(size: int) -> Tensor:  # (F,)
+    """How much each kind of feature weighs: a kind's squares add up to the square of its scale."""
+    each = (size - LENGTHS) // 2
+    parts = [(EMBEDDED, each), (1.0, size - LENGTHS - each), (LENGTH, LENGTHS)]
+    return torch.cat([torch.full((n,), s / max(1, n) ** 0.5, dtype=torch.float64) for s, n in parts])
