@@ -64,11 +64,13 @@ class Lesson(Task):
             dataset.turns = [ends(t) if t.split == "train" else j for t, j in zip(dataset.turns, judged, strict=True)]
             trial = Trial(store, self.config, live, self.model_hash, calls)
             trial.choose(dataset.turns)
+            with self.clock.phase("model"):
+                base = load_base(self.gguf, self.cache_dir, train_base=self.train_base)
             with self.clock.phase("practice"):
                 told = partial(store.runs.tell_practising, self.run_id)
                 more = not store.runs.checkpoints(self.run_id)  # a run that goes on has what it had
                 fetch = partial(ready, self.gguf, self.cache_dir, self.model_hash, calls=calls, told=told, more=more)
-                practice = Practice.begin(said, self.config, vocab, fetch)
+                practice = Practice.begin(said, self.config, vocab, fetch, base.model.get_input_embeddings().weight)
         whole = practice.turns(self.config.practised(len(dataset.train)))
         beginning = lineage.begin(store, self.config, live, dataset, whole, self.model_hash, self.layers)
         look = SecondLook.plan(practice, beginning.turns, trial.unseen, self.config)
@@ -76,8 +78,6 @@ class Lesson(Task):
         turns = [*beginning.turns, *practised]
         self.metrics |= {**practice.figures(), "practice.turns": len(practised)}
         self.team.share(([*turns, *look.practised(but=turns)], self.config, str(self.gguf)))
-        with self.clock.phase("model"):
-            base = load_base(self.gguf, self.cache_dir, train_base=self.train_base)
         self.metrics["memory.loading_peak_mb"] = needs.forget_peak() / needs.MB
         with self.clock.phase("features"):
             self.metrics |= trial.meet(judged, base)

@@ -15,10 +15,13 @@ import json
 import random
 import time
 import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from chatapp.engine.base import EngineConfig, EngineCrashed, Message, PromptTooLong, Sampling
 from chatapp.engine.vocab import Vocab
@@ -29,7 +32,7 @@ from trainer.dataset import PairRef, Turn
 from trainer.errors import Cancelled
 from trainer.features import Callbacks
 from trainer.served import served
-from trainer.taste import Taste, features
+from trainer.taste import Seen, Taste, features
 
 EACH = 4  #: answers to a request
 MAX_TOKENS = 256  #: of an answer
@@ -181,14 +184,20 @@ def line(drill: Drill) -> bytes:
 class Practice:
     """What one run practises on: drills, ordered by what the turns that it learns from say of words."""
 
-    def __init__(self, judged: Sequence[Turn], config: TrainConfig, vocab: Vocab) -> None:
-        """judged: those to train on, with all of their pairs. Texts are read here and in `take`, not later."""
+    def __init__(
+        self, judged: Sequence[Turn], config: TrainConfig, vocab: Vocab, embeddings: Tensor | None = None
+    ) -> None:
+        """judged: those to train on, with all of their pairs. Texts are read here and in `take`, not later.
+
+        embeddings: (V, D) of the model's tokens.
+        """
         self._config = config
         said = [turn for turn in judged if turn.pairs or turn.singles] if config.practice_share else []
         drawn = sorted(random.Random(0).sample(said, len(said)), key=lambda turn: -round(_weight(turn), 6))
         self._judged = drawn[:MOST]
         self._drills: list[tuple[Drill, list[Message], list[int]]] = []
-        self._features: dict[tuple[int, ...], Mapping[str, int]] = {}
+        self._features: dict[tuple[int, ...], Seen] = {}
+        self._embeddings = embeddings
         self._see([ids for turn in self._judged for ids in turn.responses], vocab)
         self.taste = Taste.learn(self._judged, self._read)
         # no more than a judged turn does: the judgments of others may each weigh a hundredth
@@ -198,10 +207,15 @@ class Practice:
 
     @classmethod
     def begin(
-        cls, judged: Sequence[Turn], config: TrainConfig, vocab: Vocab, fetch: Callable[[int], Sequence[Drill]]
+        cls,
+        judged: Sequence[Turn],
+        config: TrainConfig,
+        vocab: Vocab,
+        fetch: Callable[[int], Sequence[Drill]],
+        embeddings: Tensor | None = None,
     ) -> Practice:
         """With what `fetch` gives when so many drills are wanted; it is asked only where there is a taste."""
-        found = cls(judged, config, vocab)
+        found = cls(judged, config, vocab, embeddings)
         if found.wanted:
             found.take(fetch(found.wanted), vocab)
         return found
@@ -217,7 +231,10 @@ class Practice:
 
     def _see(self, answers: Sequence[Sequence[int]], vocab: Vocab) -> None:
         for ids in answers:
-            self._features[tuple(ids)] = features(vocab.detokenize(ids), vocab.is_eog(ids[-1]))
+            mean = torch.zeros(0)
+            if self._embeddings is not None:
+                mean = self._embeddings[torch.tensor(ids, device=self._embeddings.device)].float().mean(0).cpu()
+            self._features[tuple(ids)] = Seen(features(vocab.detokenize(ids), vocab.is_eog(ids[-1])), mean)
 
     def turns(self, count: int, without: Collection[str] = ()) -> list[Turn]:
         """At most `count`: of a request the answers that he would like best and least, where that is clearest.
@@ -246,7 +263,7 @@ class Practice:
             )
         return [turn for _, _, turn in sorted(found, key=lambda each: each[:2])[:count]]
 
-    def _read(self, ids: Sequence[int]) -> Mapping[str, int]:
+    def _read(self, ids: Sequence[int]) -> Seen:
         return self._features[tuple(ids)]
 
     def figures(self) -> dict[str, float]:

@@ -168,7 +168,7 @@ class Table:
         inner = [j.features.double() - j.features.double().mean(0) for j in judged if len(j.features) > 1]
         within = torch.cat(inner) if inner else features - centre
         scale = within.pow(2).mean(0).sqrt()
-        scale = scale.clamp(min=1e-3 * float(scale.median()) + 1e-12) / _balance(features.shape[1])
+        scale = scale.clamp(min=1e-3 * float(scale.median()) + 1e-12) / balance(features.shape[1])
         x = torch.cat([(features - centre) / scale, torch.zeros(1, features.shape[1], dtype=torch.float64)])
         firsts, seconds = torch.tensor(better), torch.tensor(worse)
         return cls(
@@ -243,7 +243,7 @@ class Table:
         return RewardModel(self.centre, self.scale, stacked, whole, values.mean(0), unit, ridge, model_hash)
 
 
-def _balance(size: int) -> Tensor:  # (F,)
+def balance(size: int) -> Tensor:  # (F,)
     """How much each kind of feature weighs: a kind's squares add up to the square of its scale."""
     each = (size - LENGTHS) // 2
     parts = [(EMBEDDED, each), (1.0, size - LENGTHS - each), (LENGTH, LENGTHS)]

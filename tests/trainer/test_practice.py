@@ -136,7 +136,7 @@ def test_a_prediction_practises_on_nothing_of_what_it_predicts(vocab: Vocab) -> 
     known = [Drill(f"Request {i}?", [ids(vocab, "snow " * (i + 1)), ids(vocab, "hail " * (i + 1))]) for i in range(20)]
     train = [*judged(vocab, 20), *judged(vocab, 2, "hail", first=100)]
     course = learned([*known, *bank(vocab)], train, vocab)
-    liked = {turn.key: course._read(turn.responses[0]).get("hail", 0) for turn in course.turns(40)}
+    liked = {turn.key: course._read(turn.responses[0]).words.get("hail", 0) for turn in course.turns(40)}
     assert any(liked.values())
     look = SecondLook.plan(course, train, train[20:], TrainConfig())
     assert sorted(t.key for fold in look.folds for t in fold.left_out) == ["100", "101"]
@@ -146,7 +146,7 @@ def test_a_prediction_practises_on_nothing_of_what_it_predicts(vocab: Vocab) -> 
         assert len(fold.learned) == len(train) - len(out) + len(fold.practised)
     others = course.turns(40, without={"100", "101"})
     assert others
-    assert not any("hail" in course._read(ids) for turn in others for ids in turn.responses)
+    assert not any("hail" in course._read(ids).words for turn in others for ids in turn.responses)
     mine = course.turns(3)
     more = look.practised(but=mine)
     assert more

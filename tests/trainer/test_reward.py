@@ -14,7 +14,7 @@ from torch import Tensor
 
 from trainer.dataset import PairRef, SingleRef
 from trainer.errors import TrainerError
-from trainer.reward import EMBEDDED, LENGTH, RIDGES, Judged, RewardModel, Table, _balance, learn, left_out
+from trainer.reward import EMBEDDED, LENGTH, RIDGES, Judged, RewardModel, Table, balance, learn, left_out
 
 SIZE = 2 * 8 + 3  # embeddings and states of a model of width 8, and the length
 
@@ -157,7 +157,7 @@ def test_left_out_prompts_were_not_learned_from() -> None:
 
 
 def test_kinds_of_features_weigh_as_they_should() -> None:
-    found = _balance(SIZE)
+    found = balance(SIZE)
     assert float(found[:8].pow(2).sum()) == pytest.approx(EMBEDDED**2)
     assert float(found[8:16].pow(2).sum()) == pytest.approx(1.0)
     assert float(found[16:].pow(2).sum()) == pytest.approx(LENGTH**2)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from trainer.dataset import PairRef, SingleRef, Turn
-from trainer.taste import Taste, _Table, features
+from trainer.taste import Read, Seen, Taste, _Table, features
 
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "saw", "one", "more", "bird", "fly", "over", "grey", "roofs", "rain"]
 
@@ -19,8 +19,21 @@ def texts_of(answers: list[str]) -> list[list[int]]:
     return [list(text.encode()) for text in answers]
 
 
-def read(ids: list[int]) -> dict[str, int]:
-    return features(bytes(ids).decode(), True)
+def seen(text: str) -> Seen:
+    """Words alone."""
+    return Seen(features(text, True), torch.zeros(0))
+
+
+def read(ids: list[int]) -> Seen:
+    return seen(bytes(ids).decode())
+
+
+def embedded(ids: list[int]) -> Seen:
+    """With a mean embedding too: the share of a's and of b's among the letters, and two numbers that are the text's."""
+    text = bytes(ids).decode()
+    draw = random.Random(text)
+    mean = torch.tensor([text.count("a") / len(text), text.count("b") / len(text), draw.random(), draw.random()])
+    return Seen(features(text, True), mean)
 
 
 def turn(number: int, answers: list[str], pairs: list[tuple[int, int]], weight: float = 1.0) -> Turn:
@@ -57,7 +70,7 @@ def test_a_word_that_he_likes_is_found_among_others() -> None:
     assert max(taste.weights, key=lambda word: taste.weights[word]) == "rain"
     assert taste.accuracy > 0.85
     assert taste.certain
-    assert taste.score(features("rain and rain", True)) > taste.score(features("a cat and a mat", True))
+    assert taste.score(seen("rain and rain")) > taste.score(seen("a cat and a mat"))
 
 
 def test_with_a_known_ridge_the_same_is_learned() -> None:
@@ -76,15 +89,18 @@ def test_dice_teach_nothing() -> None:
     assert sum(t.certain for t in found) <= 8
 
 
-def test_the_weights_are_where_the_loss_is_flat() -> None:
+@pytest.mark.parametrize("look", [read, embedded])
+def test_the_weights_are_where_the_loss_is_flat(look: Read) -> None:
     """d/dw [sum_c v_c log(1 + exp(-d_c w)) + r s w^2 / 2] = 0, by a loop over comparisons and words."""
     turns = rankings(6, 3, "rain")
-    table = _Table.of(turns, read)
+    table = _Table.of(turns, look)
     ridge = 0.1
     weights = table.fit(torch.ones(len(table.weights), dtype=torch.bool), ridge)
     dense = torch.zeros(len(table.weights), len(table.words))
-    dense[table.row, table.word] = table.value
+    dense[table.row, table.word] = table.value / table.norm
+    dense = torch.cat([dense, table.dense], 1)
     size = float((dense**2).sum()) / len(dense)
+    assert size == pytest.approx(table.size, rel=1e-5)
     for word in range(len(weights)):
         slope = ridge * size * float(weights[word])
         for row, weight in zip(dense, table.weights, strict=True):
@@ -96,6 +112,21 @@ def test_a_pair_is_the_difference_of_the_roots_of_counts() -> None:
     table = _Table.of([turn(0, ["aa aa aa aa", "bb"], [(0, 1)])], read)
     row = {table.words[word]: value for word, value in zip(table.word.tolist(), table.value.tolist(), strict=True)}
     assert row == {"aa": 2.0, "letters 2": 2.0 - 1.0, "bb": -1.0, "the end": 0.0}
+
+
+def test_what_words_do_not_say_embeddings_may() -> None:
+    """He likes letters a; each word is one that was never judged, so that words alone tell nothing."""
+    draw = random.Random(4)
+    turns = []
+    for number in range(40):
+        answers = ["".join(draw.choices("ab", weights=[share, 1 - share], k=24)) for share in (0.7, 0.6, 0.4, 0.3)]
+        score = [answer.count("a") for answer in answers]
+        turns.append(turn(number, answers, [(i, j) for i in range(4) for j in range(4) if score[i] > score[j]]))
+    words, both = Taste.learn(turns, read), Taste.learn(turns, embedded)
+    assert words.accuracy == pytest.approx(0.5, abs=0.1)
+    assert both.accuracy > 0.85
+    more, fewer = ("".join(draw.choices("ab", weights=[w, 1 - w], k=24)) for w in (0.8, 0.2))
+    assert both.score(embedded(list(more.encode()))) > both.score(embedded(list(fewer.encode())))
 
 
 def test_single_answers_are_compared_with_all_of_them() -> None:
