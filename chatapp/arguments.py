@@ -119,6 +119,11 @@ def _learning(command: Callable[..., Parser], actions: Callable[..., dict[str, P
     evaluate.add_argument("--adapter", metavar="ID", default="live", help="a version, base, live or all (default live)")
     evaluate.add_argument("--per-pair", action="store_true", help="also the log-probabilities of each pair")
 
+    score = command("score", Lazy("train", "score"), "what the reward model says of an answer")
+    score.add_argument("prompt", nargs="?", metavar="PROMPT")
+    score.add_argument("response", nargs="?", metavar="RESPONSE")
+    score.add_argument("--file", metavar="F.jsonl", help='many: {"prompt", "response"} a line')
+
     adapters = actions(
         command("adapters", Lazy("adapters"), "the versions that your judgments made", json=False),
         ("list", "all versions, the live one marked"),

@@ -40,6 +40,8 @@ class Settings:
     auto_train: bool = True  #: learn in the background when enough judgments wait
     train_after: int = 16  #: new judgments that start a run
     idle_seconds: float = 5.0  #: without a key press, before a run starts by itself
+    rules_weight: float = 1.0  #: of the rules beside the preferences, in the reward of an answer
+    length_weight: float = 0.0  #: taken off an answer's reward for each standard deviation that it is longer
     theme: str = "textual-dark"  #: of the full-screen chat
 
     def __post_init__(self) -> None:
@@ -49,6 +51,8 @@ class Settings:
             ("threads", self.threads is None or 1 <= self.threads <= 512, "from 1 to 512"),
             ("gpu_layers", self.gpu_layers >= -1, "-1 (all) or more"),
             ("train_after", self.train_after >= 1, "at least 1"),
+            ("rules_weight", 0 <= self.rules_weight <= 100, "from 0 to 100"),
+            ("length_weight", -100 <= self.length_weight <= 100, "from -100 to 100"),
             ("idle_seconds", self.idle_seconds >= 0, "at least 0"),
         ]
         for name, ok, wanted in checks:

@@ -1,4 +1,4 @@
-"""`python -m trainer run|eval|simulate|bench`: what the chat, the commands and `accelerate launch -m trainer` start.
+"""`python -m trainer run|eval|score|simulate|bench`: what the chat, the commands and `accelerate launch` start.
 
 With --json, JSON alone goes to stdout. Errors are one sentence on stderr. Exit code 0: promoted (run), done (others);
 1: failed; 3: the run was refused by its gate.
@@ -112,6 +112,27 @@ def _eval(settings: Any, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _score(settings: Any, arguments: argparse.Namespace) -> int:
+    from chatapp.engine.model_files import resolve
+    from storage.store import Store
+    from trainer.score import open_scorer, sentence, serve
+    from trainer.total import Weights
+
+    gguf = resolve(settings.model, settings.cache_dir).path
+    weights = Weights(settings.rules_weight, settings.length_weight)
+    asked = json.load(sys.stdin) if not arguments.serve else None  # a long answer is no command-line argument
+    with Store.open(settings.home) as store, open_scorer(store, gguf, settings.cache_dir, weights) as scorer:
+        if arguments.serve:
+            print(json.dumps({"ready": True}), flush=True)
+            for line in serve(scorer, sys.stdin):
+                print(line, flush=True)
+            return 0
+        for row in asked or ():
+            for found in scorer.score(row["messages"], row["answers"]):
+                print(json.dumps(found) if arguments.json else clean(sentence(found)))
+    return 0
+
+
 def _bench(settings: Any, arguments: argparse.Namespace) -> int:
     from trainer import bench
 
@@ -163,6 +184,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluation.add_argument("--beta", type=float, default=0.1, help="scale of the implicit reward (default: 0.1)")
     evaluation.add_argument("--fp32", action="store_true", help="exact rather than quick")
     evaluation.add_argument("--train-base", type=Path, metavar="DIR")
+    scoring = command("score", _score, "the reward of answers; asked on stdin: a list of {messages, answers}")
+    scoring.add_argument("--serve", action="store_true", help="stay, and answer a line of JSON for each line of JSON")
     simulation = command("simulate", _simulate, "a scripted user with a known taste closes the whole loop")
     add_arguments(simulation)
     bench = command("bench", _bench, "a measurement on this machine, in a temporary home")

@@ -56,6 +56,15 @@ class DemoRef:
     weight: float
 
 
+@dataclass(frozen=True, slots=True)
+class LabelRef:
+    """Whether a response breaks a rule."""
+
+    response: int
+    rule: str
+    violated: bool
+
+
 @dataclass(slots=True)
 class Turn:
     """Everything learned from the answers to one conversation."""
@@ -72,6 +81,7 @@ class Turn:
     from_base: list[int] = field(default_factory=list)  #: indexes of the responses that the base itself gave
     temperature: float = 1.0  #: at which the responses were drawn
     drawers: dict[int, str] = field(default_factory=dict)  #: adapters, of any model, by the response that they drew
+    labels: list[LabelRef] = field(default_factory=list)  #: where they were asked for
 
     @property
     def tokens(self) -> TokenTurn:
@@ -149,14 +159,17 @@ class Dataset:
         }
 
 
-def gather(store: Store, include: Sequence[str], most: int) -> tuple[Derived, dict[str, float]]:
+def gather(
+    store: Store, include: Sequence[str], most: int, *, labels: bool = False
+) -> tuple[Derived, dict[str, float]]:
     """The examples to learn from: all of one's own, and those of at most `most` prompts of others.
 
     Read in parts, so a million imported pairs take no more memory than what is kept. Which prompts those are is a
     random draw by a hash of their ids: it is the same in every run, so that a version can be gone on from. Their
-    total weight is capped in `build`, so leaving some out lets the others weigh more. Returns how many there were too.
+    total weight is capped in `build`, so leaving some out lets the others weigh more. labels: what was flagged too.
+    Returns how many there were too.
     """
-    names = ("pairs", "unpaired", "demonstrations")
+    names = ("pairs", "unpaired", "demonstrations", *(("rule_labels",) if labels else ()))
     kept = Derived([], [], [], [])
     drawn: list[tuple[int, str]] = []  # a heap with the largest hash first, negated
     others: dict[str, list[tuple[str, Any]]] = {}
@@ -208,11 +221,14 @@ def build(
     examples: list[Any] = [*derived.pairs, *derived.unpaired, *derived.demonstrations]
     prompts: dict[str, list[Message]] = {
         id: [Message(role=m["role"], content=m["content"]) for m in messages]
-        for id, messages in store.threads.conversations({e.prompt_id for e in examples}).items()
+        for id, messages in store.threads.conversations(
+            {e.prompt_id for e in [*examples, *derived.rule_labels]}
+        ).items()
     }
     sides, apart = store.splits.assign(prompts), store.splits.apart(prompts)
     wanted = {id for p in derived.pairs for id in (p.chosen_id, p.rejected_id)}
-    wanted |= {u.message_id for u in derived.unpaired} | {d.message_id for d in derived.demonstrations}
+    alone: list[Any] = [*derived.unpaired, *derived.demonstrations, *derived.rule_labels]
+    wanted |= {each.message_id for each in alone}
     texts = {id: m.content for id, m in store.threads.messages(wanted).items() if m.content is not None}
     generations = store.threads.generations(texts)
     scale = _scale(examples, weight_of_others)
@@ -274,7 +290,12 @@ def build(
             turn.judgments.add(demo.judgment_id)
             place = turn.index(responses[demo.message_id])
             turn.demos.append(DemoRef(place, demo.weight * scale[demo.source]))
-    kept = [t for t in turns.values() if t is not None and (t.pairs or t.singles or t.demos)]
+    for label in derived.rule_labels:
+        if turn := turn_of(label.prompt_id, label.message_id):
+            turn.judgments.add(label.judgment_id)
+            place = turn.index(responses[label.message_id])
+            turn.labels.append(LabelRef(place, label.rule_id, label.violated))
+    kept = [t for t in turns.values() if t is not None and (t.pairs or t.singles or t.demos or t.labels)]
     for turn in kept:
         turn.temperature = temperature or drawn_at(drawn.get(turn.key, {}).values())
     judgments = [(j, t.split) for t in kept for j in sorted(t.judgments)]

@@ -39,6 +39,12 @@ class Pooler:
         """Features of an answer: of its embeddings, of its states, of its length."""
         return 2 * int(self.trunk.model.get_input_embeddings().weight.shape[1]) + LENGTHS
 
+    def text(self, ids: Sequence[int]) -> Tensor:  # (D,)
+        """The mean of a text's embeddings; fp32 on the CPU."""
+        embeddings = self.trunk.model.get_input_embeddings().weight
+        found: Tensor = embeddings[torch.tensor(ids, device=embeddings.device)].detach().float().mean(0).cpu()
+        return found
+
     @torch.no_grad()
     def pool(self, turns: Sequence[TokenTurn], packed: Packed) -> list[Tensor]:  # (R, F) of each turn, fp32 on the CPU
         """packed: the trunk's, of the same turns. Where the model cannot be parted the last layer's states stand in,
@@ -47,15 +53,13 @@ class Pooler:
             states = hidden_states(self.trunk.model, packed)
         else:
             states = packed.states[0].index_select(0, packed.predictor)  # (M, D)
-        embeddings = self.trunk.model.get_input_embeddings().weight
         responses = [r for turn in turns for r in turn.responses]
         rows = []
         for response, mine in zip(responses, states.split([len(r) for r in responses]), strict=True):
             # the first state is the prompt's; an answer of one token has no other, as its last token is not fed
             read = mine[1:] if len(response) > 1 else mine
-            words = embeddings[torch.tensor(response, device=embeddings.device)]
             length = [math.log(len(response)), len(response) / 100, float(response[-1] in self.ends)]
-            rows.append(torch.cat([words.float().mean(0).cpu(), read.float().mean(0).cpu(), torch.tensor(length)]))
+            rows.append(torch.cat([self.text(response), read.float().mean(0).cpu(), torch.tensor(length)]))
         return list(torch.stack(rows).split([len(turn.responses) for turn in turns]))
 
     def see(

@@ -11,19 +11,16 @@ test of it (reward_lesson.py), and what is added to it (total.py).
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer import losses, tensor_file
+from trainer import losses
 from trainer.dataset import PairRef, SingleRef
-from trainer.errors import TrainerError
 from trainer.pooled import LENGTHS
 
 HEADS = 4
@@ -32,7 +29,6 @@ FOLDS = 5
 RIDGES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 EMBEDDED = 2.0  #: scale of the embeddings' means beside the states'
 LENGTH = 0.3  #: and of the length's features
-VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +47,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class RewardModel:
-    """Checked when read. Rewards are in standard deviations of the answers that it learned from, their mean 0."""
+    """Rewards are in standard deviations of the answers that it learned from, their mean 0."""
 
     centre: Tensor  # (F,) of the features
     scale: Tensor  # (F,)
@@ -60,7 +56,6 @@ class RewardModel:
     zero: Tensor  # (H,) mean logit of each head over the answers that it learned from
     unit: Tensor  # (H,) and its standard deviation
     ridge: float
-    model_hash: str = ""
 
     def logits(self, features: Tensor) -> Tensor:  # (R, F) -> (R,)
         """Of the head of all prompts; differences are calibrated, levels say nothing."""
@@ -81,39 +76,18 @@ class RewardModel:
     def _scaled(self, features: Tensor) -> Tensor:
         return ((features.double() - self.centre) / self.scale).to(torch.float64)
 
-    def save(self, path: Path) -> None:
-        """One safetensors file."""
-        tensors = {name: getattr(self, name) for name in ("centre", "scale", "heads", "whole", "zero", "unit")}
-        about = {"version": VERSION, "ridge": self.ridge, "model_hash": self.model_hash}
-        tensor_file.write(path, tensors, {"reward": json.dumps(about)})
+    def tensors(self) -> dict[str, Tensor]:
+        return {name: getattr(self, name) for name in ("centre", "scale", "heads", "whole", "zero", "unit")}
 
     @classmethod
-    def read(cls, path: Path, model_hash: str | None = None) -> RewardModel:
-        """Raises FileNotFoundError, and TrainerError where it is broken or of another model."""
-        from safetensors import SafetensorError, safe_open
-
-        if not path.exists():
-            raise FileNotFoundError(path)
-        try:
-            with safe_open(str(path), "pt") as file:
-                about: dict[str, Any] = json.loads(file.metadata()["reward"])
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dictionary
-            if about["version"] != VERSION:
-                raise TrainerError(f"the reward model in {path} was written by another Hone: train it again")
-            found = cls(**tensors, ridge=float(about["ridge"]), model_hash=str(about["model_hash"]))
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise TrainerError(f"the reward model in {path} cannot be read ({error}): train it again") from error
-        if model_hash is not None and found.model_hash != model_hash:
-            raise TrainerError(f"the reward model in {path} is of another model: train one for this model")
-        return found
+    def of(cls, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> RewardModel:
+        return cls(**tensors, ridge=float(about["ridge"]))
 
 
-def learn(
-    judged: Sequence[Judged], *, heads: int = HEADS, seed: int = 0, margin_scale: float = 0.0, model_hash: str = ""
-) -> RewardModel:
+def learn(judged: Sequence[Judged], *, heads: int = HEADS, seed: int = 0, margin_scale: float = 0.0) -> RewardModel:
     """From all that was said; the ridge is chosen by cross-validation over prompts. ValueError where nothing was."""
     table = Table.of(judged, margin_scale)
-    return table.model(table.choose(seed), heads, seed, model_hash)
+    return table.model(table.choose(seed), heads, seed)
 
 
 def left_out(
@@ -228,7 +202,7 @@ class Table:
                 found[ridge] += float((self.weights[out] * F.softplus(-self.logits(weights)[out])).sum())
         return min(found, key=lambda ridge: (found[ridge], -ridge))
 
-    def model(self, ridge: float, heads: int, seed: int, model_hash: str) -> RewardModel:
+    def model(self, ridge: float, heads: int, seed: int) -> RewardModel:
         """One head of all comparisons, and `heads` of bootstrap samples of the prompts."""
         whole = self.fit(self.weights, ridge)
         drawn = torch.Generator().manual_seed(seed)
@@ -240,7 +214,7 @@ class Table:
         stacked = torch.stack(sampled)
         values = self.x[:-1] @ stacked.T  # (N, H)
         unit = values.std(0, correction=0).clamp(min=1e-9)
-        return RewardModel(self.centre, self.scale, stacked, whole, values.mean(0), unit, ridge, model_hash)
+        return RewardModel(self.centre, self.scale, stacked, whole, values.mean(0), unit, ridge)
 
 
 def balance(size: int) -> Tensor:  # (F,)

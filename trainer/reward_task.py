@@ -8,26 +8,29 @@ fold. It has to tell more than chance, by the same bootstrap over prompts as the
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from chatapp.engine.vocab import Vocab
 from storage import paths
 from storage.store import Store
-from trainer import gate, needs
+from trainer import gate, needs, rule_model
 from trainer.base_model import load_base
 from trainer.config import RewardConfig
-from trainer.dataset import Turn
+from trainer.dataset import Dataset, Turn
 from trainer.errors import Cancelled, TrainerError
 from trainer.features import trunk_path
 from trainer.outcome import Outcome
 from trainer.pooled import Pooler
 from trainer.reward import Judged, RewardModel, learn, left_out
+from trainer.rule_model import RuleModel
 from trainer.task import Task
+from trainer.total import Reward, RuleStanding
 from trainer.trunk import Trunk, adapted_from
 
 FILE = "reward.safetensors"
@@ -54,7 +57,9 @@ class Examined:
 
 
 class RewardTask(Task):
-    """A reward model, from preferences."""
+    """A reward model, from preferences and flags."""
+
+    labels = True
 
     def run(self) -> Outcome:
         assert isinstance(self.config, RewardConfig)
@@ -62,28 +67,29 @@ class RewardTask(Task):
         with Vocab.open(self.gguf) as vocab:
             with self.clock.phase("features"):
                 dataset = self._dataset(vocab)
-                heads = self.config.heads
                 self._settle(dataset, vocab.n_tokens)
+                config: RewardConfig = self.config
+                rules = {rule.id: vocab.tokenize(rule.text) for rule in self.store.rules.list(active_only=False)}
             with self.clock.phase("model"):
                 base = load_base(self.gguf, self.cache_dir, train_base=self.train_base)
-            trunk = Trunk(base.model, adapted_from(base.model, self.config.layer_share))
+            trunk = Trunk(base.model, adapted_from(base.model, config.layer_share))
             pooler = Pooler.of(trunk, vocab)
         with self.clock.phase("features"):
-            turns = [t for t in dataset.turns if t.pairs or t.singles]
+            turns = [t for t in dataset.turns if t.pairs or t.singles or t.labels]
             mine = trunk_path(home, self.model_hash, base, trunk.first)
             trunk.recall(mine)
             seen = pooler.see([t.tokens for t in turns], budget=self.config.micro_tokens, before=calls.before_batch)
-            judged = [Judged(t.key, x, t.pairs, t.singles) for t, x in zip(turns, seen, strict=True)]
-        train = [j for j, t in zip(judged, turns, strict=True) if t.split == "train"]
-        settings: dict[str, Any] = {"seed": self.config.seed, "margin_scale": self.config.margin_scale}
-        with self.clock.phase("training"):
-            model = learn(train, heads=heads, model_hash=self.model_hash, **settings)
-        with self.clock.phase("gate"):
-            logits = dict(zip([j.key for j in train], left_out(train, **settings), strict=True))
-            logits |= {j.key: model.logits(j.features) for j in judged if j.key not in logits}
-            found = examine(turns, [logits[t.key] for t in turns], seed=self.config.seed)
-            spread = [float(x) for j in judged if j.key not in {t.key for t in train} for x in model.spread(j.features)]
-        accepted, sentence = decide(found)
+            texts = {id: pooler.text(ids) for id, ids in rules.items()}
+        preference, accepted, sentences = self._preferences(turns, seen, config)
+        broken_rules, standing = self._rules(turns, seen, texts, sentences)
+        counting = any(rule.counts for rule in standing)
+        if preference is not None and not accepted and counting:
+            preference = None
+            sentences.append("So the rules alone count.")
+        lengths = torch.tensor([len(r) for t in turns for r in t.responses], dtype=torch.float64)
+        spread = max(1.0, float(lengths.std(correction=0)))
+        about = {"layer_share": config.layer_share}  #: where the states are taken from
+        reward = Reward(self.model_hash, preference, broken_rules, standing, (float(lengths.mean()), spread), about)
         with self.clock.phase("files"):
             self._keep_states(trunk, mine, [t.tokens for t in dataset.turns], dataset)
             if self.cancelled():
@@ -91,7 +97,45 @@ class RewardTask(Task):
             path = file_of(self.store, self.run_id)
             path.parent.parent.mkdir(exist_ok=True, mode=0o700)
             path.parent.mkdir(exist_ok=True, mode=0o700)
-            model.save(path)
+            reward.save(path)
+        self.metrics |= {"memory.peak_mb": needs.peak_memory() / needs.MB}
+        self.metrics = {name: float(value) for name, value in self.metrics.items() if value == value}
+        with self.store.write():
+            self.store.runs.metrics(self.run_id, 0, self.metrics)
+            self.store.runs.record_judgments(self.run_id, dataset.judgments)
+        return Outcome(
+            self.run_id,
+            "done" if accepted or counting else "rejected",
+            verdict=" ".join([*sentences, *self.remarks]),
+            metrics=self.metrics,
+            seconds=self.clock.finished(),
+        )
+
+    def _need(self, dataset: Dataset) -> None:
+        """Preferences on as many prompts as any run needs, or flags on as many."""
+        flagged = [t for t in dataset.turns if t.labels]
+        if len(flagged) < gate.MIN_PROMPTS:
+            Task._need(self, dataset)
+
+    def _preferences(
+        self, turns: Sequence[Turn], seen: Sequence[Tensor], config: RewardConfig
+    ) -> tuple[RewardModel | None, bool, list[str]]:
+        """The model, whether it may be relied on, and what is said of it."""
+        judged = [Judged(t.key, x, t.pairs, t.singles) for t, x in zip(turns, seen, strict=True)]
+        said = [(t, j) for t, j in zip(turns, judged, strict=True) if t.pairs or t.singles]
+        train = [j for t, j in said if t.split == "train"]
+        if len(said) < gate.MIN_PROMPTS or not train:
+            few = f"There are preferences on {len(said)} prompts alone, so the rules are all that it knows."
+            return None, False, [few]
+        settings: dict[str, Any] = {"seed": config.seed, "margin_scale": config.margin_scale}
+        with self.clock.phase("training"):
+            model = learn(train, heads=config.heads, **settings)
+        with self.clock.phase("gate"):
+            logits = dict(zip([j.key for j in train], left_out(train, **settings), strict=True))
+            unseen = [j for _, j in said if j.key not in logits]
+            logits |= {j.key: model.logits(j.features) for j in unseen}
+            found = examine([t for t, _ in said], [logits[t.key] for t, _ in said], seed=config.seed)
+            spread = [float(x) for j in unseen for x in model.spread(j.features)]
         self.metrics |= {
             "reward.accuracy": found.accuracy,
             "reward.ends": found.ends,
@@ -103,21 +147,50 @@ class RewardTask(Task):
             "reward.bound": found.gain.low,
             "reward.prompts": found.gain.prompts,
             "reward.held_out_prompts": found.held_out,
-            "reward.spread": sum(spread) / len(spread) if spread else math.nan,
+            "reward.spread": _mean(spread),
             "reward.ridge": model.ridge,
-            "memory.peak_mb": needs.peak_memory() / needs.MB,
         }
-        self.metrics = {name: float(value) for name, value in self.metrics.items() if value == value}
-        with self.store.write():
-            self.store.runs.metrics(self.run_id, self.total, self.metrics)
-            self.store.runs.record_judgments(self.run_id, dataset.judgments)
-        return Outcome(
-            self.run_id,
-            "done" if accepted else "rejected",
-            verdict=" ".join([sentence, *self.remarks]),
-            metrics=self.metrics,
-            seconds=self.clock.finished(),
-        )
+        accepted, sentence = decide(found)
+        return model, accepted, [sentence]
+
+    def _rules(
+        self, turns: Sequence[Turn], seen: Sequence[Tensor], texts: Mapping[str, Tensor], sentences: list[str]
+    ) -> tuple[RuleModel | None, list[RuleStanding]]:
+        """The rule model, and how well it knows each rule; adds what is to be said of it."""
+        flags = [
+            rule_model.Flag(t.key, label.rule, x[label.response], label.violated)
+            for t, x in zip(turns, seen, strict=True)
+            for label in t.labels
+            if label.rule in texts
+        ]
+        if not flags:
+            return None, []
+        if len({flag.violated for flag in flags}) < 2:
+            said = "as breaking a rule" if flags[0].violated else "as keeping one"
+            sentences.append(f"All {len(flags)} flags are of answers {said}: flag some of the others too.")
+            return None, []
+        with self.clock.phase("training"):
+            model = rule_model.learn(flags, texts, seed=self.config.seed)
+        with self.clock.phase("gate"):
+            odds = rule_model.left_out(flags, texts, seed=self.config.seed).tolist()
+        standing = []
+        everything = torch.cat(list(seen))
+        for rule in sorted(model.rules, key=lambda id: self.store.rules.get(id).number):
+            mine = [(o, f.violated) for o, f in zip(odds, flags, strict=True) if f.rule == rule]
+            auc = rule_model.auc([o for o, _ in mine], [v for _, v in mine])
+            broken = sum(v for _, v in mine)
+            fewer = min(broken, len(mine) - broken)
+            kept = 1 - torch.sigmoid(model.logits(everything, texts[rule]))
+            # a standard error above a half, with the fewer side for the sample
+            counts = fewer > 0 and auc > 0.5 + math.sqrt(0.25 / fewer)
+            unit = max(1e-3, float(kept.std(correction=0)))
+            standing.append(RuleStanding(rule, auc, len(mine), broken, counts, float(kept.mean()), unit))
+            named = self.store.rules.get(rule)
+            self.metrics |= {f"rule.{named.number}.auc": auc, f"rule.{named.number}.flags": len(mine)}
+            how = f"AUC {auc:.2f} on prompts left out" if fewer else "one side alone"
+            tail = "" if counts else ": too little to count"
+            sentences.append(f"Rule {named.number} ({named.name}): {len(mine)} flags, {broken} broken, {how}{tail}.")
+        return model, standing
 
 
 def examine(turns: Sequence[Turn], logits: Sequence[Tensor], *, seed: int = 0) -> Examined:
@@ -191,7 +264,7 @@ def file_of(store: Store, run_id: str) -> Path:
     return paths.run_dir(store.home, run_id) / FILE
 
 
-def current(store: Store, model_hash: str) -> RewardModel:
+def current(store: Store, model_hash: str) -> Reward:
     """The one to rely on: the newest that a run learned. Raises NoRewardModel, with why there is none."""
     run = next(
         (
@@ -208,7 +281,7 @@ def current(store: Store, model_hash: str) -> RewardModel:
         verdict = run.result.get("verdict", "")
         raise NoRewardModel(f"the reward model of run {run.number} was refused. {verdict}".strip())
     try:
-        return RewardModel.read(file_of(store, run.id), model_hash)
+        return Reward.read(file_of(store, run.id), model_hash)
     except FileNotFoundError:
         raise NoRewardModel(
             f"the reward model of run {run.number} is gone, with something that was forgotten: {again}"

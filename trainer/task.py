@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -57,6 +57,7 @@ class Task:
     metrics: dict[str, Any] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)  #: sentences that the verdict ends with
     layers: int = 0  #: of the model
+    labels: ClassVar[bool] = False  #: whether what was flagged is read too
     before: int = 0  #: optimiser steps of the fits that are done
     total: int = 0
 
@@ -71,7 +72,7 @@ class Task:
 
     def _dataset(self, vocab: Vocab) -> Dataset:
         config = self.config
-        derived, left_out = gather(self.store, config.include, config.max_included)
+        derived, left_out = gather(self.store, config.include, config.max_included, labels=self.labels)
         dataset = build(
             self.store,
             derived,
@@ -85,15 +86,19 @@ class Task:
         counts = {**dataset.counts(), **left_out}
         self.metrics |= counts
         self.store.runs.metrics(self.run_id, 0, counts)
+        self._need(dataset)
+        if left := left_out.get("included.left_out"):
+            self.remarks.append(f"Of the included prompts {left:.0f} were left out, drawn at random.")
+        return dataset
+
+    def _need(self, dataset: Dataset) -> None:
+        """Raises NotEnoughJudgments."""
         usable = [t for t in dataset.turns if t.pairs or t.singles]
         if len(usable) < gate.MIN_PROMPTS or not any(t.split == "train" for t in usable):
             raise NotEnoughJudgments(
                 f"training needs judgments of at least {gate.MIN_PROMPTS} different prompts, so that some can be kept "
                 f"for the test; there are {len(usable)} that prefer one answer to another or call one good or bad"
             )
-        if left := left_out.get("included.left_out"):
-            self.remarks.append(f"Of the included prompts {left:.0f} were left out, drawn at random.")
-        return dataset
 
     def _settle(self, dataset: Dataset, vocabulary: int) -> None:
         """Settings that follow from the data, the model and the memory. Raises TooLittleMemory, TooLittleDisk."""

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from typing import Any
 from chatapp import trainer_process
 from chatapp.clean import clean
 from chatapp.cli import FAILED, OK, REJECTED, UserError
-from chatapp.commands.common import find_model, print_json, say
+from chatapp.commands.common import as_messages, find_model, print_json, read_lines, say
 from chatapp.config import Settings
+from chatapp.engine.base import Message
 from storage.runs import Run
 from storage.store import Store
 
@@ -181,6 +183,36 @@ def evaluate(settings: Settings, arguments: argparse.Namespace) -> int:
     asked += ["--per-pair"] * arguments.per_pair + ["--json"] * arguments.json
     environment = {**os.environ, **trainer_process.environment(settings)}
     return subprocess.run(asked, stdin=subprocess.DEVNULL, env=environment).returncode
+
+
+def score(settings: Settings, arguments: argparse.Namespace) -> int:
+    system: list[Message] = [{"role": "system", "content": settings.system_prompt}] if settings.system_prompt else []
+    asked = []
+    for where, prompt, response in _scored(arguments):
+        messages = as_messages(prompt, where)
+        if not isinstance(response, str) or not response.strip():
+            raise UserError(f"{where}: the response is empty")
+        whole = messages if messages[0]["role"] == "system" else system + messages
+        asked.append({"messages": whole, "answers": [response]})
+    command = [*trainer_process.command(settings, "score"), *["--json"] * arguments.json]
+    environment = {**os.environ, **trainer_process.environment(settings)}
+    return subprocess.run(command, input=json.dumps(asked).encode(), env=environment).returncode
+
+
+def _scored(arguments: argparse.Namespace) -> Iterator[tuple[str, Any, Any]]:
+    """(where it stands, prompt, response) of each that is asked about."""
+    if arguments.file:
+        if arguments.prompt is not None:
+            raise UserError("give a prompt and a response, or --file, not both")
+        for number, row in read_lines(arguments.file, "answers"):
+            where = f"{arguments.file}, line {number}"
+            if not isinstance(row, dict) or "prompt" not in row or "response" not in row:
+                raise UserError(f'{where}: expected an object with "prompt" and "response"')
+            yield where, row["prompt"], row["response"]
+    elif arguments.prompt is None or arguments.response is None:
+        raise UserError("give a prompt and a response: hone score 'Why?' 'Because.'; or --file F.jsonl")
+    else:
+        yield "the prompt", arguments.prompt, arguments.response
 
 
 def runs(settings: Settings, arguments: argparse.Namespace) -> int:

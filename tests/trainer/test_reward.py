@@ -6,14 +6,12 @@ import math
 import random
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from trainer.dataset import PairRef, SingleRef
-from trainer.errors import TrainerError
 from trainer.reward import EMBEDDED, LENGTH, RIDGES, Judged, RewardModel, Table, balance, learn, left_out
 
 SIZE = 2 * 8 + 3  # embeddings and states of a model of width 8, and the length
@@ -166,19 +164,3 @@ def test_kinds_of_features_weigh_as_they_should() -> None:
 def test_nothing_said_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one judgment"):
         learn([Judged("a", torch.zeros(2, SIZE))])
-
-
-def test_a_file_gives_the_same_rewards(tmp_path: Path) -> None:
-    judged = rankings(12, 11)
-    model = learn(judged, model_hash="abc")
-    model.save(tmp_path / "reward.safetensors")
-    again = RewardModel.read(tmp_path / "reward.safetensors", "abc")
-    assert torch.equal(again.rewards(judged[0].features), model.rewards(judged[0].features))
-    assert again.ridge == model.ridge
-    with pytest.raises(TrainerError, match="another model"):
-        RewardModel.read(tmp_path / "reward.safetensors", "def")
-    with pytest.raises(FileNotFoundError):
-        RewardModel.read(tmp_path / "none.safetensors")
-    (tmp_path / "reward.safetensors").write_bytes(b"broken")
-    with pytest.raises(TrainerError, match="train it again"):
-        RewardModel.read(tmp_path / "reward.safetensors")

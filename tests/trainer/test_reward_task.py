@@ -45,7 +45,8 @@ def test_a_reward_model_is_learned_tested_and_found_again(store: Store, gguf: Pa
     assert 0 < found.metrics["reward.held_out_prompts"] < 20
     assert "20 judged prompts" in (found.verdict or "")
     assert file_of(store, found.run).exists()
-    model = current(store, model_hash)
+    model = current(store, model_hash).preference
+    assert model is not None
     assert len(model.heads) == RewardConfig().heads
     # it is no version of the model: what was judged still waits for one
     assert store.judgments.waiting(model_hash) == waiting
@@ -53,7 +54,9 @@ def test_a_reward_model_is_learned_tested_and_found_again(store: Store, gguf: Pa
     assert {split for _, split in _learned(store, found.run)} == {"train", "held_out"}
     # the same run again gives the same
     again = learn(store, gguf)
-    torch.testing.assert_close(current(store, model_hash).heads, model.heads)
+    second = current(store, model_hash).preference
+    assert second is not None
+    torch.testing.assert_close(second.heads, model.heads)
     assert again.run != found.run
 
 
@@ -77,6 +80,36 @@ def test_one_that_tells_nothing_is_refused_and_says_so(store: Store, gguf: Path)
     assert (found.verdict or "").startswith("Refused: it does not surely tell more than chance on 20 judged prompts")
     with pytest.raises(NoRewardModel, match=r"of run 1 was refused\. Refused: it does not surely"):
         current(store, file_hash(gguf, store.home))
+
+
+def test_flags_teach_a_rule_with_or_without_preferences(store: Store, gguf: Path) -> None:
+    """Answers in b's were flagged as breaking it. Nothing was preferred to anything."""
+    rule = store.rules.list()[0]
+    flag(store, gguf, rule.id, 16)
+    found = learn(store, gguf)
+    assert found.state == "done", found.verdict
+    assert "There are preferences on 0 prompts alone" in (found.verdict or "")
+    said = f"Rule {rule.number} ({rule.name}): 32 flags, 16 broken, AUC 1.00 on prompts left out."
+    assert said in (found.verdict or "")
+    made = current(store, file_hash(gguf, store.home))
+    assert made.preference is None
+    assert [(s.id, s.flags, s.violated, s.counts) for s in made.standing] == [(rule.id, 32, 16, True)]
+    tiny_runs.judge(store, gguf, 12, first=50)
+    both = learn(store, gguf)
+    assert both.state == "done"
+    assert current(store, file_hash(gguf, store.home)).preference is not None
+    assert both.metrics["reward.prompts"] == 12
+    assert both.metrics[f"rule.{rule.number}.flags"] == 32
+
+
+def flag(store: Store, gguf: Path, rule: str, prompts: int) -> None:
+    """Two answers to each prompt, one that keeps the rule and one that does not."""
+    for number in range(prompts):
+        thread = store.threads.new(f"Flags {number}")
+        message = store.threads.add_message(thread.id, None, "user", f"Number {number}?")
+        for text, violated in (("aaaa", False), ("bbbb", True)):
+            answer = store.threads.add_message(thread.id, message.id, "assistant", text)
+            store.judgments.flag(message.id, answer.id, rule, violated)
 
 
 def test_too_few_judgments_and_wrong_settings_are_named(store: Store, gguf: Path) -> None:
