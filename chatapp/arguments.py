@@ -84,6 +84,7 @@ def parser() -> Parser:
     ask.add_argument("prompt", nargs="?", help="the prompt; without it and --file, it is read from stdin")
     ask.add_argument("--file", metavar="F.jsonl", help='lines of {"prompt": text or messages}')
     ask.add_argument("-n", type=int, metavar="N", help="answers to each prompt (default 1)")
+    ask.add_argument("--best-of", type=int, metavar="N", help="draw N, print those that the reward model ranks best")
     ask.add_argument("--adapter", metavar="ID", help="a version, base or live (default: live)")
     ask.add_argument("--no-save", action="store_true", help="do not keep the answers for `hone judge` to find")
 

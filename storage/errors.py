@@ -62,3 +62,7 @@ def translate(error: sqlite3.Error, path: Path) -> StorageError:
         said = f"{path} is damaged ({text}). Nothing was changed. `hone doctor` says whether the messages are whole."
         return DatabaseCorrupt(f"{said} {way_back(path.parent)}")
     return StorageError(f"{path}: {text}")
+
+
+class NoRewardModel(StorageError, LookupError):
+    """There is no reward model that could be relied on; the text says why and what to do."""

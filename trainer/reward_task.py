@@ -10,20 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from chatapp.engine.vocab import Vocab
-from storage import paths
+from storage import rewards
 from storage.store import Store
 from trainer import gate, needs, rule_model
 from trainer.base_model import load_base
 from trainer.config import RewardConfig
 from trainer.dataset import Dataset, Turn
-from trainer.errors import Cancelled, TrainerError
+from trainer.errors import Cancelled
 from trainer.features import trunk_path
 from trainer.outcome import Outcome
 from trainer.pooled import Pooler
@@ -33,12 +32,7 @@ from trainer.task import Task
 from trainer.total import Reward, RuleStanding
 from trainer.trunk import Trunk, adapted_from
 
-FILE = "reward.safetensors"
 BINS = 5  #: of predicted probabilities, for the calibration
-
-
-class NoRewardModel(TrainerError):
-    """There is none that could be used; the text says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +88,7 @@ class RewardTask(Task):
             self._keep_states(trunk, mine, [t.tokens for t in dataset.turns], dataset)
             if self.cancelled():
                 raise Cancelled("the run was cancelled")
-            path = file_of(self.store, self.run_id)
+            path = rewards.file_of(self.store, self.run_id)
             path.parent.parent.mkdir(exist_ok=True, mode=0o700)
             path.parent.mkdir(exist_ok=True, mode=0o700)
             reward.save(path)
@@ -259,33 +253,9 @@ def decide(found: Examined) -> tuple[bool, str]:
     )
 
 
-def file_of(store: Store, run_id: str) -> Path:
-    """Where a run's reward model lies."""
-    return paths.run_dir(store.home, run_id) / FILE
-
-
 def current(store: Store, model_hash: str) -> Reward:
-    """The one to rely on: the newest that a run learned. Raises NoRewardModel, with why there is none."""
-    run = next(
-        (
-            r
-            for r in store.runs.list()
-            if r.kind == "reward" and r.model_hash == model_hash and r.state in ("done", "rejected")
-        ),
-        None,
-    )
-    again = "train one with `hone train --method reward --wait`"
-    if run is None:
-        raise NoRewardModel(f"there is no reward model of this model yet: {again}")
-    if run.state == "rejected":
-        verdict = run.result.get("verdict", "")
-        raise NoRewardModel(f"the reward model of run {run.number} was refused. {verdict}".strip())
-    try:
-        return Reward.read(file_of(store, run.id), model_hash)
-    except FileNotFoundError:
-        raise NoRewardModel(
-            f"the reward model of run {run.number} is gone, with something that was forgotten: {again}"
-        ) from None
+    """The one to rely on. Raises NoRewardModel, and TrainerError where its file is broken."""
+    return Reward.read(rewards.current(store, model_hash), model_hash)
 
 
 def _calibration(chances: Sequence[tuple[float, float]]) -> float:

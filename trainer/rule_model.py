@@ -126,30 +126,35 @@ class _Table:
         self.prompt = torch.tensor([names.index(flag.prompt) for flag in flags])
         self.kernel = (self.x @ self.x.T) * alike(self.codes, self.codes)[self.rule][:, self.rule]
         self.size = float(self.kernel.diagonal().mean())
+        # the kernel's features: kernel = basis basis^T, so that the fit is an ordinary ridge regression
+        values, turn = torch.linalg.eigh(self.kernel)
+        kept = values > 1e-9 * values.max()
+        self.turn, self.roots = turn[:, kept], values[kept].sqrt()  # (N, M), (M,)
+        self.basis = self.turn * self.roots  # (N, M)
 
-    def fit(self, chosen: Tensor, ridge: float, start: Tensor | None = None) -> Tensor:  # (N,) bool -> (N,)
-        """Dual weights of the chosen flags; the others' are 0."""
-        rows = chosen.nonzero()[:, 0]
-        kernel, broken = self.kernel[rows][:, rows], self.broken[rows]
-        found = (torch.zeros(len(rows), dtype=torch.float64) if start is None else start[rows]).requires_grad_()
+    def fit(
+        self, chosen: Tensor, ridge: float, *, start: Tensor | None = None, tolerance: float = 1e-7
+    ) -> Tensor:  # (N,) bool -> (M,)
+        """Weights of `basis` from the chosen flags. Convex: start saves time alone."""
+        basis, broken = self.basis[chosen], self.broken[chosen]
+        begin = torch.zeros(self.basis.shape[1], dtype=torch.float64) if start is None else start.clone()
+        found = begin.requires_grad_()
         optimiser = torch.optim.LBFGS(
-            [found], max_iter=200, tolerance_grad=1e-6, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+            [found], max_iter=200, tolerance_grad=tolerance, tolerance_change=1e-12, line_search_fn="strong_wolfe"
         )
 
         def closure() -> Tensor:
             optimiser.zero_grad()
-            logits = kernel @ found
-            loss = F.binary_cross_entropy_with_logits(logits, broken, reduction="sum")
-            value = loss + 0.5 * ridge * self.size * (found @ logits)
+            loss = F.binary_cross_entropy_with_logits(basis @ found, broken, reduction="sum")
+            value = loss + 0.5 * ridge * self.size * found.pow(2).sum()
             value.backward()
             return value
 
         optimiser.step(closure)
-        whole = torch.zeros(len(self.x), dtype=torch.float64)
-        whole[rows] = found.detach()
-        return whole
+        return found.detach()
 
-    def learn(self, seed: int) -> RuleModel:
+    def choose(self, seed: int) -> float:
+        """The ridge with which flags of prompts that were left out are likeliest."""
         count = int(self.prompt.max()) + 1
         order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)) % min(FOLDS, count)
         fold = order[self.prompt]
@@ -158,13 +163,17 @@ class _Table:
             out = fold == part
             if bool(out.all()) or not bool(out.any()):
                 continue
-            dual = None
+            weights = None
             for ridge in sorted(RIDGES, reverse=True):
-                dual = self.fit(~out, ridge, dual)
-                logits = (self.kernel @ dual)[out]
+                weights = self.fit(~out, ridge, start=weights, tolerance=1e-3)
+                logits = self.basis[out] @ weights
                 losses[ridge] += float(F.binary_cross_entropy_with_logits(logits, self.broken[out], reduction="sum"))
-        ridge = min(losses, key=lambda r: (losses[r], -r))
-        dual = self.fit(torch.ones(len(self.x), dtype=torch.bool), ridge)
+        return min(losses, key=lambda r: (losses[r], -r))
+
+    def learn(self, seed: int) -> RuleModel:
+        ridge = self.choose(seed)
+        found = self.fit(torch.ones(len(self.x), dtype=torch.bool), ridge)
+        dual = self.turn @ (found / self.roots)  # (N,) logit(x) = sum_i dual_i k(x, x_i)
         weights = torch.zeros(len(self.rules), self.x.shape[1], dtype=torch.float64)
         weights.index_add_(0, self.rule, dual[:, None] * self.x)
         return RuleModel(self.centre, self.scale, self.rules, self.codes, self.middle, weights, ridge)

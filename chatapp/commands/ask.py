@@ -28,6 +28,8 @@ from chatapp.commands.common import (
 from chatapp.config import Settings
 from chatapp.engine.base import MAX_CANDIDATES, Candidate, Message, Sampling
 from chatapp.engine.process import EngineProcess
+from chatapp.scoring import Scoring, ScoringError
+from storage import rewards as reward_models
 from storage.adapters import Adapter
 from storage.errors import StorageError
 from storage.outside import add_prompt
@@ -39,12 +41,17 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     n = 1 if arguments.n is None else arguments.n
     if not 1 <= n <= MAX_CANDIDATES:
         raise UserError(f"-n is {n}; it must be from 1 to {MAX_CANDIDATES}")
+    most = arguments.best_of
+    if most is not None and not max(2, n) <= most <= MAX_CANDIDATES:
+        raise UserError(f"--best-of is {most}; it must be from {max(2, n)} to {MAX_CANDIDATES}")
     if arguments.file and arguments.prompt is not None:
         raise UserError("give a prompt or --file, not both")
     prompts = list(_prompts(settings, arguments))  # all of them, so that a bad line is named before any work
     model = find_model(settings)
     with Store.open(settings.home) as store:
         adapter = choose_adapter(store, model, arguments.adapter)
+        if most is not None:
+            reward_models.current(store, model.hash)  # that there is none is said before anything is drawn
         return _ask(settings, arguments, prompts, store, model, adapter, n)
 
 
@@ -57,43 +64,55 @@ def _ask(
     adapter: Adapter | None,
     n: int,
 ) -> int:
+    judge = Scoring(settings) if arguments.best_of else None
     engine = EngineProcess(engine_config(settings, model, store, adapter))
     try:
         for index, (given, messages) in enumerate(prompts):
             sampling = settings.sampling
             if sampling.seed is not None:  # each prompt draws differently, and the same in each call
                 sampling = replace(sampling, seed=(sampling.seed + index * MAX_CANDIDATES) % 2**32)
-            candidates = engine.generate(messages, n, sampling)
+            candidates = engine.generate(messages, arguments.best_of or n, sampling)
+            rewards: dict[int, float] = {}
+            if judge is not None:
+                scores = judge.rewards(messages, [c.token_ids for c in candidates])
+                rewards = {c.index: score["total"] for c, score in zip(candidates, scores, strict=True)}
+            shown = sorted(candidates, key=lambda c: -rewards.get(c.index, 0.0))[:n]
             if arguments.json:
-                print_json(
-                    {
-                        "prompt": given,
-                        "candidates": [
-                            {
-                                "text": c.text,
-                                "tokens": len(c.token_ids),
-                                "finish_reason": c.finish_reason,
-                                "token_ids": c.token_ids,
-                                "seed": c.seed,
-                            }
-                            for c in candidates
-                        ],
-                        "adapter": adapter.id if adapter else None,
-                        "model": model.hash,
-                    }
-                )
+                row = {
+                    "prompt": given,
+                    "candidates": [_row(c, rewards) for c in shown],
+                    "adapter": adapter.id if adapter else None,
+                    "model": model.hash,
+                }
+                # the model's choice, never the user's judgment
+                print_json(row | ({"best_of": len(candidates), "chosen_by": "reward model"} if rewards else {}))
             else:
-                _print(candidates, len(prompts) > 1 and str(messages[-1]["content"]))
+                _print(shown, len(prompts) > 1 and str(messages[-1]["content"]), rewards)
             if not arguments.no_save:
                 try:
                     if index == 0:
                         register_model(store, model)
-                    _save(store, messages, candidates, sampling, model, adapter)
+                    _save(store, messages, candidates, sampling, model, adapter, rewards)
                 except StorageError as error:  # the answers are printed: that they cannot be kept is not their loss
                     print(f"hone: the answers were not saved: {error}", file=sys.stderr)
+    except ScoringError as error:
+        raise UserError(str(error)) from error
     finally:
         engine.close()
+        if judge is not None:
+            judge.close()
     return 0
+
+
+def _row(candidate: Candidate, rewards: dict[int, float]) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "text": candidate.text,
+        "tokens": len(candidate.token_ids),
+        "finish_reason": candidate.finish_reason,
+        "token_ids": candidate.token_ids,
+        "seed": candidate.seed,
+    }
+    return found | ({"reward": rewards[candidate.index]} if rewards else {})
 
 
 def _save(
@@ -103,8 +122,10 @@ def _save(
     sampling: Sampling,
     model: Model,
     adapter: Adapter | None,
+    rewards: dict[int, float],
 ) -> None:
     """Where `hone judge` looks: below the same conversation, in the threads of the shell."""
+    ranked = sorted(rewards, key=lambda index: -rewards[index])
     with store.write():
         prompt_id = add_prompt(store, messages, SHELL)  # type: ignore[arg-type]
         thread_id = store.threads.message(prompt_id).thread_id
@@ -114,7 +135,7 @@ def _save(
                 c.index,
                 model.hash,
                 adapter.id if adapter else None,
-                asdict(sampling),
+                asdict(sampling) | _ranked(c.index, ranked, rewards),
                 c.seed,
                 c.token_ids,
                 c.prompt_tokens,
@@ -124,6 +145,13 @@ def _save(
             for c in candidates
         ]
         store.threads.add_answers(thread_id, prompt_id, new)
+
+
+def _ranked(index: int, ranked: list[int], rewards: dict[int, float]) -> dict[str, Any]:
+    """How the reward model ranked an answer among those drawn with it."""
+    if not rewards:
+        return {}
+    return {"best_of": len(ranked), "reward": rewards[index], "reward_rank": ranked.index(index)}
 
 
 def _prompts(settings: Settings, arguments: argparse.Namespace) -> Iterator[tuple[Any, list[Message]]]:
@@ -149,7 +177,7 @@ def _prompts(settings: Settings, arguments: argparse.Namespace) -> Iterator[tupl
         yield text, whole(text, "the prompt")
 
 
-def _print(candidates: list[Any], prompt: str | bool) -> None:
+def _print(candidates: list[Any], prompt: str | bool, rewards: dict[int, float]) -> None:
     from storage.wording import letter
 
     if prompt:
@@ -157,6 +185,8 @@ def _print(candidates: list[Any], prompt: str | bool) -> None:
     for candidate in candidates:
         if len(candidates) > 1:
             print(f"[{letter(candidate.index)}]")
+        if rewards:
+            print(f"(chosen of {len(rewards)} by the reward model: {rewards[candidate.index]:+.2f})", file=sys.stderr)
         print(printable(candidate.text), flush=True)
         if candidate.dropped_messages:
             print(f"(the oldest {candidate.dropped_messages} messages did not fit the context)", file=sys.stderr)

@@ -196,7 +196,9 @@ def score(settings: Settings, arguments: argparse.Namespace) -> int:
         asked.append({"messages": whole, "answers": [response]})
     command = [*trainer_process.command(settings, "score"), *["--json"] * arguments.json]
     environment = {**os.environ, **trainer_process.environment(settings)}
-    return subprocess.run(command, input=json.dumps(asked).encode(), env=environment).returncode
+    found = subprocess.run(command, input=json.dumps(asked).encode(), stdout=subprocess.PIPE, env=environment)
+    print(found.stdout.decode(), end="")
+    return found.returncode
 
 
 def _scored(arguments: argparse.Namespace) -> Iterator[tuple[str, Any, Any]]:

@@ -22,7 +22,7 @@ class Shell:
     def __call__(self, *arguments: object, code: int = 0) -> str:
         result = main([str(a) for a in arguments])
         self.out, self.err = self._capsys.readouterr()
-        assert result == code, self.err
+        assert result == code, self.err or self.out
         return self.out if code == 0 else self.err
 
     def json(self, *arguments: object, code: int = 0) -> Any:

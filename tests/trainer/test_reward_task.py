@@ -11,13 +11,15 @@ import torch
 
 from chatapp.engine.model_files import file_hash
 from storage import forgetting
+from storage.errors import NoRewardModel
+from storage.rewards import file_of
 from storage.store import Store
 from tests.trainer import tiny_runs
 from trainer.config import RewardConfig
 from trainer.dataset import PairRef, SingleRef, Turn
 from trainer.errors import BadSetting
 from trainer.outcome import Outcome
-from trainer.reward_task import NoRewardModel, current, decide, examine, file_of
+from trainer.reward_task import current, decide, examine
 from trainer.worker import work
 
 

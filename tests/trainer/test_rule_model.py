@@ -64,10 +64,10 @@ def test_the_kernel_of_rules_by_hand() -> None:
     assert float(turned) == pytest.approx(SHARED)
 
 
-def test_the_dual_weights_are_where_the_loss_is_flat() -> None:
-    """K [sigmoid(K a) - y + r s a] = 0, by a loop over flags."""
+def test_the_weights_are_where_the_kernels_loss_is_flat() -> None:
+    """With logits K a: K [sigmoid(K a) - y + r s a] = 0, by a loop over flags."""
     table, ridge = _Table(flags(12, 2, "lists", "questions"), TEXTS), 0.1
-    found = table.fit(torch.ones(24, dtype=torch.bool), ridge)
+    found = table.turn @ (table.fit(torch.ones(24, dtype=torch.bool), ridge) / table.roots)
     rest = []
     for i in range(24):
         logit = sum(float(table.kernel[i, j]) * float(found[j]) for j in range(24))
@@ -80,10 +80,10 @@ def test_what_is_saved_gives_the_kernels_logits() -> None:
     given = flags(12, 3, "lists", "questions")
     table = _Table(given, TEXTS)
     model = table.learn(0)
-    dual = table.fit(torch.ones(24, dtype=torch.bool), model.ridge)
+    logits = table.basis @ table.fit(torch.ones(24, dtype=torch.bool), model.ridge)
     for i, flag in enumerate(given):
         assert float(model.logits(flag.features[None], TEXTS[flag.rule])[0]) == pytest.approx(
-            float(table.kernel[i] @ dual), abs=1e-6
+            float(logits[i]), abs=1e-6
         )
 
 

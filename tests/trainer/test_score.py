@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from chatapp.engine.base import Message
+from storage.errors import NoRewardModel
 from storage.store import Store
 from tests.trainer import tiny_runs
 from tests.trainer.test_reward_task import flag, learn
 from trainer.errors import TrainerError
-from trainer.reward_task import NoRewardModel
 from trainer.score import MAX_RESPONSE, Scorer, open_scorer, sentence, serve
 from trainer.total import Weights
 

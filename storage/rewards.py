@@ -1,0 +1,39 @@
+"""Which reward model counts: that of the newest run that learned one for a model.
+
+It lies in its run's folder, which forgetting empties. Not here: what is in it (trainer/total.py).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from storage import paths
+from storage.errors import NoRewardModel
+
+if TYPE_CHECKING:
+    from storage.store import Store
+
+FILE = "reward.safetensors"
+AGAIN = "train one with `hone train --method reward --wait`"
+
+
+def file_of(store: Store, run_id: str) -> Path:
+    """Where a run's reward model lies."""
+    return paths.run_dir(store.home, run_id) / FILE
+
+
+def current(store: Store, model_hash: str) -> Path:
+    """The file of the one to rely on. Raises NoRewardModel, with why there is none."""
+    runs = store.runs.list()
+    of_this = [r for r in runs if r.kind == "reward" and r.model_hash == model_hash and r.state in ("done", "rejected")]
+    if not of_this:
+        raise NoRewardModel(f"there is no reward model of this model yet: {AGAIN}")
+    run = of_this[0]
+    if run.state == "rejected":
+        verdict = run.result.get("verdict", "")
+        raise NoRewardModel(f"the reward model of run {run.number} was refused. {verdict}".strip())
+    path = file_of(store, run.id)
+    if not path.exists():
+        raise NoRewardModel(f"the reward model of run {run.number} is gone, with something that was forgotten: {AGAIN}")
+    return path
