@@ -224,7 +224,7 @@ def examine(turns: Sequence[Turn], logits: Sequence[Tensor], *, seed: int = 0) -
         _mean(longer),
         _mean(alike),
         _mean(losses),
-        _calibration(chances),
+        ece(chances),
         gate.bootstrap(losses, chance, seed=seed),
         sum(t.split == "held_out" for t in turns),
         pairs,
@@ -258,11 +258,14 @@ def current(store: Store, model_hash: str) -> Reward:
     return Reward.read(rewards.current(store, model_hash), model_hash)
 
 
-def _calibration(chances: Sequence[tuple[float, float]]) -> float:
-    """Expected calibration error (Guo et al. 2017, arXiv 1706.04599, eq. 3) over equal bins of 0.5 to 1."""
-    bins: list[list[tuple[float, float]]] = [[] for _ in range(BINS)]
+def ece(chances: Sequence[tuple[float, float]], count: int = BINS) -> float:
+    """Expected calibration error (Guo et al. 2017, arXiv 1706.04599, eq. 3) over equal bins of 0.5 to 1.
+
+    chances: the predicted probability of the likelier side, and 1 if it won.
+    """
+    bins: list[list[tuple[float, float]]] = [[] for _ in range(count)]
     for chance, won in chances:
-        bins[min(BINS - 1, int((chance - 0.5) * 2 * BINS))].append((chance, won))
+        bins[min(count - 1, int((chance - 0.5) * 2 * count))].append((chance, won))
     return sum(abs(sum(c - w for c, w in held)) for held in bins) / len(chances) if chances else math.nan
 
 

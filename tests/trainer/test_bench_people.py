@@ -106,8 +106,8 @@ def test_what_is_no_cell_is_named(text: str) -> None:
 
 def test_cells() -> None:
     assert people.parse("qa:300:trl@2e-4") == ("qa", 300, "trl@2e-4")
-    assert people.every_cell()[:4] == ["hh:100:hone", "hh:100:trl", "qa:100:hone", "qa:100:trl"]
-    assert len(people.every_cell()) == 12
+    assert people.every_cell()[:4] == ["hh:100:hone", "hh:100:reward", "hh:100:trl", "qa:100:hone"]
+    assert len(people.every_cell()) == 18
 
 
 def outcome(cell: Cell, margins: list[float]) -> dict[str, Any]:

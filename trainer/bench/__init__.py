@@ -14,6 +14,7 @@ MODULES = {
     "loop": "loop",
     "parity": "parity",
     "people": "people",
+    "reward": "reward_bench",
     "storage": "storage",
     "train": "train",
     "yield": "yield_speed",

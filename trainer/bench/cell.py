@@ -1,7 +1,7 @@
 """One cell of `bench people`: learn from some people's preferences, then order pairs that were not learned from.
 
-`python -m trainer.bench.cell JOB RESULT`, both JSON. The side is "hone", "trl" or "trl@RATE". Whatever was trained in,
-test pairs are scored in fp32: at TRL's default learning rate an adapter moves less than bf16 rounds.
+`python -m trainer.bench.cell JOB RESULT`, both JSON. The side is "hone", "reward", "trl" or "trl@RATE". Whatever was
+trained in, test pairs are scored in fp32: at TRL's default learning rate an adapter moves less than bf16 rounds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 
 from chatapp.engine.model_files import file_hash
 from chatapp.engine.vocab import Vocab
-from trainer import rules
+from trainer import reward, rules
 from trainer.base_model import load_base
 from trainer.bench import child, preferences, with_trl
 from trainer.bench.learn import learn
@@ -31,9 +31,10 @@ from trainer.evaluate import Example, grouped
 from trainer.guards import plain_turns
 from trainer.logprobs import score, use_shared_prefix
 from trainer.lora import Lora
-from trainer.trunk import layer_count
+from trainer.pooled import Pooler
+from trainer.trunk import Trunk, adapted_from, layer_count
 
-HONE, TRL = "hone", "trl"
+HONE, REWARD, TRL = "hone", "reward", "trl"
 #: what TRL's command line gives with --use_peft; PEFT chooses q_proj and v_proj. All else is DPOConfig's default: rate
 #: 1e-6, beta 0.1, 3 epochs, 8 pairs a step, 1024 tokens, fp32 weights under bf16 autocast
 TRL_LORA: dict[str, Any] = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.05}
@@ -69,6 +70,8 @@ def run(cell: Cell) -> dict[str, Any]:
         )  # fmt: skip
         ordinary = plain_turns(vocab, "ordinary.jsonl")
     seconds: dict[str, float] = {}
+    if cell.side == REWARD:
+        return _result(cell, data, _reward(cell, config, data, seconds), seconds, {})
     if cell.side == HONE:
         policy, config = _hone(cell, config, data.train, ordinary, seconds)
     else:
@@ -77,17 +80,45 @@ def run(cell: Cell) -> dict[str, Any]:
     base = _reference(cell, data.test)
     theirs = logps(policy, data.test)
     seconds["test"] = time.perf_counter() - started
+    margins = [(p[0] - b[0]) - (p[1] - b[1]) for p, b in zip(theirs, base, strict=True)]
+    return _result(cell, data, margins, seconds, config.as_dict() if cell.side == HONE else {})
+
+
+def _result(
+    cell: Cell, data: preferences.Split, margins: Sequence[float], seconds: dict[str, float], config: dict[str, Any]
+) -> dict[str, Any]:
     return {
-        "margins": [
-            round((p[0] - b[0]) - (p[1] - b[1]), 5) for p, b in zip(theirs, base, strict=True)
-        ],
+        "margins": [round(margin, 5) for margin in margins],
         "longer": [len(e.chosen) - len(e.rejected) for e in data.test],
         "keys": [hashlib.sha256(key.encode()).hexdigest()[:12] for key in data.test_keys],
         "train_prompts": len({tuple(e.prompt) for e in data.train}),
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
         "peak_mb": round(peak_mb()),
-        "config": config.as_dict() if cell.side == HONE else {},
-    }  # fmt: skip
+        "config": config,
+    }
+
+
+def _reward(cell: Cell, config: TrainConfig, data: preferences.Split, seconds: dict[str, float]) -> list[float]:
+    """Reward of the chosen less that of the rejected answer of each test pair, by a model of the training pairs."""
+    base = load_base(Path(cell.gguf), Path(cell.cache_dir))
+    with Vocab.open(Path(cell.gguf)) as vocab:
+        trunk = Trunk(base.model, adapted_from(base.model, config.layer_share), keep_bytes=0)
+        pooler = Pooler.of(trunk, vocab)
+    started = time.perf_counter()
+    turns = preferences.turns(data.train)
+    seen = pooler.see([turn.tokens for turn in turns], budget=BUDGET)
+    seconds["reference"] = time.perf_counter() - started
+    model = reward.learn([reward.Judged(t.key, x, t.pairs) for t, x in zip(turns, seen, strict=True)])
+    seconds["training"] = time.perf_counter() - started - seconds["reference"]
+    groups = grouped(data.test)
+    margins: dict[int, float] = {}
+    for (turn, pairs), x in zip(groups, pooler.see([t for t, _ in groups], budget=BUDGET), strict=True):
+        values = model.logits(x).tolist()
+        place = {tuple(response): value for response, value in zip(turn.responses, values, strict=True)}
+        for pair in pairs:
+            margins[id(pair)] = place[tuple(pair.chosen)] - place[tuple(pair.rejected)]
+    seconds["test"] = time.perf_counter() - started - seconds["reference"] - seconds["training"]
+    return [margins[id(example)] for example in data.test]
 
 
 def _hone(

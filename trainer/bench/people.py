@@ -1,8 +1,9 @@
 """Real people's preferences: how often pairs that nobody learned from are ordered as people ordered them.
 
-Hone's recipe, as a run would learn it, beside TRL's DPOTrainer with its defaults and beside "the longer answer wins",
-on one split by prompt (preferences.py): about 300 pairs to test, 100, 300 and 1000 to learn from. An answer is ahead
-when its log-probability rose more above the base's; ties count half. Intervals are 95 %, from a bootstrap over prompts.
+Hone's recipe, as a run would learn it, and its reward model, beside TRL's DPOTrainer with its defaults and beside "the
+longer answer wins", on one split by prompt (preferences.py): about 300 pairs to test, 100, 300 and 1000 to learn from.
+An answer is ahead when its log-probability rose more above the base's, or its reward is higher; ties count half.
+Intervals are 95 %, from a bootstrap over prompts.
 
 A cell is data:pairs:side, for instance hh:100:hone. Each is measured in a process of its own and appended to --out as
 soon as it is done, so that a measurement of hours goes on where it stopped. `trl@2e-4` is TRL with that learning rate:
@@ -24,12 +25,13 @@ from trainer.bench import child, preferences, with_trl
 from trainer.errors import TrainerError
 
 SIZES = (100, 300, 1000)
-SIDES = ("hone", "trl")
+SIDES = ("hone", "reward", "trl")
 QUICK = (8, 12)  #: pairs to learn from, pairs to test
 RESAMPLES = 2000
 #: seconds of learning a pair, without the test, for the estimates until a cell of the same kind was measured: from the
 #: tokens of a pair and the speed of both sides on two cores with avx512_bf16
 SECONDS_A_PAIR = {("hh", "hone"): 1.0, ("hh", "trl"): 27.0, ("qa", "hone"): 1.0, ("qa", "trl"): 110.0}
+SECONDS_A_PAIR |= {("hh", "reward"): 0.4, ("qa", "reward"): 0.4}
 
 
 def measure(
@@ -51,7 +53,7 @@ def measure(
     wanted = [parse(name) for name in names]
     overrides = settings_of(set)
     gguf = resolve(settings.model, settings.cache_dir).path
-    if any(side != "hone" for _, _, side in wanted):
+    if any(side.startswith("trl") for _, _, side in wanted):
         with_trl.require()
     cells = [
         Cell(
@@ -91,8 +93,8 @@ def parse(text: str) -> tuple[str, int, str]:
     good = good and (side in SIDES or (kind == "trl" and bool(at) and _positive(rate)))
     if not good:
         raise TrainerError(
-            f"{text!r} is no cell: it is data:pairs:side with data {' or '.join(preferences.FILES)} and side hone, trl "
-            "or trl@RATE, for instance hh:100:hone"
+            f"{text!r} is no cell: it is data:pairs:side with data {' or '.join(preferences.FILES)} and side hone, "
+            "reward, trl or trl@RATE, for instance hh:100:hone"
         )
     return source, int(pairs), side
 
