@@ -152,5 +152,20 @@ class RewardConfig(TrainConfig):
         return taken | {"heads", "layer_share", "margin_scale", "micro_tokens", "seed"}
 
 
+@dataclass(frozen=True, slots=True)
+class SftConfig(TrainConfig):
+    """How demonstrations are learned: by their likelihood alone, from the base."""
+
+    nll_weight: float = 1.0
+    practice_share: float = 0.0
+    start: Start = "refit"
+
+    @classmethod
+    def settings(cls) -> set[str]:
+        """Of preferences it has none."""
+        pairs = {"loss", "beta", "label_smoothing", "length_normalised", "dpop", "margin_scale", "kto_weight"}
+        return TrainConfig.settings() - pairs - {"best_and_worst", "practice_share"}
+
+
 #: by the method of a run
-CONFIGS: dict[str, type[TrainConfig]] = {"dpo": TrainConfig, "reward": RewardConfig}
+CONFIGS: dict[str, type[TrainConfig]] = {"dpo": TrainConfig, "sft": SftConfig, "reward": RewardConfig}

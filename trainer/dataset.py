@@ -82,6 +82,7 @@ class Turn:
     temperature: float = 1.0  #: at which the responses were drawn
     drawers: dict[int, str] = field(default_factory=dict)  #: adapters, of any model, by the response that they drew
     labels: list[LabelRef] = field(default_factory=list)  #: where they were asked for
+    corrections: set[str] = field(default_factory=set)  #: of the judgments, those that gave demonstrations
 
     @property
     def tokens(self) -> TokenTurn:
@@ -288,6 +289,7 @@ def build(
     for demo in derived.demonstrations:
         if turn := turn_of(demo.prompt_id, demo.message_id):
             turn.judgments.add(demo.judgment_id)
+            turn.corrections.add(demo.judgment_id)
             place = turn.index(responses[demo.message_id])
             turn.demos.append(DemoRef(place, demo.weight * scale[demo.source]))
     for label in derived.rule_labels:

@@ -64,6 +64,7 @@ class Lesson(Task):
             dataset.turns = [ends(t) if t.split == "train" else j for t, j in zip(dataset.turns, judged, strict=True)]
             trial = Trial(store, self.config, live, self.model_hash, calls)
             trial.choose(dataset.turns)
+            taught = replace(dataset, turns=[self._taught(t) for t in dataset.turns if self._teaches(t)])
             with self.clock.phase("model"):
                 base = load_base(self.gguf, self.cache_dir, train_base=self.train_base)
             with self.clock.phase("practice"):
@@ -71,8 +72,8 @@ class Lesson(Task):
                 more = not store.runs.checkpoints(self.run_id)  # a run that goes on has what it had
                 fetch = partial(ready, self.gguf, self.cache_dir, self.model_hash, calls=calls, told=told, more=more)
                 practice = Practice.begin(said, self.config, vocab, fetch, base.model.get_input_embeddings().weight)
-        whole = practice.turns(self.config.practised(len(dataset.train)))
-        beginning = lineage.begin(store, self.config, live, dataset, whole, self.model_hash, self.layers)
+        whole = practice.turns(self.config.practised(len(taught.train)))
+        beginning = lineage.begin(store, self.config, live, taught, whole, self.model_hash, self.layers)
         look = SecondLook.plan(practice, beginning.turns, trial.unseen, self.config)
         practised = whole[: self.config.practised(len(beginning.turns))]
         turns = [*beginning.turns, *practised]
@@ -134,6 +135,14 @@ class Lesson(Task):
             )
         self.metrics |= figures
         return self._conclude(adapter_id, files, live, gate.decide(evidence), evidence, dataset, beginning)
+
+    def _teaches(self, turn: Turn) -> bool:
+        """Whether there is something in it that a fit learns."""
+        return True
+
+    def _taught(self, turn: Turn) -> Turn:
+        """What a fit sees of it."""
+        return turn
 
     def _start(self, beginning: lineage.Beginning) -> None:
         """Take the weights to go on from, and note where the run begins."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trainer.lesson import Lesson
 from trainer.reward_task import RewardTask
+from trainer.sft_lesson import SftLesson
 from trainer.task import Task
 
-TASKS: dict[str, type[Task]] = {"dpo": Lesson, "reward": RewardTask}
+TASKS: dict[str, type[Task]] = {"dpo": Lesson, "reward": RewardTask, "sft": SftLesson}

@@ -20,7 +20,7 @@ from tests.trainer.conftest import tiny_model, write_tiny_gguf
 from trainer import answers, checkpoint, gate, guards
 from trainer.bench.loop import record_rankings
 from trainer.outcome import Outcome
-from trainer.simulation.judging import Thumbs, Turn, record
+from trainer.simulation.judging import Correction, Thumbs, Turn, record
 from trainer.worker import work
 
 #: enough for the lesson to be learned by a model of random weights; prompts and answers of its context of 256 bytes
@@ -83,6 +83,22 @@ def judge(
             for i in range(first, first + prompts)
         ]
     record_rankings(store, gguf, file_hash(gguf, store.home), answered, lambda text: sign * text.count("b"), adapter_id)
+
+
+def correct(store: Store, gguf: Path, prompts: int, first: int = 0) -> None:
+    """Answers in b's, corrected to ones in a's."""
+    model = file_hash(gguf, store.home)
+    know(store, gguf, model)
+    with Vocab.open(gguf) as vocab:
+        for i in range(first, first + prompts):
+            answer = Candidate(0, "bbbb", vocab.response_ids("bbbb"), "stop", 0, 9, 0, 0, Timings(1, 1, 1))
+            record(store, model, None, Turn(f"Number {i}?", [answer], Correction(0, "aaaa", [0]), 1))
+
+
+def know(store: Store, gguf: Path, model: str) -> None:
+    """Register the model."""
+    with Vocab.open(gguf) as vocab:
+        store.add_model(model, vocab.name, vocab.architecture, vocab.chat_template_hash, str(gguf))
 
 
 class Killed(BaseException):
