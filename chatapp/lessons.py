@@ -59,7 +59,7 @@ class Lessons:
         self._count: int | None = None  # waiting judgments; None: count again
         self._version: int | None = None  # of the database, when it was counted
         self._not_before = 0  # judgments that must wait before the next try, after one that failed
-        latest = store.runs.latest()
+        latest = next((run for run in store.runs.list() if run.kind != "reward"), None)
         self._told: set[str] = {run.id for run in store.runs.list() if run.finished}
         if latest is not None and latest.state in ("failed", "cancelled") and latest.model_hash == model_hash:
             self._not_before = self._waiting() + 1
@@ -133,6 +133,8 @@ class Lessons:
         if not self.model_hash:
             return Note("There is no model to teach.", error=True)
         active = self.store.runs.active()
+        if active is not None and active.kind != "dpo":
+            return Note(f"Run {active.number} ({active.kind}) is under way: a lesson can begin after it.")
         if active is not None and active.state == "running":
             return Note(f"Lesson {active.number} is under way already.")
         if active is not None and self._child is not None and self._child.poll() is None:
@@ -180,13 +182,18 @@ class Lessons:
     def _tell(self, run_id: str) -> Note:
         run = self.store.runs.get(run_id)
         self._told.add(run.id)
-        if run.state in ("failed", "cancelled"):
+        if run.state in ("failed", "cancelled") and run.kind != "reward":
             self._not_before = self._waiting() + self.settings.train_after
         return _verdict(run)
 
 
 def _verdict(run: Run) -> Note:
     said = str(run.result.get("verdict") or "").strip()
+    if run.kind == "reward":
+        how = {"done": "is done", "rejected": "was refused", "failed": "failed"}.get(run.state, "was cancelled")
+        return Note(
+            f"Reward model {run.number} {how}: {run.error or said or 'no more was said'}", run.state == "failed"
+        )
     if run.state == "failed":
         return Note(f"Lesson {run.number} failed: {run.error or said}", error=True)
     if run.state == "cancelled":

@@ -182,7 +182,7 @@ class Erasure:
     def plan(self) -> Plan:
         """What `apply` will do, to be read before it."""
         forgotten = "AND forgotten_at IS NULL" if ("judgments", "forgotten_at") in self._columns else ""
-        kinds = ",".join(f"'{kind}'" for kind in LEARNABLE)
+        kinds = ",".join(f"'{kind}'" for kind in (*LEARNABLE, "flag"))  # of which a reward model learns rules
         return Plan(
             self._count("messages WHERE id IN gone_messages AND content IS NOT NULL"),
             self._count(f"judgments WHERE id IN gone_judgments {forgotten}"),

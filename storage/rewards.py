@@ -35,5 +35,7 @@ def current(store: Store, model_hash: str) -> Path:
         raise NoRewardModel(f"the reward model of run {run.number} was refused. {verdict}".strip())
     path = file_of(store, run.id)
     if not path.exists():
-        raise NoRewardModel(f"the reward model of run {run.number} is gone, with something that was forgotten: {AGAIN}")
+        raise NoRewardModel(
+            f"the reward model of run {run.number} is gone (forgetting deletes what learned from it): {AGAIN}"
+        )
     return path

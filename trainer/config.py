@@ -167,5 +167,54 @@ class SftConfig(TrainConfig):
         return TrainConfig.settings() - pairs - {"best_and_worst", "practice_share"}
 
 
+Algorithm = Literal["ppo", "rloo"]
+
+
+@dataclass(frozen=True, slots=True)
+class PpoConfig(TrainConfig):
+    """How a policy learns from a reward."""
+
+    algorithm: Algorithm = "ppo"  #: "rloo": without a critic, each answer against the others to its prompt
+    batches: int = 6  #: of answers, each drawn by the policy that learned from those before
+    batch_prompts: int = 16  #: of a batch
+    answers: int = 4  #: to each of them
+    ppo_epochs: int = 2  #: how often a batch is learned from
+    learning_rate: float = 1e-3
+    critic_rate: float = 1e-2  #: of the value head
+    clip: float = 0.2  #: of the ratio of new to old probability
+    value_clip: float = 0.2
+    value_weight: float = 0.5  #: of the values' loss beside the policy's
+    gae_decay: float = 0.95  #: lambda
+    discount: float = 1.0  #: gamma
+    whiten: bool = True  #: advantages
+    kl_coefficient: float = 0.05  #: at first, of the KL penalty, in rewards a nat
+    kl_target: float = 6.0  #: nats an answer, which the coefficient is led to
+    kl_horizon: float = 1000.0  #: answers
+    kl_budget: float = 0.1  #: nats a token beyond which the run ends
+
+    def __post_init__(self) -> None:
+        TrainConfig.__post_init__(self)
+        checks: list[tuple[str, bool, str]] = [
+            ("algorithm", self.algorithm in ("ppo", "rloo"), "'ppo' or 'rloo'"),
+            ("batches", 1 <= self.batches <= 1000, "between 1 and 1000"),
+            ("batch_prompts", 1 <= self.batch_prompts <= 1024, "between 1 and 1024"),
+            ("answers", 2 <= self.answers <= 16, "between 2 and 16"),
+            ("ppo_epochs", 1 <= self.ppo_epochs <= 20, "between 1 and 20"),
+            ("critic_rate", 0 < self.critic_rate <= 1, "above 0 and at most 1"),
+            ("clip", 0 < self.clip < 1, "between 0 and 1"),
+            ("value_clip", self.value_clip > 0, "above 0"),
+            ("value_weight", self.value_weight >= 0, "at least 0"),
+            ("gae_decay", 0 <= self.gae_decay <= 1, "from 0 to 1"),
+            ("discount", 0 < self.discount <= 1, "above 0 and at most 1"),
+            ("kl_coefficient", self.kl_coefficient >= 0, "at least 0"),
+            ("kl_target", self.kl_target > 0, "above 0"),
+            ("kl_horizon", self.kl_horizon >= 1, "at least 1"),
+            ("kl_budget", self.kl_budget > 0, "above 0"),
+        ]
+        for name, ok, wanted in checks:
+            if not ok:
+                raise BadSetting(f"{name} is {getattr(self, name)!r}; it must be {wanted}")
+
+
 #: by the method of a run
 CONFIGS: dict[str, type[TrainConfig]] = {"dpo": TrainConfig, "sft": SftConfig, "reward": RewardConfig}

@@ -63,6 +63,8 @@ class LabelRef:
     response: int
     rule: str
     violated: bool
+    weight: float = 1.0
+    own: bool = True  #: said by the user himself
 
 
 @dataclass(slots=True)
@@ -232,7 +234,7 @@ def build(
     wanted |= {each.message_id for each in alone}
     texts = {id: m.content for id, m in store.threads.messages(wanted).items() if m.content is not None}
     generations = store.threads.generations(texts)
-    scale = _scale(examples, weight_of_others)
+    scale, flags = _scale(examples, weight_of_others), _scale(derived.rule_labels, weight_of_others)
     dropped = {"forgotten": 0, "too_long": 0, "cut": 0, "empty": 0, "identical": 0}
     responses: dict[str, list[int]] = {}
     for id, text in texts.items():
@@ -296,7 +298,8 @@ def build(
         if turn := turn_of(label.prompt_id, label.message_id):
             turn.judgments.add(label.judgment_id)
             place = turn.index(responses[label.message_id])
-            turn.labels.append(LabelRef(place, label.rule_id, label.violated))
+            own = label.source in OWN
+            turn.labels.append(LabelRef(place, label.rule_id, label.violated, flags[label.source], own))
     kept = [t for t in turns.values() if t is not None and (t.pairs or t.singles or t.demos or t.labels)]
     for turn in kept:
         turn.temperature = temperature or drawn_at(drawn.get(turn.key, {}).values())
@@ -349,7 +352,7 @@ def _scale(examples: Iterable[Any], weight_of_others: float | None) -> dict[str,
     """A factor for each source, so that a million imported pairs do not drown forty of one's own."""
     total: dict[str, float] = {}
     for example in examples:
-        total[example.source] = total.get(example.source, 0.0) + example.weight
+        total[example.source] = total.get(example.source, 0.0) + getattr(example, "weight", 1.0)  # a flag has none
     own = sum(w for source, w in total.items() if source in OWN)
     others = sum(w for source, w in total.items() if source not in OWN)
     if weight_of_others is not None:

@@ -297,8 +297,10 @@ class Lesson(Task):
 
 def assist(cache_dir: Path, train_base: Path | None, team: Team, clock: Clock) -> Outcome:
     """Compute along with the main process: the same fits in the same order, nothing written."""
-    nothing: tuple[list[Turn], TrainConfig, str] = ([], TrainConfig(), "")
-    turns, config, gguf = team.share(nothing)
+    begun: tuple[list[Turn], TrainConfig, str] | None = team.share(None)
+    if begun is None:  # a kind of run in which one process does all
+        return Outcome("", "done", seconds=clock.finished())
+    turns, config, gguf = begun
     base = load_base(Path(gguf), cache_dir, train_base=train_base)
     lora = Lora.fresh(base.model, config)
     works = prepare(turns, lora, config, None, Callbacks(), states_only=some_words(lora, config))

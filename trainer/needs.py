@@ -185,11 +185,45 @@ def fit_memory(
     return config, found
 
 
+def check_reading(
+    shape: Shape,
+    config: TrainConfig,
+    home: Path,
+    cache_dir: Path,
+    *,
+    available: int | None,
+    dtype_bytes: int,
+    tokens: int,
+    longest: int,
+    keep_bytes: int,
+    cached: bool,
+) -> dict[str, float]:
+    """A run that reads answers and trains no adapter: its estimates, for the run's metrics. The same arguments, and the
+    same errors, as `fit_memory` and `check_disk`."""
+    at_once = max(config.micro_tokens, longest)
+    batch = round(SPARE * at_once * dtype_bytes * (14 * shape.width + 5 * shape.inner))
+    states = min(keep_bytes, tokens * shape.width * dtype_bytes)
+    total = RUNTIME + shape.parameters * dtype_bytes + states + batch
+    total = max(total, RUNTIME + (0 if cached else 2 * 4 * shape.parameters))
+    if available is not None and total > available:
+        raise TooLittleMemory(
+            f"reading the judged answers needs about {_gb(total)} of memory and {_gb(available)} is free "
+            f"({_gb(shape.parameters * dtype_bytes)} for the weights); close other programs, choose a smaller model, "
+            f"or lower micro_tokens (now {config.micro_tokens})"
+        )
+    disk = _free_disk(shape, home, cache_dir, 64 * MB, cached)
+    return {"memory.estimate_mb": total / MB, "disk.estimate_mb": disk / MB}
+
+
 def check_disk(shape: Shape, config: TrainConfig, home: Path, cache_dir: Path, *, cached: bool) -> int:
     """Bytes that the run will write. Raises TooLittleDisk where they are not free."""
     adapter = shape.lora_parameters(config)
     # the PEFT file, the GGUF, and two checkpoints (the next is written before the last goes), all fp32
-    ours = adapter * 4 * (1 + 1 + 2 * 3) + 16 * MB
+    return _free_disk(shape, home, cache_dir, adapter * 4 * (1 + 1 + 2 * 3) + 16 * MB, cached)
+
+
+def _free_disk(shape: Shape, home: Path, cache_dir: Path, ours: int, cached: bool) -> int:
+    """Bytes of what is written to the home, and of the dequantised model. Raises TooLittleDisk."""
     model = 0 if cached else shape.parameters * (4 if shape.parameters < 2_000_000_000 else 2) + 16 * MB
     where = {home: ours, cache_dir: model}
     if _device(home) == _device(cache_dir):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -50,7 +50,7 @@ class Pooler:
         """packed: the trunk's, of the same turns. Where the model cannot be parted the last layer's states stand in,
         and they have to be the base's."""
         if packed.states is None:
-            states = hidden_states(self.trunk.model, packed)
+            states = hidden_states(self.trunk.model, replace(packed, sharpness=None))  # whatever they were drawn at
         else:
             states = packed.states[0].index_select(0, packed.predictor)  # (M, D)
         responses = [r for turn in turns for r in turn.responses]

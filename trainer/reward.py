@@ -6,12 +6,12 @@ several heads, each on a bootstrap sample of the prompts, say how sure it is: a 
 (Coste et al. 2024, arXiv 2310.02743, uncertainty-weighted optimisation), so where they part there is little to be had.
 
 A judgment of a single answer is a comparison with the mean answer, whose reward is 0. Not here: data (dataset.py), the
-test of it (reward_lesson.py), and what is added to it (total.py).
+test of it (reward_task.py), and what is added to it (total.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from trainer.pooled import LENGTHS
 
 HEADS = 4
 FOLDS = 5
+MOST = 800  #: prompts that are learned from; more cost seconds and memory and tell little
 #: strength of the pull to "nothing matters", as a share of the mean square of two answers' difference
 RIDGES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 EMBEDDED = 2.0  #: scale of the embeddings' means beside the states'
@@ -84,14 +85,27 @@ class RewardModel:
         return cls(**tensors, ridge=float(about["ridge"]))
 
 
-def learn(judged: Sequence[Judged], *, heads: int = HEADS, seed: int = 0, margin_scale: float = 0.0) -> RewardModel:
-    """From all that was said; the ridge is chosen by cross-validation over prompts. ValueError where nothing was."""
-    table = Table.of(judged, margin_scale)
+def learn(
+    judged: Sequence[Judged],
+    *,
+    heads: int = HEADS,
+    seed: int = 0,
+    margin_scale: float = 0.0,
+    before: Callable[[], object] = lambda: None,
+) -> RewardModel:
+    """From all that was said, or from the MOST prompts that weigh most; the ridge is chosen by cross-validation over
+    prompts. before: called now and then, may raise to end it. ValueError where nothing was said."""
+    table = Table.of(sorted(judged, key=lambda one: -round(one.weight, 6))[:MOST], margin_scale, before)
     return table.model(table.choose(seed), heads, seed)
 
 
 def left_out(
-    judged: Sequence[Judged], *, folds: int = FOLDS, seed: int = 0, margin_scale: float = 0.0
+    judged: Sequence[Judged],
+    *,
+    folds: int = FOLDS,
+    seed: int = 0,
+    margin_scale: float = 0.0,
+    before: Callable[[], object] = lambda: None,
 ) -> list[Tensor]:  # (R,) logits of each
     """The logits of each prompt's answers by a model that learned from the other folds."""
     order = torch.randperm(len(judged), generator=torch.Generator().manual_seed(seed)) % min(folds, len(judged))
@@ -100,7 +114,7 @@ def left_out(
         rest = [j for j, f in zip(judged, order.tolist(), strict=True) if f != fold]
         if not any(j.weight for j in rest):
             continue
-        model = learn(rest, heads=1, seed=seed, margin_scale=margin_scale)
+        model = learn(rest, heads=1, seed=seed, margin_scale=margin_scale, before=before)
         for i, (one, f) in enumerate(zip(judged, order.tolist(), strict=True)):
             if f == fold:
                 found[i] = model.logits(one.features)
@@ -122,9 +136,12 @@ class Table:
     prompts: int
     margin_scale: float
     size: float  #: mean square of two compared answers' difference
+    before: Callable[[], object] = lambda: None  #: now and then in a fit
 
     @classmethod
-    def of(cls, judged: Sequence[Judged], margin_scale: float = 0.0) -> Table:
+    def of(
+        cls, judged: Sequence[Judged], margin_scale: float = 0.0, before: Callable[[], object] = lambda: None
+    ) -> Table:
         features = torch.cat([j.features for j in judged]).double() if judged else torch.zeros(0, 0)
         rows: list[tuple[int, int, float, float, int]] = []  # better, worse, weight, margin, prompt
         at, mean = 0, len(features)
@@ -138,13 +155,12 @@ class Table:
             raise ValueError("a reward model needs at least one judgment that calls an answer better, good or bad")
         better, worse, weights, margins, owner = zip(*rows, strict=True)
         centre = features.mean(0)
-        # what differs between answers to one prompt; where none has two, between all
-        inner = [j.features.double() - j.features.double().mean(0) for j in judged if len(j.features) > 1]
-        within = torch.cat(inner) if inner else features - centre
-        scale = within.pow(2).mean(0).sqrt()
-        scale = scale.clamp(min=1e-3 * float(scale.median()) + 1e-12) / balance(features.shape[1])
-        x = torch.cat([(features - centre) / scale, torch.zeros(1, features.shape[1], dtype=torch.float64)])
         firsts, seconds = torch.tensor(better), torch.tensor(worse)
+        whole = torch.cat([features - centre, torch.zeros(1, features.shape[1], dtype=torch.float64)])
+        # by how far what is compared differs, the mean answer included
+        scale = (whole[firsts] - whole[seconds]).pow(2).mean(0).sqrt()
+        scale = scale.clamp(min=1e-3 * float(scale.median()) + 1e-12) / balance(features.shape[1])
+        x = whole / scale
         return cls(
             x,
             centre,
@@ -157,6 +173,7 @@ class Table:
             len(judged),
             margin_scale,
             float((x[firsts] - x[seconds]).pow(2).sum(1).mean()),
+            before,
         )
 
     def logits(self, weights: Tensor) -> Tensor:  # (F,) -> (C,)
@@ -179,6 +196,7 @@ class Table:
         )
 
         def closure() -> Tensor:
+            self.before()
             optimiser.zero_grad()
             value = self.loss(found, weights, ridge)
             value.backward()

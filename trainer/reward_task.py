@@ -2,12 +2,13 @@
 
 It is tested on every judged prompt: on the held-out ones as it is, on each other one as it would be without that one's
 fold. It has to tell more than chance, by the same bootstrap over prompts as the gate's, and to order more pairs than
-"the longer answer wins" does. The file lies in the run's folder, which forgetting empties.
+"the longer answer wins", or "the shorter", does. The file lies in the run's folder, which forgetting empties.
 """
 
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,11 +19,11 @@ from torch import Tensor
 from chatapp.engine.vocab import Vocab
 from storage import rewards
 from storage.store import Store
-from trainer import gate, needs, rule_model
-from trainer.base_model import load_base
+from trainer import gate, needs, rule_model, rules
+from trainer.base_model import load_base, pick_device, pick_dtype
 from trainer.config import RewardConfig
 from trainer.dataset import Dataset, Turn
-from trainer.errors import Cancelled
+from trainer.errors import Cancelled, NotEnoughJudgments, TrainerError
 from trainer.features import trunk_path
 from trainer.outcome import Outcome
 from trainer.pooled import Pooler
@@ -30,8 +31,9 @@ from trainer.reward import Judged, RewardModel, learn, left_out
 from trainer.rule_model import RuleModel
 from trainer.task import Task
 from trainer.total import Reward, RuleStanding
-from trainer.trunk import Trunk, adapted_from
+from trainer.trunk import KEEP_BYTES, Trunk, adapted_from
 
+MOST_FLAGS = 1500  #: that a rule model learns from, one's own first
 BINS = 5  #: of predicted probabilities, for the calibration
 
 
@@ -57,13 +59,18 @@ class RewardTask(Task):
 
     def run(self) -> Outcome:
         assert isinstance(self.config, RewardConfig)
+        if self.train_base is not None:
+            raise TrainerError(
+                "a reward model is learned on the served file, which scores answers: leave --train-base out"
+            )
+        self.team.share(None)  # it is quick: the other processes are not needed
         home, calls = self.store.home, self.callbacks
         with Vocab.open(self.gguf) as vocab:
             with self.clock.phase("features"):
                 dataset = self._dataset(vocab)
                 self._settle(dataset, vocab.n_tokens)
                 config: RewardConfig = self.config
-                rules = {rule.id: vocab.tokenize(rule.text) for rule in self.store.rules.list(active_only=False)}
+                known = {rule.id: vocab.tokenize(rule.text) for rule in self.store.rules.list(active_only=False)}
             with self.clock.phase("model"):
                 base = load_base(self.gguf, self.cache_dir, train_base=self.train_base)
             trunk = Trunk(base.model, adapted_from(base.model, config.layer_share))
@@ -73,16 +80,22 @@ class RewardTask(Task):
             mine = trunk_path(home, self.model_hash, base, trunk.first)
             trunk.recall(mine)
             seen = pooler.see([t.tokens for t in turns], budget=self.config.micro_tokens, before=calls.before_batch)
-            texts = {id: pooler.text(ids) for id, ids in rules.items()}
+            texts = {id: pooler.text(ids) for id, ids in known.items()}
         preference, accepted, sentences = self._preferences(turns, seen, config)
         broken_rules, standing = self._rules(turns, seen, texts, sentences)
+        if preference is None and broken_rules is None:
+            raise NotEnoughJudgments(" ".join(sentences))
         counting = any(rule.counts for rule in standing)
         if preference is not None and not accepted and counting:
             preference = None
             sentences.append("So the rules alone count.")
         lengths = torch.tensor([len(r) for t in turns for r in t.responses], dtype=torch.float64)
         spread = max(1.0, float(lengths.std(correction=0)))
-        about = {"layer_share": config.layer_share}  #: where the states are taken from
+        about = {
+            "layer_share": config.layer_share,  # where the states are taken from
+            "max_prompt": config.max_prompt,
+            "max_response": config.max_response,
+        }
         reward = Reward(self.model_hash, preference, broken_rules, standing, (float(lengths.mean()), spread), about)
         with self.clock.phase("files"):
             self._keep_states(trunk, mine, [t.tokens for t in dataset.turns], dataset)
@@ -97,12 +110,35 @@ class RewardTask(Task):
         with self.store.write():
             self.store.runs.metrics(self.run_id, 0, self.metrics)
             self.store.runs.record_judgments(self.run_id, dataset.judgments)
+        # forgetting marks the rows first and empties the folders after: it finds the file, or this finds the mark
+        if self.cancelled() or self.store.judgments.any_forgotten({id for id, _ in dataset.judgments}):
+            path.unlink(missing_ok=True)
+            raise Cancelled("the run was cancelled: something that it learned from was forgotten")
         return Outcome(
             self.run_id,
             "done" if accepted or counting else "rejected",
             verdict=" ".join([*sentences, *self.remarks]),
             metrics=self.metrics,
             seconds=self.clock.finished(),
+        )
+
+    def _settle(self, dataset: Dataset, vocabulary: int) -> None:
+        """The lower layers once over all answers are what it costs. Raises TooLittleMemory, TooLittleDisk."""
+        folder = self.cache_dir / "models" / self.model_hash
+        shape = needs.shape_of(self.gguf, vocabulary, folder)
+        self.layers = shape.layers
+        self.config = rules.apply(self.config, self.given, len(dataset.train), shape.parameters, shape.layers)
+        self.metrics |= needs.check_reading(
+            shape,
+            self.config,
+            self.store.home,
+            self.cache_dir,
+            available=None if pick_device().type == "cuda" else needs.available_memory(),
+            dtype_bytes=pick_dtype(pick_device()).itemsize,
+            tokens=sum(t.tokens.tokens for t in dataset.turns),
+            longest=max(t.tokens.tokens for t in dataset.turns),
+            keep_bytes=KEEP_BYTES,
+            cached=(folder / "model.safetensors").exists(),
         )
 
     def _need(self, dataset: Dataset) -> None:
@@ -119,9 +155,13 @@ class RewardTask(Task):
         said = [(t, j) for t, j in zip(turns, judged, strict=True) if t.pairs or t.singles]
         train = [j for t, j in said if t.split == "train"]
         if len(said) < gate.MIN_PROMPTS or not train:
-            few = f"There are preferences on {len(said)} prompts alone, so the rules are all that it knows."
+            few = f"There are preferences on {len(said)} prompts alone, so rules are all that it can learn."
             return None, False, [few]
-        settings: dict[str, Any] = {"seed": config.seed, "margin_scale": config.margin_scale}
+        settings: dict[str, Any] = {
+            "seed": config.seed,
+            "margin_scale": config.margin_scale,
+            "before": self.callbacks.before_batch,
+        }
         with self.clock.phase("training"):
             model = learn(train, heads=config.heads, **settings)
         with self.clock.phase("gate"):
@@ -151,28 +191,38 @@ class RewardTask(Task):
         self, turns: Sequence[Turn], seen: Sequence[Tensor], texts: Mapping[str, Tensor], sentences: list[str]
     ) -> tuple[RuleModel | None, list[RuleStanding]]:
         """The rule model, and how well it knows each rule; adds what is to be said of it."""
-        flags = [
-            rule_model.Flag(t.key, label.rule, x[label.response], label.violated)
+        said = [
+            (t.split, label, rule_model.Flag(t.key, label.rule, x[label.response], label.violated, label.weight))
             for t, x in zip(turns, seen, strict=True)
             for label in t.labels
             if label.rule in texts
         ]
-        if not flags:
+        # one's own first, and of each a draw that is the same in every run
+        drawn = sorted(random.Random(0).sample(said, len(said)), key=lambda one: not one[1].own)[:MOST_FLAGS]
+        train = [flag for split, _, flag in drawn if split == "train"]
+        if not train:
             return None, []
-        if len({flag.violated for flag in flags}) < 2:
-            said = "as breaking a rule" if flags[0].violated else "as keeping one"
-            sentences.append(f"All {len(flags)} flags are of answers {said}: flag some of the others too.")
+        if len({flag.violated for flag in train}) < 2:
+            side = "as breaking a rule" if train[0].violated else "as keeping one"
+            sentences.append(
+                f"All {len(train)} flags to learn from are of answers {side}: flag some of the others too."
+            )
             return None, []
+        before = self.callbacks.before_batch
         with self.clock.phase("training"):
-            model = rule_model.learn(flags, texts, seed=self.config.seed)
+            model = rule_model.learn(train, texts, seed=self.config.seed, before=before)
         with self.clock.phase("gate"):
-            odds = rule_model.left_out(flags, texts, seed=self.config.seed).tolist()
+            odds = dict(zip(map(id, train), rule_model.left_out(train, texts, before=before).tolist(), strict=True))
+            for split, _, flag in drawn:
+                if split != "train":
+                    odds[id(flag)] = float(model.logits(flag.features[None], texts[flag.rule])[0])
         standing = []
         everything = torch.cat(list(seen))
         for rule in sorted(model.rules, key=lambda id: self.store.rules.get(id).number):
-            mine = [(o, f.violated) for o, f in zip(odds, flags, strict=True) if f.rule == rule]
-            auc = rule_model.auc([o for o, _ in mine], [v for _, v in mine])
-            broken = sum(v for _, v in mine)
+            of_rule = [(label.own, odds[id(flag)], flag.violated) for _, label, flag in drawn if flag.rule == rule]
+            mine = [one for one in of_rule if one[0]] or of_rule
+            auc = rule_model.auc([o for _, o, _ in mine], [v for *_, v in mine])
+            broken = sum(v for *_, v in mine)
             fewer = min(broken, len(mine) - broken)
             kept = 1 - torch.sigmoid(model.logits(everything, texts[rule]))
             # a standard error above a half, with the fewer side for the sample
@@ -239,9 +289,11 @@ def decide(found: Examined) -> tuple[bool, str]:
     problems = []
     if not found.gain.low > 0:
         problems.append(f"it does not surely tell more than chance on {prompts} ({figures})")
-    if found.pairs and not found.accuracy > found.longer:
-        mine, length = gate.percent(found.accuracy), gate.percent(found.longer)
-        problems.append(f"it orders {mine} of the pairs as you did, and taking the longer answer {length}")
+    by_length = max(found.longer, 1 - found.longer)
+    if found.pairs and not found.accuracy > by_length:
+        mine, length = gate.percent(found.accuracy), gate.percent(by_length)
+        which = "longer" if found.longer >= 0.5 else "shorter"
+        problems.append(f"it orders {mine} of the pairs as you did, and taking the {which} answer {length}")
     if problems:
         return False, f"Refused: {'; '.join(problems)}. Judge more answers and train it again."
     if not found.pairs:

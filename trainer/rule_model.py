@@ -9,7 +9,7 @@ convex; how strongly it is held back is chosen by cross-validation over prompts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,7 @@ class Flag:
     rule: str
     features: Tensor  # (F,) of the answer
     violated: bool
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +65,22 @@ def code(rule: Tensor, middle: Tensor) -> Tensor:  # (D,), (D,) -> (D,)
 
 
 def alike(one: Tensor, other: Tensor) -> Tensor:  # (A, D), (B, D) -> (A, B)
-    """The kernel of two rules: 1 for the same text, SHARED for what has nothing in common."""
+    """The kernel of two rules: 1 for the same text (that says more than all rules do), SHARED for what has nothing in
+    common."""
     return SHARED + (1 - SHARED) * (one @ other.T).clamp(min=0)
 
 
-def learn(flags: Sequence[Flag], texts: Mapping[str, Tensor], *, seed: int = 0) -> RuleModel:
+def learn(
+    flags: Sequence[Flag], texts: Mapping[str, Tensor], *, seed: int = 0, before: Callable[[], object] = lambda: None
+) -> RuleModel:
     """From all flags. texts: the mean embedding of each rule's text, of more rules than were flagged. ValueError
-    where no flag says "broken", or none "kept"."""
-    return _Table(flags, texts).learn(seed)
+    where no flag says "broken", or none "kept". before: called now and then, may raise to end it."""
+    return _Table(flags, texts, before).learn(seed)
 
 
-def left_out(flags: Sequence[Flag], texts: Mapping[str, Tensor], *, seed: int = 0) -> Tensor:  # (N,)
+def left_out(
+    flags: Sequence[Flag], texts: Mapping[str, Tensor], *, seed: int = 0, before: Callable[[], object] = lambda: None
+) -> Tensor:  # (N,)
     """The log odds of each flag by a model that learned nothing of its prompt."""
     names = sorted({flag.prompt for flag in flags})
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)) % min(FOLDS, len(names))
@@ -84,7 +90,7 @@ def left_out(flags: Sequence[Flag], texts: Mapping[str, Tensor], *, seed: int = 
         rest = [flag for flag in flags if fold[flag.prompt] != part]
         if len({flag.violated for flag in rest}) < 2:
             continue
-        model = learn(rest, texts, seed=seed)
+        model = learn(rest, texts, seed=seed, before=before)
         for i, flag in enumerate(flags):
             if fold[flag.prompt] == part:
                 found[i] = model.logits(flag.features[None], texts[flag.rule])[0]
@@ -109,9 +115,12 @@ def _scaled(features: Tensor, centre: Tensor, scale: Tensor) -> Tensor:  # (R, F
 class _Table:
     """The flags as a kernel matrix."""
 
-    def __init__(self, flags: Sequence[Flag], texts: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, flags: Sequence[Flag], texts: Mapping[str, Tensor], before: Callable[[], object] = lambda: None
+    ) -> None:
         if len({flag.violated for flag in flags}) < 2:
             raise ValueError("a rule model needs answers that were flagged as breaking a rule and others as keeping it")
+        self.before = before
         features = torch.stack([flag.features for flag in flags]).double()
         self.centre = features.mean(0)
         scale = features.std(0, correction=0)
@@ -122,11 +131,13 @@ class _Table:
         self.x = _scaled(features, self.centre, self.scale)
         self.rule = torch.tensor([self.rules.index(flag.rule) for flag in flags])
         self.broken = torch.tensor([float(flag.violated) for flag in flags], dtype=torch.float64)
+        self.weights = torch.tensor([flag.weight for flag in flags], dtype=torch.float64)
         names = sorted({flag.prompt for flag in flags})
         self.prompt = torch.tensor([names.index(flag.prompt) for flag in flags])
         self.kernel = (self.x @ self.x.T) * alike(self.codes, self.codes)[self.rule][:, self.rule]
         self.size = float(self.kernel.diagonal().mean())
-        # the kernel's features: kernel = basis basis^T, so that the fit is an ordinary ridge regression
+        # the kernel's features, kernel = basis basis^T, so that the fit is an ordinary ridge regression. A kernel whose
+        # negative cosines are cut off may have directions of negative size: those are left out
         values, turn = torch.linalg.eigh(self.kernel)
         kept = values > 1e-9 * values.max()
         self.turn, self.roots = turn[:, kept], values[kept].sqrt()  # (N, M), (M,)
@@ -136,7 +147,7 @@ class _Table:
         self, chosen: Tensor, ridge: float, *, start: Tensor | None = None, tolerance: float = 1e-7
     ) -> Tensor:  # (N,) bool -> (M,)
         """Weights of `basis` from the chosen flags. Convex: start saves time alone."""
-        basis, broken = self.basis[chosen], self.broken[chosen]
+        basis, broken, weights = self.basis[chosen], self.broken[chosen], self.weights[chosen]
         begin = torch.zeros(self.basis.shape[1], dtype=torch.float64) if start is None else start.clone()
         found = begin.requires_grad_()
         optimiser = torch.optim.LBFGS(
@@ -145,7 +156,8 @@ class _Table:
 
         def closure() -> Tensor:
             optimiser.zero_grad()
-            loss = F.binary_cross_entropy_with_logits(basis @ found, broken, reduction="sum")
+            self.before()
+            loss = F.binary_cross_entropy_with_logits(basis @ found, broken, weights, reduction="sum")
             value = loss + 0.5 * ridge * self.size * found.pow(2).sum()
             value.backward()
             return value
@@ -167,7 +179,10 @@ class _Table:
             for ridge in sorted(RIDGES, reverse=True):
                 weights = self.fit(~out, ridge, start=weights, tolerance=1e-3)
                 logits = self.basis[out] @ weights
-                losses[ridge] += float(F.binary_cross_entropy_with_logits(logits, self.broken[out], reduction="sum"))
+                unseen = F.binary_cross_entropy_with_logits(
+                    logits, self.broken[out], self.weights[out], reduction="sum"
+                )
+                losses[ridge] += float(unseen)
         return min(losses, key=lambda r: (losses[r], -r))
 
     def learn(self, seed: int) -> RuleModel:

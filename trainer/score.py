@@ -30,8 +30,6 @@ from trainer.reward_task import current
 from trainer.total import Reward, Weights
 from trainer.trunk import Trunk, adapted_from
 
-MAX_PROMPT = MAX_RESPONSE = 1024  #: tokens, as in training
-
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
@@ -49,17 +47,23 @@ class Scorer:
         ids = self.vocab.response_ids(answer) if isinstance(answer, str) else [int(token) for token in answer]
         if not ids or (isinstance(answer, str) and not answer.strip()):
             raise TrainerError("there is no answer to score: the text is empty")
-        return ids[:MAX_RESPONSE]
+        return ids[: int(self.reward.about.get("max_response", TrainConfig().max_response))]
 
     def score(self, messages: Sequence[Message], answers: Sequence[str | Sequence[int]]) -> list[dict[str, Any]]:
         """Each answer's parts and total, in the order of answers. Raises TrainerError."""
-        prompt = fit_prompt(self.vocab, messages, MAX_PROMPT)
+        limit = int(self.reward.about.get("max_prompt", TrainConfig().max_prompt))
+        prompt = fit_prompt(self.vocab, messages, limit)
         if prompt is None:
-            raise TrainerError(f"the prompt is over {MAX_PROMPT} tokens long: it cannot be scored")
+            raise TrainerError(
+                f"the prompt is over {limit} tokens long, the most that the reward model was trained with: it cannot "
+                "be scored"
+            )
         ids = [self.tokens(answer) for answer in answers]
         lengths = torch.tensor([len(each) for each in ids])
-        (features,) = self.pooler.see([TokenTurn(prompt, ids)], budget=4096)
-        parts = self.reward.parts(features, lengths, self.texts, self.weights)
+        # one answer at a time: sixteen long ones at once would take gigabytes
+        features = torch.cat(self.pooler.see([TokenTurn(prompt, [each]) for each in ids], budget=1024))
+        active = {rule.id for rule in self.rules if rule.active}
+        parts = self.reward.parts(features, lengths, self.texts, self.weights, active)
         standing = {rule.id: rule for rule in self.reward.standing}
         found = []
         for i, each in enumerate(ids):
@@ -72,7 +76,7 @@ class Scorer:
                         "name": rule.name,
                         "violation": float(parts.violation[i, k]),
                         "flags": known.flags if known else 0,
-                        "counts": bool(known and known.counts),
+                        "counts": bool(known and known.counts and rule.active),
                     }
                 )
             found.append(
@@ -126,7 +130,7 @@ def sentence(found: dict[str, Any]) -> str:
         lines.append(f"  rules {found['rules_part']:+.2f}, times {weight['rules']:g}")
     for rule in found["rules"]:
         if rule["flags"]:
-            tail = "" if rule["counts"] else " (too few flags to count)"
+            tail = "" if rule["counts"] else " (does not count)"
             lines.append(f"    breaks {rule['rule']} ({rule['name']}): {rule['violation']:.0%}{tail}")
     lines.append(f"  length {found['length']} tokens: {found['length_part']:+.2f}, times {-weight['length']:g}")
     return "\n".join(lines)

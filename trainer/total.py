@@ -9,7 +9,7 @@ told, and are guesses.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,14 +75,15 @@ class Reward:
         lengths: Tensor,  # (R,) tokens
         rules: Mapping[str, Tensor],  # id -> (D,) mean embedding of its text
         weights: Weights | None = None,
+        active: Collection[str] | None = None,
     ) -> Parts:
-        """rules: those to be told of; of them count those that the flags taught."""
+        """rules: those to be told of; of them count those that the flags taught, if they are active (None: all are)."""
         weights = weights or Weights()
         count = len(features)
         nothing = torch.zeros(count, dtype=torch.float64)
         preference = self.preference.rewards(features) if self.preference else nothing
         spread = self.preference.spread(features) if self.preference else nothing
-        standing = {rule.id: rule for rule in self.standing if rule.counts}
+        standing = {rule.id: rule for rule in self.standing if rule.counts and (active is None or rule.id in active)}
         violation, kept = [], []
         for id, text in rules.items() if self.rules else ():
             broken = torch.sigmoid(self.rules.logits(features, text)) if self.rules else nothing

@@ -64,9 +64,11 @@ def _ask(
     adapter: Adapter | None,
     n: int,
 ) -> int:
-    judge = Scoring(settings) if arguments.best_of else None
+    judge: Scoring | None = None
     engine = EngineProcess(engine_config(settings, model, store, adapter))
     try:
+        if arguments.best_of:
+            judge = Scoring(settings)
         for index, (given, messages) in enumerate(prompts):
             sampling = settings.sampling
             if sampling.seed is not None:  # each prompt draws differently, and the same in each call
@@ -74,8 +76,11 @@ def _ask(
             candidates = engine.generate(messages, arguments.best_of or n, sampling)
             rewards: dict[int, float] = {}
             if judge is not None:
-                scores = judge.rewards(messages, [c.token_ids for c in candidates])
-                rewards = {c.index: score["total"] for c, score in zip(candidates, scores, strict=True)}
+                try:
+                    scores = judge.rewards(messages, [c.token_ids for c in candidates])
+                    rewards = {c.index: score["total"] for c, score in zip(candidates, scores, strict=True)}
+                except ScoringError as error:  # they are there, and took their time: shown as they were drawn
+                    print(f"hone: the answers were not ranked: {error}", file=sys.stderr)
             shown = sorted(candidates, key=lambda c: -rewards.get(c.index, 0.0))[:n]
             if arguments.json:
                 row = {
@@ -95,8 +100,6 @@ def _ask(
                     _save(store, messages, candidates, sampling, model, adapter, rewards)
                 except StorageError as error:  # the answers are printed: that they cannot be kept is not their loss
                     print(f"hone: the answers were not saved: {error}", file=sys.stderr)
-    except ScoringError as error:
-        raise UserError(str(error)) from error
     finally:
         engine.close()
         if judge is not None:

@@ -50,6 +50,9 @@ def test_a_reward_model_scores_and_chooses(judged: Shell, home: Path, tmp_path: 
     assert plain["total"] > stiff["total"]
     assert plain["rules"] == []
     assert hone("score", "What of dogs?", PLAIN).startswith(f"total {plain['total']:+.2f}\n  preference ")
+    hone("ask", "word " * 1100, "--best-of", 2, "--max-tokens", 4, "--no-save")
+    assert "the answers were not ranked: the prompt is over 1024 tokens" in hone.err
+    assert hone.out.strip()
     found = hone.json("ask", "What of cats?", "-n", 2, "--best-of", 4, "--max-tokens", 24, "--seed", 7)
     assert (found["best_of"], found["chosen_by"], len(found["candidates"])) == (4, "reward model", 2)
     marks = [candidate["reward"] for candidate in found["candidates"]]

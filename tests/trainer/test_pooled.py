@@ -13,13 +13,14 @@ from trainer.pooled import LENGTHS, Pooler
 from trainer.trunk import Trunk
 
 END = 2
-TURNS = [TokenTurn([5, 6, 7], [[8, 9, END], [10], [11, 12, 13, 14]]), TokenTurn([20, 21], [[22, 23]])]
+TURNS = [TokenTurn([5, 6, 7], [[8, 9, END], [10], [11, 12, 13, 14]], 0.8), TokenTurn([20, 21], [[22, 23]])]
 
 
 @pytest.mark.parametrize("first", [0, 1])
 def test_features_are_means_over_an_answers_tokens(first: int) -> None:
     """Of the embeddings over all of them, of the states that enter layer `first` over those that are fed: the last one
-    is not. An answer of one token has the state of the prompt's last. first 0: the last layer's states."""
+    is not. An answer of one token has the state of the prompt's last. first 0: the last layer's states. The temperature
+    that answers were drawn at is no matter."""
     model = tiny_model()
     use_shared_prefix(model)
     pooler = Pooler(Trunk(model, first), {END})

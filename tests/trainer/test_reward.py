@@ -67,12 +67,12 @@ def test_the_weights_are_where_the_loss_is_flat() -> None:
 
 
 def test_one_comparison_by_hand() -> None:
-    """Two answers that differ in the third of the length's features alone: after scaling by +-LENGTH / sqrt(3). With
+    """Two answers that differ in the third of the length's features alone, after scaling by LENGTH / sqrt(3). With
     ridge r the weight w of it solves sigmoid(-d w) = r d w: the size is d^2."""
     x = torch.zeros(2, SIZE)
     x[0, -1] = 1.0
     table = Table.of([Judged("a", x, [PairRef(0, 1, 1.0)])])
-    d = 2 * LENGTH / math.sqrt(3)
+    d = LENGTH / math.sqrt(3)
     assert table.x[0, -1] - table.x[1, -1] == pytest.approx(d)
     found = table.fit(table.weights, 0.3)
     logit = d * float(found[-1])
@@ -109,12 +109,26 @@ def test_rewards_have_mean_0_and_deviation_1_over_what_they_were_learned_from() 
     torch.testing.assert_close(model.rewards(judged[0].features), mine.mean(1) - mine.std(1, correction=0))
 
 
-def test_heads_part_where_nobody_was_asked() -> None:
-    """Features ten times as far out as any answer."""
-    judged = rankings(30, 8)
-    model = learn(judged)
-    near, far = judged[0].features, judged[0].features * 10
-    assert float(model.spread(far).mean()) > 3 * float(model.spread(near).mean())
+def test_heads_agree_the_more_the_more_was_judged() -> None:
+    unseen = rankings(20, 50)
+    spread = [
+        float(torch.cat([model.spread(one.features) for one in unseen]).mean())
+        for model in (learn(rankings(count, 8)) for count in (8, 100))
+    ]
+    assert spread[1] < 0.7 * spread[0]
+
+
+def test_thumbs_beside_rankings_are_learned_too() -> None:
+    """What differs between prompts alone, here by whether an answer ended, must not drown the rest."""
+    found, draw = [], torch.Generator().manual_seed(12)
+    for one in rankings(80, 12):
+        x = one.features[:1].clone()
+        x[0, -1] = float(torch.rand(1, generator=draw)) > 0.1
+        found.append(Judged(f"thumb {one.key}", x, (), [SingleRef(0, bool(taste(x)[0] > 0), 1.0)]))
+    few = [
+        Judged(one.key, torch.cat([one.features[:, :-1], torch.ones(4, 1)], 1), one.pairs) for one in rankings(4, 13)
+    ]
+    assert accuracy(learn([*found, *few]).rewards, rankings(40, 14)) > 0.75
 
 
 def test_a_reward_beats_one_of_its_heads_when_labels_are_flipped() -> None:

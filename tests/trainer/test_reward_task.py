@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from storage.errors import NoRewardModel
 from storage.rewards import file_of
 from storage.store import Store
 from tests.trainer import tiny_runs
+from trainer import rule_model
 from trainer.config import RewardConfig
 from trainer.dataset import PairRef, SingleRef, Turn
 from trainer.errors import BadSetting
@@ -68,7 +70,7 @@ def test_what_was_forgotten_takes_the_reward_model_along(store: Store, gguf: Pat
     judgment = next(j for j, split in _learned(store, run) if split == "train")
     forgetting.forget(store, [judgment])
     assert not file_of(store, run).exists()
-    with pytest.raises(NoRewardModel, match="forgotten"):
+    with pytest.raises(NoRewardModel, match="forgetting deletes"):
         current(store, file_hash(gguf, store.home))
 
 
@@ -104,14 +106,59 @@ def test_flags_teach_a_rule_with_or_without_preferences(store: Store, gguf: Path
     assert both.metrics[f"rule.{rule.number}.flags"] == 32
 
 
-def flag(store: Store, gguf: Path, rule: str, prompts: int) -> None:
-    """Two answers to each prompt, one that keeps the rule and one that does not."""
+def flag(store: Store, gguf: Path, rule: str, prompts: int, sides: tuple[bool, ...] = (False, True)) -> None:
+    """Two answers to each prompt, one that keeps the rule and one that does not; sides: those that are flagged."""
     for number in range(prompts):
         thread = store.threads.new(f"Flags {number}")
         message = store.threads.add_message(thread.id, None, "user", f"Number {number}?")
         for text, violated in (("aaaa", False), ("bbbb", True)):
             answer = store.threads.add_message(thread.id, message.id, "assistant", text)
-            store.judgments.flag(message.id, answer.id, rule, violated)
+            if violated in sides:
+                store.judgments.flag(message.id, answer.id, rule, violated)
+
+
+def test_flags_of_held_out_prompts_are_tested_on_and_not_learned_from(store: Store, gguf: Path) -> None:
+    rule = store.rules.list()[0]
+    flag(store, gguf, rule.id, 20)
+    seen: list[str] = []
+
+    def learned(flags: list[rule_model.Flag], *arguments: Any, **named: Any) -> rule_model.RuleModel:
+        seen.extend(flag.prompt for flag in flags)
+        return learn_rules(flags, *arguments, **named)
+
+    learn_rules = rule_model.learn
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rule_model, "learn", learned)
+        found = learn(store, gguf)
+    splits = [split for _, split in _learned(store, found.run)]
+    assert found.metrics[f"rule.{rule.number}.flags"] == 40
+    assert len(set(seen)) == splits.count("train") / 2 < 20
+
+
+def test_a_forgotten_flag_ends_the_run_that_learns_from_it(store: Store, gguf: Path) -> None:
+    """Forgotten after it was read, before the file is written."""
+    rule = store.rules.list()[0]
+    flag(store, gguf, rule.id, 12)
+    judgment = next(iter(store.judgments.live())).id
+    learn_rules = rule_model.learn
+
+    def learned(*arguments: Any, **named: Any) -> rule_model.RuleModel:
+        with store.write() as db:  # as by another process
+            db.execute("UPDATE judgments SET forgotten_at = 'now', retracted_at = 'now' WHERE id = ?", [judgment])
+        return learn_rules(*arguments, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rule_model, "learn", learned)
+        found = learn(store, gguf)
+    assert found.state == "cancelled"
+    assert not file_of(store, found.run).exists()
+
+
+def test_one_sided_flags_alone_teach_nothing_and_say_so(store: Store, gguf: Path) -> None:
+    flag(store, gguf, store.rules.list()[0].id, 12, sides=(True,))
+    found = learn(store, gguf)
+    assert found.state == "failed"
+    assert "are of answers as breaking a rule: flag some of the others too." in (found.error or "")
 
 
 def test_too_few_judgments_and_wrong_settings_are_named(store: Store, gguf: Path) -> None:
@@ -160,12 +207,14 @@ def test_single_answers_are_told_from_the_mean() -> None:
     assert sentence.startswith("It tells good answers from bad ones: log-loss 0.127 against 0.693 of chance")
 
 
-def test_what_only_likes_long_answers_as_its_user_does_is_refused() -> None:
-    """It has to order more pairs than "the longer one" does."""
-    turns = [turn(i, "train", [20, 10], [(0, 1)]) for i in range(40)]
+@pytest.mark.parametrize("which", ["longer", "shorter"])
+def test_what_tells_no_more_than_length_is_refused(which: str) -> None:
+    """It has to order more pairs than "the longer one" does, or "the shorter one"."""
+    lengths = [20, 10] if which == "longer" else [10, 20]
+    turns = [turn(i, "train", lengths, [(0, 1)]) for i in range(40)]
     accepted, sentence = decide(examine(turns, [torch.tensor([1.0, 0.0])] * 40))
     assert not accepted
-    assert "it orders 100 % of the pairs as you did, and taking the longer answer 100 %" in sentence
+    assert f"it orders 100 % of the pairs as you did, and taking the {which} answer 100 %" in sentence
 
 
 def _learned(store: Store, run: str) -> list[tuple[str, str]]:

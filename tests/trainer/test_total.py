@@ -48,6 +48,14 @@ def test_the_parts_add_up() -> None:
     torch.testing.assert_close(found.total, found.preference + 2 * found.rules - 0.5 * found.length)
 
 
+def test_a_rule_that_is_disabled_is_told_and_does_not_count() -> None:
+    made, x, lengths = both(), features(), torch.full((5,), 100)
+    found = made.parts(x, lengths, TEXTS, active={"questions"})
+    assert found.violation.shape == (5, len(TEXTS))
+    assert not found.rules.any()
+    torch.testing.assert_close(found.total, found.preference)
+
+
 def test_without_rules_or_preferences_the_rest_counts() -> None:
     made, x, lengths = both(), features(), torch.full((5,), 100)
     alone = Reward("abc", made.preference, None).parts(x, lengths, TEXTS)

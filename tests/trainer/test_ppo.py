@@ -1,0 +1,212 @@
+"""PPO and RLOO on the tiny model: what is computed before a step, by hand and by loops; and that rewards rise."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.trainer.conftest import shake, tiny_model
+from trainer import rl
+from trainer.config import PpoConfig
+from trainer.errors import BadSetting, Cancelled
+from trainer.features import Callbacks
+from trainer.logprobs import TokenTurn, summed, token_logps, use_shared_prefix
+from trainer.lora import Lora
+from trainer.ppo import Critic, Rollout, advise, figures, flattened, look, padded, step_loss, train
+
+CONFIG = PpoConfig(rank=4, micro_tokens=256, words=0, ordinary_weight=0.5, batches=6, turns_per_step=4)
+TEMPERATURE = 0.8
+
+
+def lora(*, shaken: bool = False) -> Lora:
+    model = tiny_model()
+    use_shared_prefix(model)
+    found = Lora(model, rank=4, alpha=4, seed=0, layers=[1])
+    if shaken:
+        shake(found)
+    return found
+
+
+def rollouts(seed: int = 0) -> list[Rollout]:
+    draw = random.Random(seed)
+    found = []
+    for _ in range(3):
+        responses = [[draw.randint(3, 250) for _ in range(draw.randint(1, 6))] for _ in range(2)]
+        turn = TokenTurn([draw.randint(3, 250) for _ in range(4)], responses, TEMPERATURE)
+        found.append(Rollout(turn, torch.tensor([draw.random(), draw.random()])))
+    return found
+
+
+def plain(policy: Lora, turn: TokenTurn, response: Sequence[int]) -> Tensor:  # (T,)
+    """Log-probability of each token, by a pass of the prompt and the answer alone."""
+    ids = torch.tensor([[*turn.prompt, *response]])
+    with torch.no_grad():
+        logits = policy.model(input_ids=ids, use_cache=False).logits[0] / turn.temperature
+    logps = torch.log_softmax(logits[len(turn.prompt) - 1 : -1], -1)
+    return logps.gather(1, torch.tensor(response)[:, None])[:, 0]
+
+
+def test_rows_of_answers_and_back() -> None:
+    flat = torch.arange(6.0)
+    rows = padded(flat, [2, 1, 3])
+    assert rows.tolist() == [[0, 1, 0], [2, 0, 0], [3, 4, 5]]
+    assert torch.equal(flattened(rows, [2, 1, 3]), flat)
+
+
+def test_old_and_reference_are_those_of_plain_passes() -> None:
+    policy, batch = lora(shaken=True), rollouts()
+    critic = Critic(64, policy.device)
+    assert look(policy, critic, batch, CONFIG, Callbacks()) is None  # the whole vocabulary
+    for rollout in batch:
+        turn = rollout.turn
+        wanted = torch.cat([plain(policy, turn, r) for r in turn.responses])
+        torch.testing.assert_close(rollout.old, wanted, atol=1e-4, rtol=1e-4)
+        with policy.disabled():
+            base = torch.cat([plain(policy, turn, r) for r in turn.responses])
+        torch.testing.assert_close(rollout.reference, base, atol=1e-4, rtol=1e-4)
+        assert not rollout.values.any()
+        assert rollout.states.shape == (turn.predicted, 64)
+
+
+def test_advantages_are_those_of_one_answer_at_a_time() -> None:
+    policy, batch = lora(shaken=True), rollouts()
+    config = replace(CONFIG, whiten=False)
+    critic = Critic(64, policy.device)
+    with torch.no_grad():
+        critic.weight.normal_()
+    look(policy, critic, batch, config, Callbacks())
+    advise(batch, config, 0.1)
+    for rollout in batch:
+        at = 0
+        for answer, length in enumerate(rollout.lengths):
+            part = slice(at, at + length)
+            one = [x[part][None] for x in (rollout.old, rollout.reference, rollout.values)]
+            mask = torch.ones(1, length)
+            rewards = rl.token_rewards(rollout.scores[answer : answer + 1], one[0], one[1], mask, 0.1)
+            advantages, returns = rl.gae(rewards, one[2], mask)
+            torch.testing.assert_close(rollout.advantages[part], advantages[0])
+            torch.testing.assert_close(rollout.returns[part], returns[0])
+            at += length
+    advise(batch, CONFIG, 0.1)
+    assert float(torch.cat([r.advantages for r in batch]).mean()) == pytest.approx(0, abs=1e-5)
+
+
+def test_rloo_by_hand() -> None:
+    """Of two answers each is compared with the other, after both have paid for their drift."""
+    policy, batch = lora(shaken=True), rollouts()
+    look(policy, None, batch, CONFIG, Callbacks())
+    advise(batch, replace(CONFIG, algorithm="rloo"), 0.1)
+    for rollout in batch:
+        drift = [float(d.sum()) for d in (rollout.old - rollout.reference).split(rollout.lengths)]
+        totals = [float(s) - 0.1 * d for s, d in zip(rollout.scores, drift, strict=True)]
+        assert rollout.advantages.tolist() == pytest.approx([totals[0] - totals[1], totals[1] - totals[0]], abs=1e-5)
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "rloo"])
+def test_the_first_step_goes_where_the_advantages_point(algorithm: str) -> None:
+    """At the policy that drew the answers each ratio is 1: the slope of the loss is that of -A log pi."""
+    config: Any = replace(CONFIG, algorithm=algorithm)
+    policy, batch = lora(shaken=True), rollouts()
+    look(policy, None, batch, config, Callbacks())
+    advise(batch, config, 0.1)
+    loss, metrics = step_loss(policy, None, batch, None, config)
+    loss.backward()
+    policy.collect_gradients()
+    mine = torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None])
+    for parameter in policy.parameters():
+        parameter.grad = None
+    assert metrics["clipped"] == 0
+    packed = policy.pack([r.turn for r in batch])
+    logps = token_logps(policy.model, packed)
+    advantages = torch.cat([r.advantages for r in batch])
+    if algorithm == "rloo":
+        logps = summed(logps, packed.owner, len(packed.lengths))
+    (-(advantages * logps).mean()).backward()
+    policy.collect_gradients()
+    theirs = torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None])
+    torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=1e-4)
+
+
+class World:
+    """Prompts, answers drawn from whatever the policy is, and a reward: the share of low bytes."""
+
+    def __init__(self, policy: Lora, seed: int = 0) -> None:
+        self.policy, self.generator = policy, torch.Generator().manual_seed(seed)
+        self.prompts = [[10 + i, 20 + i, 30 + i] for i in range(8)]
+
+    @torch.no_grad()
+    def draw(self, batch: int) -> list[TokenTurn]:
+        found = []
+        for prompt in self.prompts:
+            ids = torch.tensor([prompt] * 4)
+            for _ in range(5):
+                logits = self.policy.model(input_ids=ids, use_cache=False).logits[:, -1] / TEMPERATURE
+                token = torch.multinomial(torch.softmax(logits, -1), 1, generator=self.generator)
+                ids = torch.cat([ids, token], 1)
+            found.append(TokenTurn(prompt, ids[:, 3:].tolist(), TEMPERATURE))
+        return found
+
+    def assess(self, turns: Sequence[TokenTurn]) -> list[Rollout]:
+        scores = [torch.tensor([sum(t < 130 for t in r) / len(r) for r in turn.responses]) for turn in turns]
+        return [Rollout(t, s, {"spread": torch.ones(len(s))}) for t, s in zip(turns, scores, strict=True)]
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "rloo"])
+def test_rewards_rise(algorithm: str) -> None:
+    policy = lora()
+    world = World(policy)
+    config: Any = replace(
+        CONFIG, algorithm=algorithm, batches=30, learning_rate=2e-2, kl_budget=10.0, kl_coefficient=0.0
+    )
+    critic = Critic(64, policy.device) if algorithm == "ppo" else None
+    told: list[int] = []
+    calls = Callbacks(progress=lambda batch, of, row: told.append(batch))
+    course = train(policy, critic, world.draw, world.assess, config, calls)
+    first, last = (sum(row["reward"] for row in rows) / 2 for rows in (course.rows[:2], course.rows[-2:]))
+    assert last > first + 0.15
+    assert course.stop is None
+    assert told == list(range(1, 31))
+    assert course.rows[-1]["kl"] > course.rows[0]["kl"] == pytest.approx(0, abs=1e-5)
+
+
+def test_it_ends_where_the_budget_of_kl_does_and_takes_the_step_back() -> None:
+    policy = lora()
+    world = World(policy)
+    config = replace(CONFIG, batches=20, learning_rate=3e-2, kl_budget=0.02, kl_coefficient=0.0)
+    course = train(policy, None, world.draw, world.assess, replace(config, algorithm="rloo"), Callbacks())
+    assert course.stop is not None
+    assert course.stop.why == "kl"
+    assert len(course.rows) < 20
+    batch = world.assess(world.draw(0))
+    look(policy, None, batch, config, Callbacks())
+    assert figures(batch, 0.0)["kl"] < 0.06, "what was learned last is undone"
+
+
+def test_it_ends_where_the_reward_is_not_to_be_trusted() -> None:
+    policy = lora()
+    world = World(policy)
+    course = train(policy, None, world.draw, world.assess, CONFIG, Callbacks(), most_spread=0.5)
+    assert course.stop is not None
+    assert course.stop.why == "spread"
+    assert "the reward's heads part by 1.00 on what it writes now (at most 0.50)" in course.stop.sentence
+    assert not any(value.any() for name, value in policy.state().items() if "lora_B" in name)
+
+
+def test_it_can_be_cancelled() -> None:
+    policy = lora()
+    world = World(policy)
+    with pytest.raises(Cancelled):
+        train(policy, None, world.draw, world.assess, CONFIG, Callbacks(cancelled=lambda: True))
+
+
+def test_settings_are_checked() -> None:
+    with pytest.raises(BadSetting, match=r"clip is 1\.5; it must be between 0 and 1"):
+        PpoConfig.read({"clip": 1.5})
+    with pytest.raises(BadSetting, match="algorithm is 'grpo'; it must be 'ppo' or 'rloo'"):
+        PpoConfig.read({"algorithm": "grpo"})

@@ -1,0 +1,287 @@
+"""PPO on a reward: answers drawn by the policy, scored, and made likelier where they did better than expected.
+
+The loop of Stiennon et al. 2020 (arXiv 2009.01325) with the details of Huang et al. 2024 (arXiv 2403.17031): the score
+comes with the last token, each token pays for its drift from the base, advantages are whitened, policy and values are
+clipped, values come from a head of their own. RLOO (Ahmadian et al. 2024, arXiv 2402.14740) is the same without values:
+a whole answer is one action, and the others to its prompt are what it is compared with.
+
+Answers are drawn by whoever is asked (ppo_lesson.py asks llama.cpp with the adapter of the moment); log-probabilities,
+old and new, are torch's, so that what llama.cpp rounds is in both. The value head is linear in the states that enter
+the adapted layers: they are frozen, so its inputs are computed once.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import cycle, islice
+
+import torch
+from torch import Tensor
+
+from trainer import rl
+from trainer.config import PpoConfig
+from trainer.errors import TrainerError
+from trainer.features import Callbacks
+from trainer.fit import mean_metrics
+from trainer.logprobs import Head, Packed, TokenTurn, hidden_states, micro_batches, summed, token_logps
+from trainer.lora import Lora
+from trainer.words import Words
+
+Metrics = dict[str, float]
+
+
+@dataclass(slots=True)
+class Rollout:
+    """The answers that one policy drew to one prompt, with what is known of them before anything is learned."""
+
+    turn: TokenTurn
+    scores: Tensor  # (K,) total reward
+    parts: Mapping[str, Tensor] = field(default_factory=dict)  # (K,) each part of it, to be logged
+    old: Tensor = field(default_factory=lambda: torch.zeros(0))  # (M,) under the policy that drew them
+    reference: Tensor = field(default_factory=lambda: torch.zeros(0))  # (M,) under the base
+    values: Tensor = field(default_factory=lambda: torch.zeros(0))  # (M,)
+    advantages: Tensor = field(default_factory=lambda: torch.zeros(0))  # (M,), of RLOO (K,)
+    returns: Tensor = field(default_factory=lambda: torch.zeros(0))  # (M,)
+    states: Tensor = field(default_factory=lambda: torch.zeros(0))  # (M, D) what the critic sees
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(response) for response in self.turn.responses]
+
+
+class Critic:
+    """V(state) of each token to be drawn: linear in a frozen layer's states, zero at first."""
+
+    def __init__(self, width: int, device: torch.device) -> None:
+        self.weight = torch.zeros(width, device=device, requires_grad=True)
+        self.bias = torch.zeros((), device=device, requires_grad=True)
+        self.centre = torch.zeros(width, device=device)
+        self.scale = torch.ones(width, device=device)
+        self.ready = False  #: whether it has looked at answers
+
+    def parameters(self) -> list[Tensor]:
+        return [self.weight, self.bias]
+
+    def look(self, states: Tensor) -> None:  # (M, D)
+        """Scale the inputs by what the first answers show."""
+        self.centre = states.mean(0)
+        self.scale = states.std(0).clamp(min=1e-6) * states.shape[1] ** 0.5
+        self.ready = True
+
+    def __call__(self, states: Tensor) -> Tensor:  # (M, D) -> (M,)
+        return ((states - self.centre) / self.scale) @ self.weight + self.bias
+
+
+def padded(flat: Tensor, lengths: Sequence[int]) -> Tensor:  # (M,) -> (N, T)
+    """One row an answer, 0 after its end."""
+    return torch.nn.utils.rnn.pad_sequence(list(flat.split(list(lengths))), batch_first=True)
+
+
+def flattened(rows: Tensor, lengths: Sequence[int]) -> Tensor:  # (N, T) -> (M,)
+    return torch.cat([row[:n] for row, n in zip(rows, lengths, strict=True)])
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why a run ended before its last batch."""
+
+    why: str  #: "kl" or "spread"
+    sentence: str
+
+
+@dataclass(slots=True)
+class Course:
+    """What a run of PPO came to: a row of figures a batch, and why it stopped."""
+
+    rows: list[Metrics] = field(default_factory=list)
+    stop: Stop | None = None
+
+
+def train(
+    lora: Lora,
+    critic: Critic | None,
+    draw: Callable[[int], Sequence[TokenTurn]],
+    assess: Callable[[Sequence[TokenTurn]], Sequence[Rollout]],
+    config: PpoConfig,
+    calls: Callbacks,
+    ordinary: Sequence[TokenTurn] = (),
+    *,
+    most_spread: float = math.inf,
+) -> Course:
+    """Make what `assess` scores high likelier. lora holds the policy, and the result.
+
+    draw: a batch's prompts with the answers of the policy that lora holds then; its number counts from 0. assess: the
+    same with their scores, and of the parts "spread", how far the reward's heads part. ordinary: texts of which each
+    step sees a few, as in a preference run (PPO-ptx). most_spread: mean spread beyond which the reward is not to be
+    trusted any more.
+    Where a batch shows that the policy left the budget of KL, or the reward's ground, what was learned from the batch
+    before is taken back, and it ends. Raises Cancelled, and TrainerError where the loss is no number.
+    """
+    parameters = lora.parameters()
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": parameters, "lr": config.learning_rate},
+            *([{"params": critic.parameters(), "lr": config.critic_rate}] if critic is not None else []),
+        ],
+        eps=1e-5,  # Huang et al. 2024, detail of Adam
+        weight_decay=config.weight_decay,
+    )
+    texts = cycle(random.Random(config.seed).sample(list(ordinary), len(ordinary))) if ordinary else None
+    shuffled = random.Random(config.seed)
+    penalty = rl.AdaptiveKL(config.kl_coefficient, config.kl_target, config.kl_horizon)
+    course, before = Course(), lora.state()
+    for batch in range(config.batches):
+        rollouts = list(assess(draw(batch)))
+        words = look(lora, critic, rollouts, config, calls)
+        row = figures(rollouts, penalty.coefficient)
+        course.rows.append(row)
+        calls.progress(batch + 1, config.batches, row)
+        if row["kl"] > config.kl_budget:
+            said = f"it drifted {row['kl']:.3f} nats a token from the base (at most {config.kl_budget:g})"
+            course.stop = Stop("kl", said)
+        elif row.get("spread", 0.0) > most_spread:
+            said = f"the reward's heads part by {row['spread']:.2f} on what it writes now (at most {most_spread:.2f})"
+            course.stop = Stop("spread", said)
+        if course.stop is not None:
+            lora.load_state(before)
+            return course
+        before = lora.state()
+        advise(rollouts, config, penalty.coefficient)
+        learned: list[Metrics] = []
+        for _ in range(config.ppo_epochs):
+            order = shuffled.sample(rollouts, len(rollouts))
+            for at in range(0, len(order), config.turns_per_step):
+                calls.before_batch()
+                loss, metrics = step_loss(lora, critic, order[at : at + config.turns_per_step], words, config)
+                loss.backward()
+                if texts is not None:
+                    packed = lora.pack(list(islice(texts, config.ordinary_texts)))
+                    (config.ordinary_weight * -token_logps(lora.model, packed).mean()).backward()
+                lora.collect_gradients()
+                norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm))
+                if not math.isfinite(norm):
+                    raise TrainerError(
+                        f"the gradient is no longer a number in batch {batch + 1}: lower the learning rate "
+                        f"(it is {config.learning_rate:g}) and train again"
+                    )
+                optimiser.step()
+                optimiser.zero_grad(set_to_none=True)
+                lora.publish()
+                learned.append(metrics | {"grad_norm": norm})
+        row |= mean_metrics(learned)
+        penalty.update(row["kl"] * row["length"], sum(len(r.lengths) for r in rollouts))
+    return course
+
+
+def figures(rollouts: Sequence[Rollout], coefficient: float) -> Metrics:
+    """Of a batch before it is learned from: means over its answers; kl in nats a token, by the estimate k1."""
+    scores = torch.cat([rollout.scores for rollout in rollouts])
+    lengths = [n for rollout in rollouts for n in rollout.lengths]
+    drift = torch.cat([rollout.old - rollout.reference for rollout in rollouts])
+    found = {
+        "reward": float(scores.mean()),
+        "reward_best": float(scores.max()),
+        "kl": float(drift.mean()),
+        "kl_coefficient": coefficient,
+        "length": sum(lengths) / len(lengths),
+    }
+    for name in {name for rollout in rollouts for name in rollout.parts}:
+        found[name] = float(torch.cat([rollout.parts[name] for rollout in rollouts]).mean())
+    return found
+
+
+def look(
+    lora: Lora, critic: Critic | None, rollouts: Sequence[Rollout], config: PpoConfig, calls: Callbacks
+) -> Words | None:
+    """What policy, base and critic make of answers that were just drawn. Returns the words that count for them.
+
+    On a CPU log-probabilities are among the words that the base finds likely here, as in a preference run.
+    """
+    head = lora.model.get_output_embeddings()
+    turns = [rollout.turn for rollout in rollouts]
+    mine: list[Tensor] = []
+    theirs: list[Tensor] = []
+    inputs: list[Tensor] = []
+    with torch.no_grad():
+        for group in micro_batches([turn.tokens for turn in turns], config.micro_tokens):
+            calls.before_batch()
+            members = [turns[i] for i in group]
+            packed = lora.pack(members)
+            sizes = [turn.predicted for turn in members]
+            mine += [part.clone() for part in hidden_states(lora.model, packed).split(sizes)]
+            with lora.disabled():
+                theirs += [part.clone() for part in hidden_states(lora.model, packed).split(sizes)]
+            inputs += [part.clone() for part in _inputs(packed, theirs[-len(members) :]).split(sizes)]
+        words: Words | None = None
+        if lora.device.type == "cpu" and 0 < config.words < len(head.weight):
+            wanted = torch.tensor(sorted({token for turn in turns for r in turn.responses for token in r}))
+            words = Words.likely(head, theirs, wanted, config.words)
+        scores = words or Head.of(lora.model)
+        if critic is not None and not critic.ready:
+            critic.look(torch.cat(inputs))
+        for rollout, policy, base, states in zip(rollouts, mine, theirs, inputs, strict=True):
+            labels = torch.tensor([t for r in rollout.turn.responses for t in r], device=lora.device)
+            rollout.old, rollout.reference = scores.logps(policy, labels), scores.logps(base, labels)
+            rollout.states = states
+            rollout.values = critic(states) if critic is not None else torch.zeros_like(rollout.old)
+    return words
+
+
+def advise(rollouts: Sequence[Rollout], config: PpoConfig, coefficient: float) -> None:
+    """Advantages and returns of all tokens of a batch; of RLOO one advantage an answer."""
+    lengths = [n for rollout in rollouts for n in rollout.lengths]
+    old, reference, values = (
+        padded(torch.cat([getattr(r, name) for r in rollouts]), lengths) for name in ("old", "reference", "values")
+    )
+    mask = padded(torch.ones(sum(lengths), device=old.device), lengths)
+    scores = torch.cat([rollout.scores for rollout in rollouts]).to(old)
+    rewards = rl.token_rewards(scores, old, reference, mask, coefficient)
+    counts = [len(rollout.lengths) for rollout in rollouts]
+    if config.algorithm == "rloo":
+        for rollout, total in zip(rollouts, rewards.sum(1).split(counts), strict=True):
+            rollout.advantages = rl.rloo(total[None])[0]
+        return
+    found, returns = rl.gae(rewards, values, mask, discount=config.discount, decay=config.gae_decay)
+    advantages = rl.whiten(found, mask) if config.whiten else found
+    at = 0
+    for rollout, count in zip(rollouts, counts, strict=True):
+        rollout.advantages = flattened(advantages[at : at + count], rollout.lengths)
+        rollout.returns = flattened(returns[at : at + count], rollout.lengths)
+        at += count
+
+
+def step_loss(
+    lora: Lora, critic: Critic | None, rollouts: Sequence[Rollout], words: Words | None, config: PpoConfig
+) -> tuple[Tensor, Metrics]:
+    """The mean loss over the tokens of some rollouts (of RLOO: over their answers), with the values' beside it."""
+    packed = lora.pack([rollout.turn for rollout in rollouts])
+    logps = token_logps(lora.model, packed, words)  # (M,)
+    old = torch.cat([rollout.old for rollout in rollouts])
+    advantages = torch.cat([rollout.advantages for rollout in rollouts])
+    if config.algorithm == "rloo":
+        answers = len(packed.lengths)
+        each, metrics = rl.policy_loss(
+            summed(logps, packed.owner, answers), summed(old, packed.owner, answers), advantages, clip=config.clip
+        )
+        return each.mean(), metrics
+    each, metrics = rl.policy_loss(logps, old, advantages, clip=config.clip)
+    loss = each.mean()
+    if critic is not None:
+        states = torch.cat([rollout.states for rollout in rollouts])
+        expected = torch.cat([rollout.values for rollout in rollouts])
+        returns = torch.cat([rollout.returns for rollout in rollouts])
+        value, told = rl.value_loss(critic(states), expected, returns, clip=config.value_clip)
+        loss = loss + config.value_weight * value.mean()
+        metrics |= told | {"value_loss": float(value.detach().mean())}
+    return loss, metrics
+
+
+def _inputs(packed: Packed, last: Sequence[Tensor]) -> Tensor:  # (M, D)
+    """What the critic sees of each token to be drawn: the frozen states that enter the adapted layers; where a model
+    cannot be parted, the base's last ones."""
+    if packed.states is None:
+        return torch.cat(list(last)).float()
+    return packed.states[0].index_select(0, packed.predictor).float()
