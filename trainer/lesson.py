@@ -6,7 +6,7 @@ a run begins.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from storage import paths
 from storage.adapters import Adapter
 from storage.ids import new_id
 from trainer import adapter_file, gate, guards, lineage, needs
-from trainer.base_model import load_base
+from trainer.base_model import BaseModel, load_base
 from trainer.checkpoint import Checkpoint, fingerprint
 from trainer.config import TrainConfig
 from trainer.dataset import Dataset, Turn, best_and_worst
@@ -37,6 +37,19 @@ from trainer.words import Words
 
 
 @dataclass(slots=True)
+class Given:
+    """What a run begins with."""
+
+    dataset: Dataset  #: as a fit sees it, and as it is tested
+    said: list[Turn]  #: those to train on, with all of their pairs
+    judged: list[Turn]  #: all, with all of their pairs, at temperature 1
+    neutral: list[TokenTurn]
+    live: Adapter | None
+    trial: Trial
+    recalled: set[str] = field(default_factory=set)  #: public texts whose states were kept by earlier runs
+
+
+@dataclass(slots=True)
 class Lesson(Task):
     """A version of the model, from preferences."""
 
@@ -45,25 +58,10 @@ class Lesson(Task):
     words: Words | None = None  #: those that every fit sees
 
     def run(self) -> Outcome:
-        store, home = self.store, self.store.home
-        adapter_file.remove_stale(paths.adapters_dir(home))
-        store.adapters.remove_orphans()
-        live = store.adapters.live(self.model_hash)
-        calls = self.callbacks
-
+        store, home, calls = self.store, self.store.home, self.callbacks
         with Vocab.open(self.gguf) as vocab:
-            with self.clock.phase("features"):
-                dataset = self._dataset(vocab)
-                neutral_turns = guards.plain_turns(vocab, "neutral.jsonl")
-                self.ordinary = guards.plain_turns(vocab, "ordinary.jsonl")
-                self._settle(dataset, vocab.n_tokens)
-            said = dataset.train  # with all of their pairs
-            # the test is of every pair, and at temperature 1 (docs/decisions.md, 2026-11-22)
-            judged = [replace(t, temperature=1.0) for t in dataset.turns]
-            ends = best_and_worst if self.config.best_and_worst else replace
-            dataset.turns = [ends(t) if t.split == "train" else j for t, j in zip(dataset.turns, judged, strict=True)]
-            trial = Trial(store, self.config, live, self.model_hash, calls)
-            trial.choose(dataset.turns)
+            given = self._read(vocab)
+            dataset, trial = given.dataset, given.trial
             taught = replace(dataset, turns=[self._taught(t) for t in dataset.turns if self._teaches(t)])
             with self.clock.phase("model"):
                 base = load_base(self.gguf, self.cache_dir, train_base=self.train_base)
@@ -71,9 +69,10 @@ class Lesson(Task):
                 told = partial(store.runs.tell_practising, self.run_id)
                 more = not store.runs.checkpoints(self.run_id)  # a run that goes on has what it had
                 fetch = partial(ready, self.gguf, self.cache_dir, self.model_hash, calls=calls, told=told, more=more)
-                practice = Practice.begin(said, self.config, vocab, fetch, base.model.get_input_embeddings().weight)
+                embeddings = base.model.get_input_embeddings().weight
+                practice = Practice.begin(given.said, self.config, vocab, fetch, embeddings)
         whole = practice.turns(self.config.practised(len(taught.train)))
-        beginning = lineage.begin(store, self.config, live, taught, whole, self.model_hash, self.layers)
+        beginning = lineage.begin(store, self.config, given.live, taught, whole, self.model_hash, self.layers)
         look = SecondLook.plan(practice, beginning.turns, trial.unseen, self.config)
         practised = whole[: self.config.practised(len(beginning.turns))]
         turns = [*beginning.turns, *practised]
@@ -81,16 +80,10 @@ class Lesson(Task):
         self.team.share(([*turns, *look.practised(but=turns)], self.config, str(self.gguf)))
         self.metrics["memory.loading_peak_mb"] = needs.forget_peak() / needs.MB
         with self.clock.phase("features"):
-            self.metrics |= trial.meet(judged, base)
-            lora = Lora.fresh(base.model, self.config, trial.trunk)
+            lora = self._meet(given, base)
             self._start(beginning)
-            public = [*self.ordinary, *neutral_turns]
-            lower = guards.states_path(self.cache_dir, self.model_hash, public, base, f"lower-{lora.trunk.first}")
-            recalled = guards.recall(lora.trunk, public, lower)
             some = some_words(lora, self.config)
             cache = reference_path(home, self.model_hash, base)
-            mine = trunk_path(home, self.model_hash, base, lora.trunk.first)
-            lora.trunk.recall(mine)
             train = prepare(turns, lora, self.config, cache, calls, states_only=some)
             also = [*self.ordinary, *(t.tokens for t in look.practised(but=turns))]
             self.words = focus(train, lora, also, self.config) if some else None
@@ -99,27 +92,78 @@ class Lesson(Task):
         self.total = self.config.steps(len(train))
         last = self._train(train, lora, calls)
         self.metrics |= {f"train.{name}": value for name, value in last.items() if name != "step_seconds"}
+        second = partial(self._fold_ratios, train, lora, trial=trial, look=look)
+        return self._finish(base, lora, given, beginning, [w.tokens for w in train], second)
+
+    def _read(self, vocab: Vocab) -> Given:
+        """The judgments, and what they are tested against. Raises NotEnoughJudgments."""
+        adapter_file.remove_stale(paths.adapters_dir(self.store.home))
+        self.store.adapters.remove_orphans()
+        live = self.store.adapters.live(self.model_hash)
+        with self.clock.phase("features"):
+            dataset = self._dataset(vocab)
+            neutral = guards.plain_turns(vocab, "neutral.jsonl")
+            self.ordinary = guards.plain_turns(vocab, "ordinary.jsonl")
+            self._settle(dataset, vocab.n_tokens)
+        said = dataset.train  # with all of their pairs
+        # the test is of every pair, and at temperature 1 (docs/decisions.md, 2026-11-22)
+        judged = [replace(t, temperature=1.0) for t in dataset.turns]
+        ends = best_and_worst if self.config.best_and_worst else replace
+        dataset.turns = [ends(t) if t.split == "train" else j for t, j in zip(dataset.turns, judged, strict=True)]
+        trial = Trial(self.store, self.config, live, self.model_hash, self.callbacks)
+        trial.choose(dataset.turns)
+        return Given(dataset, said, judged, neutral, live, trial)
+
+    def _meet(self, given: Given, base: BaseModel) -> Lora:
+        """A fresh adapter, after earlier versions were met; with what is known of its lower layers' states."""
+        self.metrics |= given.trial.meet(given.judged, base)
+        lora = Lora.fresh(base.model, self.config, given.trial.trunk)
+        given.recalled = guards.recall(lora.trunk, [*self.ordinary, *given.neutral], self._lower(given, base, lora))
+        lora.trunk.recall(trunk_path(self.store.home, self.model_hash, base, lora.trunk.first))
+        return lora
+
+    def _lower(self, given: Given, base: BaseModel, lora: Lora) -> Path:
+        """The file of the public texts' states."""
+        public = [*self.ordinary, *given.neutral]
+        return guards.states_path(self.cache_dir, self.model_hash, public, base, f"lower-{lora.trunk.first}")
+
+    def _finish(
+        self,
+        base: BaseModel,
+        lora: Lora,
+        given: Given,
+        beginning: lineage.Beginning,
+        learned: Sequence[TokenTurn],
+        second: Callable[[float], dict[str, Ratios]] | None,
+    ) -> Outcome:
+        """Everything after the fit: how strongly it acts, files, test, rows.
+
+        learned: what the lower layers saw, to be kept for the next run. second: ratios of a second look, by the scale
+        that the adapter was given; None: there is none.
+        """
+        calls, dataset, trial = self.callbacks, given.dataset, given.trial
         with self.clock.phase("gate"):
-            states = guards.states_path(self.cache_dir, self.model_hash, neutral_turns, base)
-            text = guards.NeutralText(neutral_turns, budget=self.config.micro_tokens, wait=calls.wait, cache=states)
+            states = guards.states_path(self.cache_dir, self.model_hash, given.neutral, base)
+            text = guards.NeutralText(given.neutral, budget=self.config.micro_tokens, wait=calls.wait, cache=states)
             neutral, scale = guards.set_strength(lora, text)
             ratios = trial.ratios(trial.held_out, lora)
-            guards.keep(lora.trunk, public, lower, recalled)
+            public = [*self.ordinary, *given.neutral]
+            guards.keep(lora.trunk, public, self._lower(given, base, lora), given.recalled)
         self.metrics |= {"adapter.scale": scale}
 
         with self.clock.phase("files"):
             adapter_id = new_id()
-            folder = paths.adapter_dir(home, adapter_id)
+            folder = paths.adapter_dir(self.store.home, adapter_id)
             permuted = base.check.get("permuted") or adapter_file.permuted_projections(self.gguf, base.model)
             files = adapter_file.write_folder(folder, lora, architecture=self._architecture(), permuted=permuted)
-            self._keep_states(
-                lora.trunk, mine, [*(w.tokens for w in train), *(t.tokens for t in dataset.turns)], dataset
-            )
+            mine = trunk_path(self.store.home, self.model_hash, base, lora.trunk.first)
+            self._keep_states(lora.trunk, mine, [*learned, *(t.tokens for t in dataset.turns)], dataset)
         few = len(ratios) < gate.MIN_HELD_OUT
         pooled = few or (bool(trial.unseen) and gate.wants_second_look(trial.gain(ratios, certain=False)))
-        if pooled:
+        pooled = pooled and second is not None
+        if pooled and second is not None:
             with self.clock.phase("cross-validation"):
-                ratios |= self._fold_ratios(train, lora, scale, trial, look)
+                ratios |= second(scale)
         self.team.share(None)
         with self.clock.phase("gate"):
             gain = trial.gain(ratios, certain=pooled and not few)
@@ -134,7 +178,7 @@ class Lesson(Task):
                 cache_dir=self.cache_dir,
             )
         self.metrics |= figures
-        return self._conclude(adapter_id, files, live, gate.decide(evidence), evidence, dataset, beginning)
+        return self._conclude(adapter_id, files, given.live, gate.decide(evidence), evidence, dataset, beginning)
 
     def _teaches(self, turn: Turn) -> bool:
         """Whether there is something in it that a fit learns."""
@@ -203,7 +247,7 @@ class Lesson(Task):
         return Checkpoint(paths.run_dir(self.store.home, self.run_id), name, of)
 
     def _fold_ratios(
-        self, train: Sequence[Work], lora: Lora, scale: float, trial: Trial, look: SecondLook
+        self, train: Sequence[Work], lora: Lora, scale: float, *, trial: Trial, look: SecondLook
     ) -> dict[str, Ratios]:
         """K-fold predictions: each turn's log-ratios under an adapter that was trained in the same way without it."""
         ratios: dict[str, Ratios] = {}
