@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-METHODS = ("dpo", "sft", "reward")
+METHODS = ("dpo", "sft", "reward", "ppo")

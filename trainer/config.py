@@ -178,8 +178,11 @@ class PpoConfig(TrainConfig):
     batches: int = 6  #: of answers, each drawn by the policy that learned from those before
     batch_prompts: int = 16  #: of a batch
     answers: int = 4  #: to each of them
+    answer_tokens: int = 256  #: of an answer, at most
+    first_prompts: int = 64  #: of the first batch, whose answers are there already
     ppo_epochs: int = 2  #: how often a batch is learned from
     learning_rate: float = 1e-3
+    practice_share: float = 0.0  #: what it answers is its practice
     critic_rate: float = 1e-2  #: of the value head
     clip: float = 0.2  #: of the ratio of new to old probability
     value_clip: float = 0.2
@@ -191,6 +194,16 @@ class PpoConfig(TrainConfig):
     kl_target: float = 6.0  #: nats an answer, which the coefficient is led to
     kl_horizon: float = 1000.0  #: answers
     kl_budget: float = 0.1  #: nats a token beyond which the run ends
+    spread_budget: float = 1.5  #: of the reward's heads, by that on judged answers that they had not seen
+    rules_weight: float = 1.0  #: of the rules beside the preferences
+    length_weight: float = 0.0  #: taken off for each standard deviation that an answer is longer
+
+    @classmethod
+    def settings(cls) -> set[str]:
+        """Of preferences it has none."""
+        fit = {"epochs", "min_steps", "warmup", "temperature", "start", "refit_seconds", "replay_share"}
+        pairs = {"loss", "label_smoothing", "length_normalised", "dpop", "margin_scale", "nll_weight", "kto_weight"}
+        return {f.name for f in fields(cls)} - fit - pairs - {"best_and_worst", "practice_share"}
 
     def __post_init__(self) -> None:
         TrainConfig.__post_init__(self)
@@ -199,6 +212,11 @@ class PpoConfig(TrainConfig):
             ("batches", 1 <= self.batches <= 1000, "between 1 and 1000"),
             ("batch_prompts", 1 <= self.batch_prompts <= 1024, "between 1 and 1024"),
             ("answers", 2 <= self.answers <= 16, "between 2 and 16"),
+            ("answer_tokens", 8 <= self.answer_tokens <= 4096, "between 8 and 4096"),
+            ("first_prompts", 0 <= self.first_prompts <= 1024, "between 0 and 1024"),
+            ("spread_budget", self.spread_budget > 0, "above 0"),
+            ("rules_weight", 0 <= self.rules_weight <= 100, "from 0 to 100"),
+            ("length_weight", -100 <= self.length_weight <= 100, "from -100 to 100"),
             ("ppo_epochs", 1 <= self.ppo_epochs <= 20, "between 1 and 20"),
             ("critic_rate", 0 < self.critic_rate <= 1, "above 0 and at most 1"),
             ("clip", 0 < self.clip < 1, "between 0 and 1"),
@@ -217,4 +235,6 @@ class PpoConfig(TrainConfig):
 
 
 #: by the method of a run
-CONFIGS: dict[str, type[TrainConfig]] = {"dpo": TrainConfig, "sft": SftConfig, "reward": RewardConfig}
+CONFIGS: dict[str, type[TrainConfig]] = {
+    "dpo": TrainConfig, "sft": SftConfig, "reward": RewardConfig, "ppo": PpoConfig,
+}  # fmt: skip

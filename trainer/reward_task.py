@@ -95,6 +95,7 @@ class RewardTask(Task):
             "layer_share": config.layer_share,  # where the states are taken from
             "max_prompt": config.max_prompt,
             "max_response": config.max_response,
+            "spread": self.metrics.get("reward.spread"),  # on held-out answers: PPO stops where it grows
         }
         reward = Reward(self.model_hash, preference, broken_rules, standing, (float(lengths.mean()), spread), about)
         with self.clock.phase("files"):

@@ -1,0 +1,109 @@
+"""Whole runs of PPO on the tiny model, whose answers llama.cpp draws."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatapp.engine.base import Candidate, Timings
+from storage import paths
+from storage.store import Store
+from tests.trainer import tiny_runs
+from tests.trainer.test_reward_task import flag
+from tests.trainer.test_reward_task import learn as learn_reward
+from trainer import ppo_lesson
+from trainer.outcome import Outcome
+from trainer.worker import work
+
+SETTINGS = {
+    "layer_share": 0.5, "rank": 4, "learning_rate": 1e-2, "ordinary_weight": 0.0, "batches": 3, "batch_prompts": 4,
+    "answers": 4, "answer_tokens": 8, "first_prompts": 0, "kl_budget": 10.0, "spread_budget": 1000.0,
+}  # fmt: skip
+
+
+@pytest.fixture
+def gguf(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    tiny_runs.calm(monkeypatch)
+    return tiny_runs.tiny_gguf(tmp_path_factory.getbasetemp())
+
+
+def learn(store: Store, gguf: Path, **overrides: Any) -> Outcome:
+    return work(store.home, gguf.parent / "cache", str(gguf), method="ppo", overrides={**SETTINGS, **overrides})
+
+
+@pytest.fixture
+def judged(store: Store, gguf: Path) -> Store:
+    tiny_runs.judge(store, gguf, 30)
+    assert learn_reward(store, gguf).state == "done"
+    return store
+
+
+def test_without_a_reward_model_it_says_why_it_does_not_start(store: Store, gguf: Path) -> None:
+    tiny_runs.judge(store, gguf, 12)
+    found = learn(store, gguf)
+    assert found.state == "failed"
+    assert "there is no reward model of this model yet: train one with" in (found.error or "")
+
+
+def test_with_a_refused_one_neither(store: Store, gguf: Path) -> None:
+    turned = set(random.Random(1).sample(range(20), 10))
+    for number in range(20):
+        tiny_runs.judge(store, gguf, 1, first=number, turned=number in turned)
+    assert learn_reward(store, gguf).state == "rejected"
+    assert "was refused. Refused: it does not surely tell more than chance" in (learn(store, gguf).error or "")
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "rloo"])
+def test_a_policy_learns_from_its_reward_and_meets_the_gate(judged: Store, gguf: Path, algorithm: str) -> None:
+    flag(judged, gguf, judged.rules.list()[0].id, 10)
+    assert learn_reward(judged, gguf).state == "done"
+    found = learn(judged, gguf, algorithm=algorithm)
+    assert found.state in ("done", "rejected"), found.error
+    assert "The reward went from" in (found.verdict or "")
+    assert found.metrics["ppo.batches"] == 3
+    assert found.metrics["ppo.drawn_tokens"] > 0
+    names = {name for _, name, _ in judged.runs.read_metrics(found.run)}
+    assert {"ppo.reward", "ppo.kl", "ppo.preference", "ppo.rules", "ppo.spread", "ppo.length"} <= names
+    assert len(judged.runs.read_metrics(found.run, "ppo.reward")) == 3
+    adapter = judged.adapters.get(found.adapter or "")
+    assert judged.adapters.there(adapter)
+    # it is tested on human judgments that it did not see
+    assert set(judged.adapters.learned_from(adapter)) == {"train", "held_out"}
+    assert found.metrics["gate.prompts"] == found.metrics["data.held_out_prompts"]
+    assert not list(paths.run_dir(judged.home, found.run).glob("policy-*"))
+
+
+def test_it_stops_at_its_budget_of_kl(judged: Store, gguf: Path) -> None:
+    found = learn(judged, gguf, kl_budget=1e-6, kl_coefficient=0.0, batches=6)
+    assert found.state in ("done", "rejected"), found.error
+    assert found.metrics["ppo.batches"] < 6
+    assert "It was stopped: it drifted" in (found.verdict or "")
+
+
+def test_answers_of_the_base_are_the_first_batch(judged: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are there for practice: nothing is drawn for it."""
+    from trainer.practice import Drill, requests
+
+    known = [Drill(text, [[100, 101, 102, 2], [110, 111, 2]]) for text in requests()[:6]]
+    monkeypatch.setattr(ppo_lesson, "drills", lambda *_: known)
+    found = learn(judged, gguf, batches=1, first_prompts=4)
+    assert found.state in ("done", "rejected"), found.error
+    assert found.metrics["ppo.drawn_tokens"] == 0
+
+
+def test_prompts_that_have_no_two_answers_are_passed_over(judged: Store, gguf: Path, monkeypatch: Any) -> None:
+    """An engine that answers nothing at first."""
+    calls: list[int] = []
+
+    def generate(self: Any, messages: Any, n: int, sampling: Any, on_token: Any = None) -> list[Candidate]:
+        calls.append(n)
+        ids = [] if len(calls) < 3 else [100, 2]
+        return [Candidate(i, "a", list(ids), "stop", 0, 3, 0, 0, Timings(1, 1, 1)) for i in range(n)]
+
+    monkeypatch.setattr("chatapp.engine.process.EngineProcess.generate", generate)
+    found = learn(judged, gguf, batches=1)
+    assert found.state in ("done", "rejected"), found.error
+    assert len(calls) == 6

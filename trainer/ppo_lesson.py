@@ -1,0 +1,257 @@
+"""A version of the model from a reward: PPO or RLOO on answers that it gives itself, through the same gate as all.
+
+The reward model is one that a run before has learned and found good; without one it does not start, and says why. What
+is answered are the user's judged prompts (those to train on) and everyday requests of our own. The first batch costs
+nothing: the policy begins as the base, whose answers to those requests are at hand (practice.py). From then on
+llama.cpp answers, with the adapter of the moment swapped in; torch only scores.
+
+It is judged on held-out human judgments, never on the reward that it was trained on. What it earned and how far it
+drifted is kept batch by batch: `ppo.reward`, `ppo.kl` and each part of the reward.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from chatapp.engine.base import EngineConfig, Message, PromptTooLong, Sampling
+from chatapp.engine.process import EngineProcess
+from chatapp.engine.vocab import Vocab
+from storage import paths
+from trainer import adapter_file, lineage, needs, ppo
+from trainer.base_model import BaseModel, load_base
+from trainer.config import PpoConfig
+from trainer.dataset import Turn, fit_prompt
+from trainer.errors import Cancelled
+from trainer.features import Callbacks
+from trainer.fit import Metrics
+from trainer.lesson import Lesson
+from trainer.logprobs import TokenTurn
+from trainer.lora import Lora
+from trainer.outcome import Outcome
+from trainer.pooled import Pooler
+from trainer.practice import Drill, drills, requests
+from trainer.reward_task import current
+from trainer.served import served
+from trainer.total import Reward, Weights
+
+TEMPERATURE = 0.8
+CONTEXT = 4096  #: tokens of the engine
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Something to be answered."""
+
+    messages: list[Message]
+    ids: list[int]
+
+
+@dataclass(slots=True)
+class Drawer:
+    """Answers of the policy that a Lora holds, by llama.cpp."""
+
+    engine: EngineProcess
+    lora: Lora
+    prompts: Sequence[Prompt]
+    config: PpoConfig
+    folder: Path  #: where the adapter of the moment lies
+    architecture: str
+    permuted: Mapping[str, bool]
+    calls: Callbacks
+    first: Sequence[TokenTurn] = ()  #: answers of the base, for the first batch
+    drawn: int = 0  #: tokens
+    seconds: float = 0.0  #: that drawing them took
+    order: Iterator[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.order = _endlessly(len(self.prompts), self.config.seed)
+
+    def __call__(self, batch: int) -> list[TokenTurn]:
+        if batch == 0 and self.first:
+            return list(self.first)
+        self._swap(batch)
+        started = time.monotonic()
+        found: list[TokenTurn] = []
+        while len(found) < self.config.batch_prompts:
+            prompt = self.prompts[next(self.order)]
+            answers = self._answers(prompt, batch)
+            if len(answers) > 1:
+                found.append(TokenTurn(prompt.ids, answers, TEMPERATURE))
+        self.seconds += time.monotonic() - started
+        return found
+
+    def _answers(self, prompt: Prompt, batch: int) -> list[list[int]]:
+        def watch(*_: object) -> None:
+            if self.calls.cancelled():
+                raise Cancelled("the run was cancelled")
+
+        self.calls.before_batch()
+        seed = random.Random(f"{self.config.seed}:{batch}:{prompt.ids}").randrange(2**28) << 4
+        sampling = Sampling(temperature=TEMPERATURE, max_tokens=self.config.answer_tokens, seed=seed)
+        try:
+            found = self.engine.generate(prompt.messages, self.config.answers, sampling, watch)
+        except PromptTooLong:
+            return []
+        self.drawn += sum(len(c.token_ids) for c in found)
+        return [list(c.token_ids) for c in found if c.token_ids]
+
+    def _swap(self, batch: int) -> None:
+        """Under another name each time: the engine may hold the one before open."""
+        path = self.folder / f"policy-{batch}.gguf"
+        config = self.lora.decoder().config
+        adapter_file.write_gguf(
+            path,
+            self.lora.state(),
+            architecture=self.architecture,
+            layers=int(config.num_hidden_layers),
+            alpha=self.config.alpha,
+            heads=adapter_file.heads_of(config),
+            permuted=self.permuted,
+        )
+        self.engine.swap(path)
+        for other in self.folder.glob("policy-*.gguf"):
+            if other != path:
+                other.unlink(missing_ok=True)
+
+
+class PpoLesson(Lesson):
+    """A version of the model, from a reward."""
+
+    def run(self) -> Outcome:
+        assert isinstance(self.config, PpoConfig)
+        reward = current(self.store, self.model_hash)  # that there is none, or why not, is said before all else
+        self.team.share(None)
+        calls = self.callbacks
+        with Vocab.open(self.gguf) as vocab:
+            given = self._read(vocab)
+            config: PpoConfig = self.config
+            rules = [r for r in self.store.rules.list() if any(s.id == r.id for s in reward.standing)]
+            texts = {rule.id: vocab.tokenize(rule.text) for rule in rules}
+            prompts, known = self._prompts(vocab, given.said, config)
+            with self.clock.phase("model"):
+                base = load_base(self.gguf, self.cache_dir, train_base=self.train_base)
+            self.metrics["memory.loading_peak_mb"] = needs.forget_peak() / needs.MB
+            with self.clock.phase("features"):
+                lora = self._meet(given, base)
+                lora.reset(config.seed)
+            pooler = Pooler.of(lora.trunk, vocab)
+        critic = ppo.Critic(int(base.model.config.hidden_size), lora.device) if config.algorithm == "ppo" else None
+        told = {id: pooler.text(ids) for id, ids in texts.items()}
+
+        def assess(turns: Sequence[TokenTurn]) -> list[ppo.Rollout]:
+            return _assess(turns, lora, pooler, reward, told, config, calls)
+
+        self.total = config.batches
+        with self.clock.phase("training"), ExitStack() as opened:
+            folder = paths.run_dir(self.store.home, self.run_id)
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            engine = opened.enter_context(served(EngineConfig(self.gguf, context_size=CONTEXT)))
+            draw = self._drawer(engine, lora, base, prompts, known, config, folder)
+            try:
+                course = ppo.train(
+                    lora, critic, draw, assess, config, calls, self.ordinary, most_spread=_most_spread(reward, config)
+                )
+            finally:
+                for path in folder.glob("policy-*.gguf"):
+                    path.unlink(missing_ok=True)
+        self._tell(course, draw)
+        beginning = lineage.Beginning(given.dataset.train, None, "PPO begins at the base")
+        return self._finish(base, lora, given, beginning, [], None)
+
+    def _prompts(self, vocab: Vocab, said: Sequence[Turn], config: PpoConfig) -> tuple[list[Prompt], list[TokenTurn]]:
+        """What is answered, and the base's answers for the first batch."""
+        found: list[Prompt] = []
+        found += [Prompt(turn.messages, turn.prompt) for turn in said]
+        ready: list[Drill] = drills(self.cache_dir, self.model_hash)
+        for text in requests():
+            messages = [Message(role="user", content=text)]
+            ids = fit_prompt(vocab, messages, config.max_prompt)
+            if ids is not None:
+                found.append(Prompt(messages, ids))
+        first = random.Random(config.seed).sample(ready, min(len(ready), config.first_prompts))
+        known = []
+        for drill in first:
+            answers = [ids[: config.answer_tokens] for ids in drill.answers if vocab.detokenize(ids).strip()]
+            if len(answers) > 1:
+                prompt = vocab.prompt_ids([Message(role="user", content=drill.prompt)])
+                known.append(TokenTurn(prompt, answers, TEMPERATURE))
+        return found, known
+
+    def _drawer(
+        self,
+        engine: EngineProcess,
+        lora: Lora,
+        base: BaseModel,
+        prompts: Sequence[Prompt],
+        known: Sequence[TokenTurn],
+        config: PpoConfig,
+        folder: Path,
+    ) -> Drawer:
+        permuted = base.check.get("permuted") or adapter_file.permuted_projections(self.gguf, base.model)
+        return Drawer(engine, lora, prompts, config, folder, self._architecture(), permuted, self.callbacks, known)
+
+    def _tell(self, course: ppo.Course, draw: Drawer) -> None:
+        """The course of the rewards, and why it ended, for the run's metrics and the verdict."""
+        for batch, row in enumerate(course.rows, 1):
+            self.store.runs.metrics(self.run_id, batch, {f"ppo.{name}": value for name, value in row.items()})
+        first, last = course.rows[0], course.rows[-1]
+        said = f"The reward went from {first['reward']:+.2f} to {last['reward']:+.2f} in {len(course.rows)} batches"
+        self.remarks.append(f"{said}, {last['kl']:.3f} nats a token from the base.")
+        if course.stop is not None:
+            self.remarks.append(f"It was stopped: {course.stop.sentence}; the last batch's lesson was taken back.")
+        self.metrics |= {
+            "ppo.batches": len(course.rows),
+            "ppo.first_reward": first["reward"],
+            "ppo.last_reward": last["reward"],
+            "ppo.last_kl": last["kl"],
+            "ppo.drawn_tokens": draw.drawn,
+            "ppo.drawing_seconds": draw.seconds,
+        }
+
+    def _progress(self, step: int, total: int, line: Metrics) -> None:
+        self.store.runs.metrics(self.run_id, step, {"progress.step": step, "progress.total": total})
+
+
+def _assess(
+    turns: Sequence[TokenTurn],
+    lora: Lora,
+    pooler: Pooler,
+    reward: Reward,
+    rules: Mapping[str, Tensor],
+    config: PpoConfig,
+    calls: Callbacks,
+) -> list[ppo.Rollout]:
+    """Each answer's reward and its parts. What the lower layers make of them is kept for the steps."""
+    seen = pooler.see(turns, budget=config.micro_tokens, before=calls.before_batch)
+    weights = Weights(config.rules_weight, config.length_weight)
+    found = []
+    for turn, features in zip(turns, seen, strict=True):
+        lengths = torch.tensor([len(r) for r in turn.responses])
+        parts = reward.parts(features, lengths, rules, weights)
+        rows = {"preference": parts.preference, "spread": parts.spread, "length_part": parts.length}
+        if rules:
+            rows |= {"rules": parts.rules, "violation": parts.violation.mean(1)}
+        found.append(ppo.Rollout(turn, parts.total.float(), {name: row.float() for name, row in rows.items()}))
+    return found
+
+
+def _most_spread(reward: Reward, config: PpoConfig) -> float:
+    """Where the heads part further than on judged answers that they had not seen, the reward is not to be trusted."""
+    known = reward.about.get("spread")
+    return float(known) * config.spread_budget if known and known == known else math.inf
+
+
+def _endlessly(count: int, seed: int) -> Iterator[int]:
+    """Indexes in a random order, all of them before any comes again."""
+    draw = random.Random(seed)
+    while True:
+        yield from draw.sample(range(count), count)
