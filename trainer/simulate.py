@@ -39,6 +39,7 @@ CANDIDATES = 4  #: answers to a prompt that is judged
 ANSWERS_EACH = 2  #: of each side, to a prompt of the comparison
 CONTEXT = 4096  #: tokens of the engine
 TEST_PROMPTS = 80
+VERSIONS = ("dpo", "sft", "ppo")  #: methods that make a version
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Plan:
     seed: int = 0  #: of the order of prompts, the flips and the training
     flip: float = 0.0  #: share of judgments that are turned round
     kinds: str = "rankings"  #: rankings, thumbs, corrections or mixed
+    method: str = "dpo"  #: of the runs, as `hone train --method` takes it; before ppo a reward model is learned
     rounds: int = 1  #: the version of one answers the prompts of the next
     test_prompts: int = TEST_PROMPTS
     compare_all: bool = False  #: every round, not the first, each third and the last
@@ -62,6 +64,7 @@ class Plan:
             ("judgments", bool(self.judgments) and min(self.judgments) >= 1, "at least 1"),
             ("flip", 0 <= self.flip <= 1, "between 0 and 1"),
             ("kinds", self.kinds in (*KINDS, MIXED), f"one of {', '.join(KINDS)}, {MIXED}"),
+            ("method", self.method in VERSIONS, f"one of {', '.join(VERSIONS)}"),
             ("rounds", self.rounds >= 1, "at least 1"),
             ("test_prompts", 1 <= self.test_prompts <= unseen, f"between 1 and {unseen}"),
             ("max_tokens", 1 <= self.max_tokens <= 512, "between 1 and 512"),
@@ -97,6 +100,7 @@ class Row:
     verdict: str | None = None
     neutral_rise: float | None = None  #: share by which neutral text's NLL rose
     kl: float | None = None  #: mean KL to the base on neutral text, nats a token
+    reward_accuracy: float | None = None  #: of the reward model, on pairs that it did not see; None: there is none
     tokens_new: float | None = None  #: mean length of an answer
     tokens_base: float | None = None
     seconds: dict[str, float] = field(default_factory=dict)  #: by phase, as a user waits for them
@@ -269,12 +273,18 @@ class Simulation:
 
     def _train(self, store: Store, row: Row) -> Result:
         self.progress.phase(f"{row.user}, {row.judgments} judgments ({row.pairs} pairs): training")
-        result = train(store, self.settings, {"seed": self.plan.seed, **self.plan.overrides}, self.progress.step)
+        plan, seconds = self.plan, {}
+        if plan.method == "ppo":
+            reward = train(store, self.settings, {"seed": plan.seed}, self.progress.step, "reward")
+            seconds["reward"] = reward["seconds"]["run"]
+            row.reward_accuracy = reward["metrics"].get("reward.accuracy")
+        overrides = {"seed": plan.seed, **plan.overrides}
+        result = train(store, self.settings, overrides, self.progress.step, plan.method)
         metrics = result["metrics"]
         row.state, row.verdict = result["state"], result["verdict"]
         row.promoted = result["adapter_state"] == "live"
         row.neutral_rise, row.kl = metrics.get("neutral.rise"), metrics.get("neutral.kl")
-        row.seconds |= result["seconds"]
+        row.seconds |= seconds | result["seconds"]
         return result
 
     def _compare(self, store: Store, row: Row, version: Adapter, user: User, first: User | None = None) -> None:

@@ -12,7 +12,7 @@ from chatapp.config import Settings
 
 #: seconds that it has for throwing its home away, after Ctrl+C
 ENDING = 20
-VALUES = ("user", "judgments", "seed", "flip", "kinds", "rounds", "then", "keep", "prompts", "plot", "survey")
+VALUES = ("user", "judgments", "seed", "flip", "kinds", "method", "rounds", "then", "keep", "prompts", "plot", "survey")
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:

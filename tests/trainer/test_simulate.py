@@ -111,15 +111,21 @@ class FakeTrainer:
         self.homes: list[Path] = []
         self.prompts: list[set[str]] = []
         self.overrides: list[dict[str, Any]] = []
+        self.methods: list[str] = []
         self.state = "done"
         self.fails: BaseException | None = None
 
-    def __call__(self, store: Store, settings: Settings, overrides: dict[str, Any], on_step: Any) -> Any:
+    def __call__(
+        self, store: Store, settings: Settings, overrides: dict[str, Any], on_step: Any, method: str = "dpo"
+    ) -> Any:
         assert settings is self.settings
+        self.methods.append(method)
         if self.fails is not None:
             raise self.fails
         self.homes.append(store.home)
         self.overrides.append(overrides)
+        if method == "reward":
+            return {"state": "done", "metrics": {"reward.accuracy": 0.8}, "seconds": {"run": 7.0}}
         self.prompts.append({r["content"] for r in store.rows("SELECT content FROM messages WHERE role = 'user'")})
         model = store.rows("SELECT hash FROM models")[0]["hash"]
         version = store.adapters.register(new_id(), model_hash=model, files={})
@@ -158,6 +164,16 @@ def run(
     faked: tuple[Settings, FakeEngine, FakeTrainer], plan: Plan, *names: str, then: User | None = None
 ) -> list[Row]:
     return list(simulate(faked[0], plan, [USERS[name] for name in names], QUIET, then))
+
+
+def test_ppo_learns_its_reward_first(faked: Any) -> None:
+    (row,) = run(faked, Plan((10,), test_prompts=8, method="ppo", overrides={"batches": 2}), "plain-words")
+    _, _, trainer = faked
+    assert trainer.methods == ["reward", "ppo"]
+    assert trainer.overrides == [{"seed": 0}, {"seed": 0, "batches": 2}]
+    assert row.reward_accuracy == 0.8
+    assert row.seconds["reward"] == 7.0
+    assert row.win_rate is not None
 
 
 def test_a_curve_has_nested_judgments_and_never_sees_a_test_prompt(faked: Any) -> None:
@@ -251,6 +267,8 @@ def test_a_folder_of_something_else_is_left_alone(faked: Any, tmp_path: Path) ->
 def test_a_plan_that_cannot_be_is_named() -> None:
     with pytest.raises(BadSetting, match=r"flip is 1\.5; it must be between 0 and 1"):
         Plan(flip=1.5)
+    with pytest.raises(BadSetting, match="method is 'reward'; it must be one of dpo, sft, ppo"):
+        Plan(method="reward")
     with pytest.raises(BadSetting, match="kinds is 'stars'"):
         Plan(kinds="stars")
     with pytest.raises(BadSetting, match="test_prompts is 81"):

@@ -10,7 +10,7 @@ from typing import Any
 
 from chatapp.clean import clean
 from chatapp.config import Settings
-from trainer.config import TrainConfig
+from trainer.config import CONFIGS, TrainConfig
 from trainer.errors import BadSetting
 from trainer.simulate import Plan, Simulation, simulate
 from trainer.simulation import report
@@ -29,12 +29,13 @@ def run(settings: Settings, arguments: argparse.Namespace, overrides: dict[str, 
         return _print(rows, arguments.json)
     users = list(USERS.values()) if arguments.user == "all" else [user(n.strip()) for n in arguments.user.split(",")]
     then = user(arguments.then) if arguments.then else None
-    TrainConfig.read(overrides)  # a wrong one is named before anything starts
+    CONFIGS.get(arguments.method, TrainConfig).read(overrides)  # a wrong one is named before anything starts
     plan = Plan(
         judgments=_numbers(arguments.judgments),
         seed=arguments.seed,
         flip=arguments.flip,
         kinds=arguments.kinds,
+        method=arguments.method,
         rounds=arguments.rounds,
         test_prompts=arguments.prompts,
         compare_all=arguments.compare_all,

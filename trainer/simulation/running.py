@@ -26,12 +26,14 @@ Result = dict[str, Any]
 OnStep = Callable[[int, int], None]
 
 
-def train(store: Store, settings: Settings, overrides: Mapping[str, Any], on_step: OnStep) -> Result:
+def train(
+    store: Store, settings: Settings, overrides: Mapping[str, Any], on_step: OnStep, method: str = "dpo"
+) -> Result:
     """Train on what the store's home holds and wait for the verdict. The process ends with this one's interruption.
 
     A run that failed comes back as its result; TrainerError where the process says nothing.
     """
-    asked = trainer_process.command(replace(settings, home=store.home), "run", "--json")
+    asked = trainer_process.command(replace(settings, home=store.home), "run", "--json", "--method", method)
     for name, value in overrides.items():
         asked += ["--set", f"{name}={json.dumps(value)}"]
     out, err = store.home / "run.json", store.home / "run.log"
