@@ -23,13 +23,13 @@ def commands() -> list[str]:
                 words = shlex.split(command)
                 if words[:1] == ["hone"]:
                     choices = words[2].split("|") if len(words) > 2 else [""]
-                    found += [" ".join([*words[:2], choice, *words[3:]]).strip() for choice in choices]
+                    found += [shlex.join([*words[:2], *([choice] if choice else []), *words[3:]]) for choice in choices]
     return found
 
 
 @pytest.mark.parametrize("command", commands())
 def test_commands_of_the_readme_parse(command: str) -> None:
-    words = command.split()[1:]
+    words = shlex.split(command)[1:]
     if words[:2] in (["adapters", "show"], ["adapters", "use"]):
         words.append("v1")
     if words[:1] == ["ask"] and "--file" not in words:
