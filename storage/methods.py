@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-METHODS = ("dpo", "sft", "reward", "ppo")
+METHODS = ("dpo", "sft", "reward", "ppo", "rlhf")

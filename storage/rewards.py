@@ -25,12 +25,13 @@ def file_of(store: Store, run_id: str) -> Path:
 
 def current(store: Store, model_hash: str) -> Path:
     """The file of the one to rely on. Raises NoRewardModel, with why there is none."""
-    runs = store.runs.list()
-    of_this = [r for r in runs if r.kind == "reward" and r.model_hash == model_hash and r.state in ("done", "rejected")]
-    if not of_this:
+    runs = [r for r in store.runs.list() if r.model_hash == model_hash and r.state in ("done", "rejected")]
+    # the reward model of a whole pipeline is good where it is there: what its gate refused is the policy
+    found = [r for r in runs if r.kind == "reward" or (r.kind == "rlhf" and file_of(store, r.id).exists())]
+    if not found:
         raise NoRewardModel(f"there is no reward model of this model yet: {AGAIN}")
-    run = of_this[0]
-    if run.state == "rejected":
+    run = found[0]
+    if run.kind == "reward" and run.state == "rejected":
         verdict = run.result.get("verdict", "")
         raise NoRewardModel(f"the reward model of run {run.number} was refused. {verdict}".strip())
     path = file_of(store, run.id)

@@ -236,5 +236,5 @@ class PpoConfig(TrainConfig):
 
 #: by the method of a run
 CONFIGS: dict[str, type[TrainConfig]] = {
-    "dpo": TrainConfig, "sft": SftConfig, "reward": RewardConfig, "ppo": PpoConfig,
+    "dpo": TrainConfig, "sft": SftConfig, "reward": RewardConfig, "ppo": PpoConfig, "rlhf": PpoConfig,
 }  # fmt: skip

@@ -33,7 +33,7 @@ from trainer.dataset import Turn, fit_prompt
 from trainer.errors import Cancelled
 from trainer.features import Callbacks
 from trainer.fit import Metrics
-from trainer.lesson import Lesson
+from trainer.lesson import Given, Lesson
 from trainer.logprobs import TokenTurn
 from trainer.lora import Lora
 from trainer.outcome import Outcome
@@ -128,8 +128,7 @@ class PpoLesson(Lesson):
 
     def run(self) -> Outcome:
         assert isinstance(self.config, PpoConfig)
-        reward = current(self.store, self.model_hash)  # that there is none, or why not, is said before all else
-        self.team.share(None)
+        reward = self._reward()
         calls = self.callbacks
         with Vocab.open(self.gguf) as vocab:
             given = self._read(vocab)
@@ -142,7 +141,8 @@ class PpoLesson(Lesson):
             self.metrics["memory.loading_peak_mb"] = needs.forget_peak() / needs.MB
             with self.clock.phase("features"):
                 lora = self._meet(given, base)
-                lora.reset(config.seed)
+            if self._imitate(lora, given):
+                known = []  # the policy is not the base any more
             pooler = Pooler.of(lora.trunk, vocab)
         critic = ppo.Critic(int(base.model.config.hidden_size), lora.device) if config.algorithm == "ppo" else None
         told = {id: pooler.text(ids) for id, ids in texts.items()}
@@ -164,8 +164,19 @@ class PpoLesson(Lesson):
                 for path in folder.glob("policy-*.gguf"):
                     path.unlink(missing_ok=True)
         self._tell(course, draw)
-        beginning = lineage.Beginning(given.dataset.train, None, "PPO begins at the base")
+        beginning = lineage.Beginning(given.dataset.train, None, "what learns from a reward begins at the base")
         return self._finish(base, lora, given, beginning, [], None)
+
+    def _reward(self) -> Reward:
+        """What is learned from. That there is none, or why not, is said before all else."""
+        found = current(self.store, self.model_hash)
+        self.team.share(None)
+        return found
+
+    def _imitate(self, lora: Lora, given: Given) -> bool:
+        """What the policy begins with: the base. Whether it is another one."""
+        lora.reset(self.config.seed)
+        return False
 
     def _prompts(self, vocab: Vocab, said: Sequence[Turn], config: PpoConfig) -> tuple[list[Prompt], list[TokenTurn]]:
         """What is answered, and the base's answers for the first batch."""
@@ -218,7 +229,8 @@ class PpoLesson(Lesson):
         }
 
     def _progress(self, step: int, total: int, line: Metrics) -> None:
-        self.store.runs.metrics(self.run_id, step, {"progress.step": step, "progress.total": total})
+        values = {f"ppo.{name}": value for name, value in line.items() if value == value}
+        self.store.runs.metrics(self.run_id, step, {**values, "progress.step": step, "progress.total": total})
 
 
 def _assess(

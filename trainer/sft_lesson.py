@@ -41,17 +41,19 @@ class SftLesson(Lesson):
         return turn.split == "held_out" or bool(turn.demos)
 
     def _taught(self, turn: Turn) -> Turn:
-        """The demonstrations without the answers beside them."""
-        if turn.split == "held_out":
-            return turn
-        kept = sorted({demo.response for demo in turn.demos})
-        place = {old: new for new, old in enumerate(kept)}
-        return replace(
-            turn,
-            responses=[turn.responses[i] for i in kept],
-            pairs=[],
-            singles=[],
-            demos=[replace(demo, response=place[demo.response]) for demo in turn.demos],
-            from_base=[],
-            drawers={},
-        )
+        return turn if turn.split == "held_out" else demonstrations(turn)
+
+
+def demonstrations(turn: Turn) -> Turn:
+    """The turn's demonstrations, without the answers beside them."""
+    kept = sorted({demo.response for demo in turn.demos})
+    place = {old: new for new, old in enumerate(kept)}
+    return replace(
+        turn,
+        responses=[turn.responses[i] for i in kept],
+        pairs=[],
+        singles=[],
+        demos=[replace(demo, response=place[demo.response]) for demo in turn.demos],
+        from_base=[],
+        drawers={},
+    )

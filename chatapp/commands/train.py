@@ -35,7 +35,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         if arguments.weight <= 0:
             raise UserError(f"--weight is {arguments.weight}; it must be above 0")
         config["include_weight"] = arguments.weight
-    if arguments.method == "ppo":
+    if arguments.method in ("ppo", "rlhf"):
         config |= {"rules_weight": settings.rules_weight, "length_weight": settings.length_weight}
     config |= dict(_setting(text) for text in arguments.set)
     with Store.open(settings.home) as store:

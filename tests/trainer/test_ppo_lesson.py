@@ -76,6 +76,35 @@ def test_a_policy_learns_from_its_reward_and_meets_the_gate(judged: Store, gguf:
     assert not list(paths.run_dir(judged.home, found.run).glob("policy-*"))
 
 
+def test_the_whole_pipeline_is_one_run(store: Store, gguf: Path) -> None:
+    """Corrections are imitated, a reward is learned, the policy learns from it: three stages, one version."""
+    tiny_runs.judge(store, gguf, 20)
+    tiny_runs.correct(store, gguf, 6, first=100)
+    found = work(store.home, gguf.parent / "cache", str(gguf), method="rlhf", overrides=SETTINGS)
+    assert found.state in ("done", "rejected"), found.error
+    assert found.metrics["sft.turns"] > 0
+    assert found.metrics["reward.accuracy"] > 0.9
+    assert found.metrics["ppo.batches"] == 3
+    assert found.metrics["ppo.drawn_tokens"] > 0
+    assert "Its reward model: It orders" in (found.verdict or "")
+    assert [run.kind for run in store.runs.list()] == ["rlhf"]
+    assert len(store.adapters.list()) == 1
+    # its reward model is there for others, whatever became of the policy
+    assert learn(store, gguf).state in ("done", "rejected")
+
+
+def test_a_pipeline_ends_where_its_reward_model_is_no_good(store: Store, gguf: Path) -> None:
+    turned = set(random.Random(1).sample(range(20), 10))
+    for number in range(20):
+        tiny_runs.judge(store, gguf, 1, first=number, turned=number in turned)
+    found = work(store.home, gguf.parent / "cache", str(gguf), method="rlhf", overrides=SETTINGS)
+    assert found.state == "failed"
+    assert (found.error or "").startswith(
+        "its reward model was refused, so there is nothing to learn from. Refused: it"
+    )
+    assert "no reward model of this model yet" in (learn(store, gguf).error or "")
+
+
 def test_it_stops_at_its_budget_of_kl(judged: Store, gguf: Path) -> None:
     found = learn(judged, gguf, kl_budget=1e-6, kl_coefficient=0.0, batches=6)
     assert found.state in ("done", "rejected"), found.error
