@@ -26,11 +26,11 @@ from chatapp.engine.base import EngineConfig, Message, PromptTooLong, Sampling
 from chatapp.engine.process import EngineProcess
 from chatapp.engine.vocab import Vocab
 from storage import paths
-from trainer import adapter_file, lineage, needs, ppo
+from trainer import adapter_file, gate, lineage, needs, ppo
 from trainer.base_model import BaseModel, load_base
 from trainer.config import PpoConfig
 from trainer.dataset import Turn, fit_prompt
-from trainer.errors import Cancelled
+from trainer.errors import Cancelled, NotEnoughJudgments
 from trainer.features import Callbacks
 from trainer.fit import Metrics
 from trainer.lesson import Given, Lesson
@@ -132,6 +132,12 @@ class PpoLesson(Lesson):
         calls = self.callbacks
         with Vocab.open(self.gguf) as vocab:
             given = self._read(vocab)
+            given.trial.unseen = []  # there is no second look
+            if (there := len(given.trial.held_out)) < gate.MIN_HELD_OUT:
+                raise NotEnoughJudgments(
+                    f"what learns from a reward is tested on held-out prompts alone, at least {gate.MIN_HELD_OUT}; "
+                    f"there are {there}: judge some more answers (one prompt in five is held out)"
+                )
             config: PpoConfig = self.config
             rules = [r for r in self.store.rules.list() if any(s.id == r.id for s in reward.standing)]
             texts = {rule.id: vocab.tokenize(rule.text) for rule in rules}

@@ -48,6 +48,12 @@ def test_without_a_reward_model_it_says_why_it_does_not_start(store: Store, gguf
     assert "there is no reward model of this model yet: train one with" in (found.error or "")
 
 
+def test_with_too_few_held_out_prompts_neither(store: Store, gguf: Path) -> None:
+    tiny_runs.judge(store, gguf, 9)
+    assert learn_reward(store, gguf).state == "done"
+    assert "is tested on held-out prompts alone, at least 4; there are " in (learn(store, gguf).error or "")
+
+
 def test_with_a_refused_one_neither(store: Store, gguf: Path) -> None:
     turned = set(random.Random(1).sample(range(20), 10))
     for number in range(20):
