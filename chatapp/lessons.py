@@ -59,7 +59,7 @@ class Lessons:
         self._count: int | None = None  # waiting judgments; None: count again
         self._version: int | None = None  # of the database, when it was counted
         self._not_before = 0  # judgments that must wait before the next try, after one that failed
-        latest = next((run for run in store.runs.list() if run.kind != "reward"), None)
+        latest = next((run for run in store.runs.list() if run.kind == "dpo"), None)
         self._told: set[str] = {run.id for run in store.runs.list() if run.finished}
         if latest is not None and latest.state in ("failed", "cancelled") and latest.model_hash == model_hash:
             self._not_before = self._waiting() + 1
@@ -182,7 +182,7 @@ class Lessons:
     def _tell(self, run_id: str) -> Note:
         run = self.store.runs.get(run_id)
         self._told.add(run.id)
-        if run.state in ("failed", "cancelled") and run.kind != "reward":
+        if run.state in ("failed", "cancelled") and run.kind == "dpo":
             self._not_before = self._waiting() + self.settings.train_after
         return _verdict(run)
 

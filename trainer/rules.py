@@ -38,9 +38,9 @@ def width(parameters: int, layers: int) -> float:
     return math.sqrt(parameters / (12 * max(1, layers)))
 
 
-def recipe(turns: int, model_parameters: int, layers: int) -> dict[str, Any]:
-    """Values that differ from the defaults. turns: judged prompts to train on."""
-    plain = TrainConfig()
+def recipe(turns: int, model_parameters: int, layers: int, plain: TrainConfig | None = None) -> dict[str, Any]:
+    """Values that differ from the defaults, or from `plain`, another method's. turns: judged prompts to train on."""
+    plain = plain or TrainConfig()
     found: dict[str, Any] = {}
     rate = plain.learning_rate
     if (wide := width(model_parameters, layers)) > 1.05 * DEFAULT_WIDTH:
@@ -62,5 +62,5 @@ def recipe(turns: int, model_parameters: int, layers: int) -> dict[str, Any]:
 
 def apply(config: TrainConfig, given: Collection[str], turns: int, model_parameters: int, layers: int) -> TrainConfig:
     """config with the recipe's values for all that was not given."""
-    values = recipe(turns, model_parameters, layers)
+    values = recipe(turns, model_parameters, layers, type(config)())
     return replace(config, **{name: value for name, value in values.items() if name not in given})

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from chatapp.config import Settings
 from chatapp.engine.base import ModelFileError
+from chatapp.lessons import Lessons
 from storage import paths
 from storage.store import Store
 from tests.chat.fakes import FakeEngine
@@ -153,3 +155,17 @@ async def test_a_run_that_died_with_its_process_is_told_at_the_start(open_chat: 
         store.runs.claim(run.id, pid=2**22 + 1)
     async with open_chat() as chat:
         await chat.says("Lesson 1 did not finish: the trainer ended before it was done")
+
+
+def test_a_reward_model_that_failed_holds_no_lesson_back(store: Store, tmp_path: Path) -> None:
+    """It is no lesson: its end is told in its own words, and what waits for a lesson goes on waiting."""
+    settings = Settings(store.home, tmp_path / "none.toml", tmp_path / "cache")
+    lessons = Lessons(store, settings, "m" * 64)
+    run = store.runs.queue("reward", {}, "m" * 64)
+    assert lessons.start().text == f"Run {run.number} (reward) is under way: a lesson can begin after it."
+    store.runs.finish(run.id, "failed", error="there are too few judgments")
+    (note,) = lessons.tick(idle=False)
+    assert note.text == f"Reward model {run.number} failed: there are too few judgments"
+    assert note.error
+    again = Lessons(store, settings, "m" * 64)
+    assert (lessons._not_before, again._not_before) == (0, 0)

@@ -9,7 +9,7 @@ import pytest
 
 from chatapp.engine.model_files import bundled
 from trainer import needs, rules
-from trainer.config import TrainConfig
+from trainer.config import PpoConfig, TrainConfig
 from trainer.errors import TooLittleDisk, TooLittleMemory
 
 DEFAULT = needs.Shape(30, 576, 1536, 9, 3, 49_152, True, 92_000_000)
@@ -112,3 +112,9 @@ def test_what_is_available_is_the_least_of_system_and_groups(tmp_path: Path) -> 
     told = "Mach Virtual Memory Statistics: (page size of 16384 bytes)\nPages free: 10.\nPages inactive: 5.\n"
     assert needs.vm_stat_bytes(told) == 15 * 16384
     assert needs.vm_stat_bytes("") is None
+
+
+def test_another_methods_rate_is_its_own() -> None:
+    """Of a model four times as wide: a quarter of PPO's rate, not of DPO's."""
+    config = rules.apply(PpoConfig(), set(), 40, 16 * 135_000_000, 30)
+    assert config.learning_rate == pytest.approx(PpoConfig().learning_rate / 4, rel=0.02)
