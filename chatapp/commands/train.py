@@ -243,7 +243,7 @@ def runs(settings: Settings, arguments: argparse.Namespace) -> int:
                 print_json(row)
             else:
                 said = run.result.get("verdict") or run.error or ""
-                say(f"{run.number:>4}  {run.state:<9}  {run.created_at[:16].replace('T', ' ')}  {said}")
+                say(f"{run.number:>4}  {run.kind:<6}  {run.state:<9}  {run.created_at[:16].replace('T', ' ')}  {said}")
                 if arguments.id and run.result.get("metrics"):
                     say(json.dumps(run.result["metrics"], indent=2))
         if not found and not arguments.json:

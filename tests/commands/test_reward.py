@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from chatapp.commands import ask
+from chatapp.scoring import ScoringError
 from storage.store import Store
 from tests.commands.shell import Shell, lines
 
@@ -37,6 +39,25 @@ def test_without_one_it_is_said_before_anything_is_drawn(hone: Shell) -> None:
     assert "--watch learns by dpo" in hone("train", "--method", "reward", "--watch", code=1)
 
 
+def test_answers_that_cannot_be_ranked_are_shown_as_they_were_drawn(
+    hone: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refuses:
+        def __init__(self, settings: Any) -> None: ...
+
+        def rewards(self, messages: Any, answers: Any) -> list[dict[str, Any]]:
+            raise ScoringError("the prompt is over 1024 tokens long")
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(ask, "Scoring", Refuses)
+    monkeypatch.setattr(ask.reward_models, "current", lambda *_: None)
+    found = hone.json("ask", "Why?", "-n", 2, "--best-of", 3, "--max-tokens", 4)
+    assert "the answers were not ranked: the prompt is over 1024 tokens long" in hone.err
+    assert len(found["candidates"]) == 2
+    assert "best_of" not in found
+
+
 def test_a_reward_model_scores_and_chooses(judged: Shell, home: Path, tmp_path: Path) -> None:
     hone = judged
     run = hone.json("train", "--method", "reward", "--wait")
@@ -49,10 +70,6 @@ def test_a_reward_model_scores_and_chooses(judged: Shell, home: Path, tmp_path: 
     plain, stiff = (json.loads(line) for line in told.splitlines())
     assert plain["total"] > stiff["total"]
     assert plain["rules"] == []
-    assert hone("score", "What of dogs?", PLAIN).startswith(f"total {plain['total']:+.2f}\n  preference ")
-    hone("ask", "word " * 1100, "--best-of", 2, "--max-tokens", 4, "--no-save")
-    assert "the answers were not ranked: the prompt is over 1024 tokens" in hone.err
-    assert hone.out.strip()
     found = hone.json("ask", "What of cats?", "-n", 2, "--best-of", 4, "--max-tokens", 24, "--seed", 7)
     assert (found["best_of"], found["chosen_by"], len(found["candidates"])) == (4, "reward model", 2)
     marks = [candidate["reward"] for candidate in found["candidates"]]
