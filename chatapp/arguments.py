@@ -137,7 +137,8 @@ def _learning(command: Callable[..., Parser], actions: Callable[..., dict[str, P
         adapters[name].add_argument("adapter", metavar="ID", help="v3, an id or its beginning, or base")
 
     runs = command("runs", Lazy("train", "runs"), "the training runs: what they learned from and what came of them")
-    runs.add_argument("id", nargs="?", metavar="RUN", help="one run, by number or id")
+    runs.add_argument("ids", nargs="*", metavar="[show] RUN", help="one run, by number or id")
+    runs.add_argument("--plot", action="store_true", help="what a run earned against how far it drifted (ppo, rlhf)")
     runs.add_argument("--cancel", action="store_true", help="end that run; nothing is changed")
 
     simulate = command("simulate", Lazy("simulate"), "a scripted user with a known taste closes the whole loop")

@@ -17,6 +17,7 @@ from chatapp import trainer_process
 from chatapp.clean import clean
 from chatapp.cli import FAILED, OK, REJECTED, UserError
 from chatapp.commands.common import as_messages, find_model, print_json, read_lines, say
+from chatapp.commands.course import course, drawn
 from chatapp.config import Settings
 from chatapp.engine.base import Message
 from storage.runs import Run
@@ -220,13 +221,18 @@ def _scored(arguments: argparse.Namespace) -> Iterator[tuple[str, Any, Any]]:
 
 
 def runs(settings: Settings, arguments: argparse.Namespace) -> int:
+    words = arguments.ids[1:] if arguments.ids[:1] == ["show"] else arguments.ids
+    if len(words) > 1:
+        raise UserError(f"name one run, not {len(words)}: hone runs NUMBER")
+    wanted = words[0] if words else None
+    for option in ("cancel", "plot"):
+        if getattr(arguments, option) and wanted is None:
+            raise UserError(f"name the run to {option}: hone runs NUMBER --{option}")
     with Store.open(settings.home) as store:
         store.runs.recover()
         if arguments.cancel:
-            if arguments.id is None:
-                raise UserError("name the run to cancel: hone runs NUMBER --cancel")
-            store.runs.request_cancel(store.runs.get(arguments.id).id)
-        found = [store.runs.get(arguments.id)] if arguments.id else store.runs.list()
+            store.runs.request_cancel(store.runs.get(str(wanted)).id)
+        found = [store.runs.get(wanted)] if wanted else store.runs.list()
         for run in found:
             row: dict[str, Any] = {
                 "run": run.id,
@@ -239,12 +245,17 @@ def runs(settings: Settings, arguments: argparse.Namespace) -> int:
                 "error": run.error,
                 **{k: v for k, v in run.result.items() if k in ("adapter", "verdict", "metrics", "seconds")},
             }
+            rows = course(store, run.id) if wanted else []
+            if arguments.plot and not rows:
+                raise UserError(f"run {run.number} ({run.kind}) has no rewards to draw: ppo and rlhf have")
             if arguments.json:
-                print_json(row)
+                print_json(row | ({"course": rows} if rows else {}))
             else:
                 said = run.result.get("verdict") or run.error or ""
                 say(f"{run.number:>4}  {run.kind:<6}  {run.state:<9}  {run.created_at[:16].replace('T', ' ')}  {said}")
-                if arguments.id and run.result.get("metrics"):
+                if arguments.plot:
+                    print("\n".join(drawn(rows)))
+                elif wanted and run.result.get("metrics"):
                     say(json.dumps(run.result["metrics"], indent=2))
         if not found and not arguments.json:
             print("no runs yet; `hone train` starts one")
