@@ -6,7 +6,7 @@ Nothing that a command needs is imported before the command is known: `hone --he
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from storage.formats import BOTH, LABELLED, LOSSLESS, READ_ONLY
@@ -26,6 +26,8 @@ _SETTINGS: list[tuple[str, type, str, str]] = [
     ("--threads", int, "N", "CPU threads of the engine (default: all cores)"),
     ("--gpu-layers", int, "N", "layers on the GPU, where llama.cpp was built for one (default -1: all)"),
 ]
+#: commands whose action is "list" where none is given
+LISTED = ("adapters", "judgments", "threads", "rules")
 JSON: dict[str, Any] = {"action": "store_true", "help": "print JSON"}
 INCLUDE: dict[str, Any] = {
     "action": "append",
@@ -49,6 +51,20 @@ class Lazy:
 
         run: Callable[..., int] = getattr(import_module(f"chatapp.commands.{self._module}"), self._function)
         return run(settings(arguments), arguments)
+
+
+def with_list(words: Sequence[str]) -> list[str]:
+    """`hone judgments` is `hone judgments list`, with its options; an action that is not there stays an error."""
+    found = list(words)
+    flags = {flag for flag, *_ in _SETTINGS}
+    for at, word in enumerate(found):
+        if word.startswith("-") or (at and found[at - 1] in flags):
+            continue  # a setting, or its value
+        rest = found[at + 1 :]
+        if word in LISTED and (not rest or (rest[0].startswith("-") and rest[0] not in ("-h", "--help"))):
+            found.insert(at + 1, "list")
+        break
+    return found
 
 
 def parser() -> Parser:

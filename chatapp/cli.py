@@ -15,7 +15,9 @@ OK, FAILED, USAGE, REJECTED, INTERRUPTED = 0, 1, 2, 3, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The console script. Returns the exit code: 0 only on success; errors are one sentence on stderr."""
-    arguments = parser().parse_args(argv)
+    from chatapp.arguments import with_list
+
+    arguments = parser().parse_args(with_list(sys.argv[1:] if argv is None else argv))
     try:
         return int(arguments.run(arguments) or OK)
     except KeyboardInterrupt:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from chatapp.arguments import with_list
 from storage import paths
 from storage.store import Store
 from tests.commands.shell import TURN, Shell, lines
@@ -259,3 +260,16 @@ def test_the_trainer_is_ours_wherever_the_user_is(tmp_path: Path) -> None:
     done = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True)
     assert "not ours" not in done.stdout
     assert "usage" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["adapters", "judgments", "threads", "rules"])
+def test_a_command_without_an_action_lists(hone: Shell, command: str, home: Path) -> None:
+    assert hone(command) == hone(command, "list")
+    assert hone("--home", home, command, "--json") == hone(command, "list", "--json")
+    assert with_list([command, "--help"]) == [command, "--help"]
+    assert with_list([command, "nonsense"]) == [command, "nonsense"]
+
+
+def test_a_prompt_that_is_called_like_a_command_is_a_prompt() -> None:
+    assert with_list(["ask", "rules"]) == ["ask", "rules"]
+    assert with_list(["--model", "rules", "ask", "threads"]) == ["--model", "rules", "ask", "threads"]
