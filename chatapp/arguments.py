@@ -61,7 +61,9 @@ def with_list(words: Sequence[str]) -> list[str]:
         if word.startswith("-") or (at and found[at - 1] in flags):
             continue  # a setting, or its value
         rest = found[at + 1 :]
-        if word in LISTED and (not rest or (rest[0].startswith("-") and rest[0] not in ("-h", "--help"))):
+        # a bare word is an action, right or wrong, unless it follows an option
+        bare = any(not w.startswith("-") and not b.startswith("-") for b, w in zip([word, *rest], rest, strict=False))
+        if word in LISTED and not bare and not {"-h", "--help"} & set(rest):
             found.insert(at + 1, "list")
         break
     return found

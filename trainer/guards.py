@@ -177,18 +177,19 @@ def _write(path: Path, states: Mapping[str, Tensor]) -> None:
         tensor_file.write(path, states)
 
 
-def set_strength(lora: Lora, text: NeutralText) -> tuple[Neutral, float]:
+def set_strength(lora: Lora, text: NeutralText, most: float = MAX_SCALE) -> tuple[Neutral, float]:
     """Scale the adapter up or down to what neutral text bears; returns how that is then, and the scale.
 
     How far a run moves varies by a factor of three with the data and the order. Going on in the direction that was
     found is worth more than its side effects, until those reach the aim (model extrapolation, Zheng et al. 2024,
     arXiv:2404.16792). KL grows with the square of the scale s, the NLL's rise as a s + b s^2. No judgment is looked at.
+    most: the largest scale.
     """
     found, scale = text.measure(lora, part=True), 1.0
     first = found
     wanted = math.sqrt(AIM_KL / max(found.kl, 1e-9))
     for _ in range(MAX_TRIES):
-        wanted = min(max(wanted, MIN_SCALE), MAX_SCALE)
+        wanted = min(max(wanted, MIN_SCALE), most)
         lora.rescale(wanted / scale)
         found, scale = text.measure(lora, part=True), wanted
         if found.kept or scale <= MIN_SCALE:
@@ -203,7 +204,7 @@ def set_strength(lora: Lora, text: NeutralText) -> tuple[Neutral, float]:
         found, scale = text.measure(lora), wanted
     # what all of the texts bear lies near: a little less than the aim, or it would be missed half of the times
     room = min(
-        math.sqrt(AIM_KL / max(found.kl, 1e-9)), MAX_SCALE / scale, 0.97 * _reach(first.rise, found.rise, scale) / scale
+        math.sqrt(AIM_KL / max(found.kl, 1e-9)), most / scale, 0.97 * _reach(first.rise, found.rise, scale) / scale
     )
     if found.kept and room > WORTH:  # or more
         lora.rescale(room)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -52,6 +53,8 @@ class Given:
 @dataclass(slots=True)
 class Lesson(Task):
     """A version of the model, from preferences."""
+
+    strongest: ClassVar[float] = guards.MAX_SCALE  #: by what an adapter is scaled up at most
 
     ordinary: list[TokenTurn] = field(default_factory=list)
     start: dict[str, Tensor] | None = None  #: weights that every fit begins with; None: fresh ones
@@ -145,7 +148,7 @@ class Lesson(Task):
         with self.clock.phase("gate"):
             states = guards.states_path(self.cache_dir, self.model_hash, given.neutral, base)
             text = guards.NeutralText(given.neutral, budget=self.config.micro_tokens, wait=calls.wait, cache=states)
-            neutral, scale = guards.set_strength(lora, text)
+            neutral, scale = guards.set_strength(lora, text, self.strongest)
             ratios = trial.ratios(trial.held_out, lora)
             public = [*self.ordinary, *given.neutral]
             guards.keep(lora.trunk, public, self._lower(given, base, lora), given.recalled)

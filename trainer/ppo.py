@@ -155,8 +155,14 @@ def train(
             order = shuffled.sample(rollouts, len(rollouts))
             for at in range(0, len(order), config.turns_per_step):
                 calls.before_batch()
-                loss, metrics = step_loss(lora, critic, order[at : at + config.turns_per_step], words, config)
-                loss.backward()
+                group = order[at : at + config.turns_per_step]
+                count = sum(size(rollout, config) for rollout in group)
+                for members in micro_batches([rollout.turn.tokens for rollout in group], config.micro_tokens):
+                    mine = [group[i] for i in members]
+                    loss, metrics = step_loss(lora, critic, mine, words, config)
+                    (loss * (sum(size(rollout, config) for rollout in mine) / count)).backward()
+                    lora.collect_gradients()
+                    learned.append(metrics)
                 if texts is not None:
                     packed = lora.pack(list(islice(texts, config.ordinary_texts)))
                     (config.ordinary_weight * -token_logps(lora.model, packed).mean()).backward()
@@ -170,10 +176,15 @@ def train(
                 optimiser.step()
                 optimiser.zero_grad(set_to_none=True)
                 lora.publish()
-                learned.append(metrics | {"grad_norm": norm})
+                learned.append({"grad_norm": norm})
         row |= mean_metrics(learned)
         penalty.update(row["kl"] * row["length"], sum(len(r.lengths) for r in rollouts))
     return course
+
+
+def size(rollout: Rollout, config: PpoConfig) -> int:
+    """What a loss is a mean over: of RLOO answers, else tokens."""
+    return len(rollout.lengths) if config.algorithm == "rloo" else sum(rollout.lengths)
 
 
 def figures(rollouts: Sequence[Rollout], coefficient: float) -> Metrics:

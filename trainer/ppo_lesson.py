@@ -16,7 +16,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -25,12 +25,13 @@ from torch import Tensor
 from chatapp.engine.base import EngineConfig, Message, PromptTooLong, Sampling
 from chatapp.engine.process import EngineProcess
 from chatapp.engine.vocab import Vocab
-from storage import paths
+from storage import paths, rewards
+from storage.errors import NoRewardModel
 from trainer import adapter_file, gate, lineage, needs, ppo
 from trainer.base_model import BaseModel, load_base
 from trainer.config import PpoConfig
-from trainer.dataset import Turn, fit_prompt
-from trainer.errors import Cancelled, NotEnoughJudgments
+from trainer.dataset import Dataset, Turn, fit_prompt
+from trainer.errors import BadSetting, Cancelled, NotEnoughJudgments
 from trainer.features import Callbacks
 from trainer.fit import Metrics
 from trainer.lesson import Given, Lesson
@@ -126,12 +127,23 @@ class Drawer:
 class PpoLesson(Lesson):
     """A version of the model, from a reward."""
 
+    strongest = 1.0  # its steps were weighed against its drift: it is weakened where ordinary text asks for it, no more
+
     def run(self) -> Outcome:
         assert isinstance(self.config, PpoConfig)
         reward = self._reward()
         calls = self.callbacks
         with Vocab.open(self.gguf) as vocab:
             given = self._read(vocab)
+            share = float(reward.about.get("layer_share", self.config.layer_share))
+            if share != self.config.layer_share:
+                if "layer_share" in self.given:
+                    raise BadSetting(
+                        f"layer_share is {self.config.layer_share:g}, and the reward model was learned with {share:g}: "
+                        "leave it out, or learn the reward anew"
+                    )
+                self.config = replace(self.config, layer_share=share)
+            given.dataset.judgments = self._learned_from(given.dataset)
             given.trial.unseen = []  # there is no second look
             if (there := len(given.trial.held_out)) < gate.MIN_HELD_OUT:
                 raise NotEnoughJudgments(
@@ -176,8 +188,24 @@ class PpoLesson(Lesson):
     def _reward(self) -> Reward:
         """What is learned from. That there is none, or why not, is said before all else."""
         found = current(self.store, self.model_hash)
-        self.team.share(None)
+        run = rewards.current(self.store, self.model_hash).parent.name
+        gone = self.store.value(
+            "SELECT count(*) FROM run_judgments r JOIN judgments j ON j.id = r.judgment_id "
+            "WHERE r.run_id = ? AND r.split = 'train' AND j.retracted_at IS NOT NULL",
+            [run],
+        )
+        if gone:
+            raise NoRewardModel(
+                f"the reward model learned from {gone} judgments that were taken back since: {rewards.AGAIN}"
+            )
+        self.team.release()
         return found
+
+    def _learned_from(self, dataset: Dataset) -> list[tuple[str, str]]:
+        """The judgments behind the reward, and those that the version is tested on."""
+        run = rewards.current(self.store, self.model_hash).parent.name
+        rows = self.store.rows("SELECT judgment_id FROM run_judgments WHERE run_id = ? AND split = 'train'", [run])
+        return [*((row["judgment_id"], "train") for row in rows), *(j for j in dataset.judgments if j[1] == "held_out")]
 
     def _imitate(self, lora: Lora, given: Given) -> bool:
         """What the policy begins with: the base. Whether it is another one."""
@@ -187,7 +215,8 @@ class PpoLesson(Lesson):
     def _prompts(self, vocab: Vocab, said: Sequence[Turn], config: PpoConfig) -> tuple[list[Prompt], list[TokenTurn]]:
         """What is answered, and the base's answers for the first batch."""
         found: list[Prompt] = []
-        found += [Prompt(turn.messages, turn.prompt) for turn in said]
+        # what was cut to fit would be answered whole and scored in part
+        found += [Prompt(t.messages, t.prompt) for t in said if vocab.prompt_ids(t.messages) == t.prompt]
         ready: list[Drill] = drills(self.cache_dir, self.model_hash)
         for text in requests():
             messages = [Message(role="user", content=text)]
@@ -220,11 +249,15 @@ class PpoLesson(Lesson):
         """The course of the rewards, and why it ended, for the run's metrics and the verdict."""
         for batch, row in enumerate(course.rows, 1):
             self.store.runs.metrics(self.run_id, batch, {f"ppo.{name}": value for name, value in row.items()})
-        first, last = course.rows[0], course.rows[-1]
-        said = f"The reward went from {first['reward']:+.2f} to {last['reward']:+.2f} in {len(course.rows)} batches"
-        self.remarks.append(f"{said}, {last['kl']:.3f} nats a token from the base.")
+        kept = course.rows[:-1] if course.stop is not None and len(course.rows) > 1 else course.rows
+        first, last = course.rows[0], kept[-1]
         if course.stop is not None:
-            self.remarks.append(f"It was stopped: {course.stop.sentence}; the last batch's lesson was taken back.")
+            self.remarks.append(f"It was stopped: {course.stop.sentence}.")
+        if course.stop is not None and len(course.rows) == 1:
+            self.remarks.append("So nothing was learned from the reward.")
+        else:
+            said = f"The reward of what it writes went from {first['reward']:+.2f} to {last['reward']:+.2f}"
+            self.remarks.append(f"{said} in {len(kept)} batches, {last['kl']:.3f} nats a token from the base.")
         self.metrics |= {
             "ppo.batches": len(course.rows),
             "ppo.first_reward": first["reward"],
@@ -249,7 +282,10 @@ def _assess(
     calls: Callbacks,
 ) -> list[ppo.Rollout]:
     """Each answer's reward and its parts. What the lower layers make of them is kept for the steps."""
-    seen = pooler.see(turns, budget=config.micro_tokens, before=calls.before_batch)
+    with (
+        lora.disabled()
+    ):  # the reward is of what the base makes of an answer, also where no layer lies below the adapter
+        seen = pooler.see(turns, budget=config.micro_tokens, before=calls.before_batch)
     weights = Weights(config.rules_weight, config.length_weight)
     found = []
     for turn, features in zip(turns, seen, strict=True):

@@ -63,7 +63,7 @@ class RewardTask(Task):
             raise TrainerError(
                 "a reward model is learned on the served file, which scores answers: leave --train-base out"
             )
-        self.team.share(None)  # it is quick: the other processes are not needed
+        self.team.release()  # it is quick: the other processes are not needed
         home, calls = self.store.home, self.callbacks
         with Vocab.open(self.gguf) as vocab:
             with self.clock.phase("features"):

@@ -7,12 +7,14 @@ corrections the first stage is passed over; with a reward model that is refused 
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import Any
+from dataclasses import fields, replace
+from typing import Any, cast
 
 from storage import rewards
 from storage.errors import NoRewardModel
+from trainer import rules
 from trainer.config import RewardConfig, SftConfig, TrainConfig
+from trainer.dataset import Dataset
 from trainer.features import focus, prepare, some_words
 from trainer.lesson import Given
 from trainer.lora import Lora
@@ -40,6 +42,11 @@ class RlhfLesson(PpoLesson):
         self.remarks.append(f"Its reward model: {found.verdict}")
         return Reward.read(path, self.model_hash)
 
+    def _learned_from(self, dataset: Dataset) -> list[tuple[str, str]]:
+        """The stage before has noted its own, flags among them; what was corrected is among those."""
+        rows = self.store.rows("SELECT judgment_id, split FROM run_judgments WHERE run_id = ?", [self.run_id])
+        return [(row["judgment_id"], row["split"]) for row in rows]
+
     def _imitate(self, lora: Lora, given: Given) -> bool:
         """Corrections of prompts to train on, by their likelihood."""
         PpoLesson._imitate(self, lora, given)
@@ -47,7 +54,10 @@ class RlhfLesson(PpoLesson):
         if not turns:
             self.remarks.append("There were no corrections to imitate first.")
             return False
-        config, calls = SftConfig(**self._shared(SftConfig)), self.callbacks
+        config = SftConfig(**self._shared(SftConfig))
+        parameters = sum(p.numel() for p in lora.decoder().parameters())
+        config = cast(SftConfig, rules.apply(config, self.given, len(turns), parameters, self.layers))
+        calls = replace(self.callbacks, progress=lambda *_: None)  # the steps that are told are those of the last stage
         with self.clock.phase("sft"):
             some = some_words(lora, config)
             works = prepare(turns, lora, config, None, calls, states_only=some)

@@ -28,10 +28,16 @@ def state() -> Any:
 class Team:
     def __init__(self) -> None:
         self._state = state()
+        self._released = False
 
     @property
     def size(self) -> int:
-        return int(self._state.num_processes)
+        return 1 if self._released else int(self._state.num_processes)
+
+    def release(self) -> None:
+        """Let the others end: what follows is done by the main process alone. Once; again it does nothing."""
+        self.share(None)
+        self._released = True
 
     @property
     def rank(self) -> int:

@@ -268,6 +268,7 @@ def test_a_command_without_an_action_lists(hone: Shell, command: str, home: Path
     assert hone("--home", home, command, "--json") == hone(command, "list", "--json")
     assert with_list([command, "--help"]) == [command, "--help"]
     assert with_list([command, "nonsense"]) == [command, "nonsense"]
+    assert with_list([command, "--home", "X", "show", "1"]) == [command, "--home", "X", "show", "1"]
 
 
 def test_a_prompt_that_is_called_like_a_command_is_a_prompt() -> None:

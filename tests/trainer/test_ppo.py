@@ -210,3 +210,16 @@ def test_settings_are_checked() -> None:
         PpoConfig.read({"clip": 1.5})
     with pytest.raises(BadSetting, match="algorithm is 'grpo'; it must be 'ppo' or 'rloo'"):
         PpoConfig.read({"algorithm": "grpo"})
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "rloo"])
+def test_a_step_in_parts_is_the_step_as_a_whole(algorithm: str) -> None:
+    """Whatever fits into memory at one time: the same weights."""
+    found = []
+    for tokens in (64, 4096):
+        policy = lora()
+        world = World(policy)
+        config: Any = replace(CONFIG, algorithm=algorithm, micro_tokens=tokens, batches=1, turns_per_step=8)
+        train(policy, None, world.draw, world.assess, config, Callbacks())
+        found.append(torch.cat([value.flatten() for value in policy.state().values()]))
+    torch.testing.assert_close(*found, atol=1e-4, rtol=1e-3)

@@ -68,7 +68,7 @@ def test_a_policy_learns_from_its_reward_and_meets_the_gate(judged: Store, gguf:
     assert learn_reward(judged, gguf).state == "done"
     found = learn(judged, gguf, algorithm=algorithm)
     assert found.state in ("done", "rejected"), found.error
-    assert "The reward went from" in (found.verdict or "")
+    assert "The reward of what it writes went from" in (found.verdict or "")
     assert found.metrics["ppo.batches"] == 3
     assert found.metrics["ppo.drawn_tokens"] > 0
     names = {name for _, name, _ in judged.runs.read_metrics(found.run)}
@@ -76,8 +76,13 @@ def test_a_policy_learns_from_its_reward_and_meets_the_gate(judged: Store, gguf:
     assert len(judged.runs.read_metrics(found.run, "ppo.reward")) == 3
     adapter = judged.adapters.get(found.adapter or "")
     assert judged.adapters.there(adapter)
-    # it is tested on human judgments that it did not see
-    assert set(judged.adapters.learned_from(adapter)) == {"train", "held_out"}
+    # what it learned from is what its reward did, flags too; it is tested on human judgments that it did not see
+    reward_run = next(run for run in judged.runs.list() if run.kind == "reward")
+    rows = judged.rows("SELECT judgment_id FROM run_judgments WHERE run_id = ? AND split = 'train'", [reward_run.id])
+    learned = judged.adapters.learned_from(adapter)
+    assert set(learned["train"]) == {row["judgment_id"] for row in rows}
+    assert "flag" in {judged.judgments.get(id).kind for id in learned["train"]}
+    assert found.metrics["adapter.scale"] <= 1.0
     assert found.metrics["gate.prompts"] == found.metrics["data.held_out_prompts"]
     assert not list(paths.run_dir(judged.home, found.run).glob("policy-*"))
 
@@ -109,6 +114,17 @@ def test_a_pipeline_ends_where_its_reward_model_is_no_good(store: Store, gguf: P
         "its reward model was refused, so there is nothing to learn from. Refused: it"
     )
     assert "no reward model of this model yet" in (learn(store, gguf).error or "")
+
+
+def test_a_reward_that_learned_from_what_was_taken_back_is_not_used(judged: Store, gguf: Path) -> None:
+    row = judged.row("SELECT judgment_id FROM run_judgments WHERE split = 'train' LIMIT 1")
+    assert row is not None
+    judged.judgments.retract(row["judgment_id"])
+    assert "learned from 1 judgments that were taken back since: train one" in (learn(judged, gguf).error or "")
+
+
+def test_the_rewards_layer_is_taken(judged: Store, gguf: Path) -> None:
+    assert "the reward model was learned with 0.5" in (learn(judged, gguf, layer_share=1.0).error or "")
 
 
 def test_it_stops_at_its_budget_of_kl(judged: Store, gguf: Path) -> None:
