@@ -282,9 +282,8 @@ def _assess(
     calls: Callbacks,
 ) -> list[ppo.Rollout]:
     """Each answer's reward and its parts. What the lower layers make of them is kept for the steps."""
-    with (
-        lora.disabled()
-    ):  # the reward is of what the base makes of an answer, also where no layer lies below the adapter
+    # the reward is of what the base makes of an answer, also where no layer lies below the adapter
+    with lora.disabled():
         seen = pooler.see(turns, budget=config.micro_tokens, before=calls.before_batch)
     weights = Weights(config.rules_weight, config.length_weight)
     found = []
