@@ -255,6 +255,8 @@ class PpoLesson(Lesson):
             self.remarks.append(f"It was stopped: {course.stop.sentence}.")
         if course.stop is not None and len(course.rows) == 1:
             self.remarks.append("So nothing was learned from the reward.")
+        elif len(kept) == 1:
+            self.remarks.append(f"It learned from one batch, of the mean reward {first['reward']:+.2f}.")
         else:
             said = f"The reward of what it writes went from {first['reward']:+.2f} to {last['reward']:+.2f}"
             self.remarks.append(f"{said} in {len(kept)} batches, {last['kl']:.3f} nats a token from the base.")
