@@ -159,15 +159,7 @@ def fit(
             if team.size > 1 and team.any(calls.cancelled()):
                 raise Cancelled("the run was cancelled")
             team.add_gradients(lora.parameters())
-            norm = float(torch.nn.utils.clip_grad_norm_(lora.parameters(), config.max_grad_norm))
-            if not math.isfinite(norm):
-                raise TrainerError(
-                    f"the gradient is no longer a number at step {step + 1}: lower the learning rate "
-                    f"(it is {config.learning_rate:g}) and train again"
-                )
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-            lora.publish()
+            norm = take_step(lora, optimiser, config, f"at step {step + 1}")
             step += 1
             line = mean_metrics(seen) | {"grad_norm": norm, "step_seconds": time.perf_counter() - started}
             history.append(line)
@@ -175,6 +167,23 @@ def fit(
             if checkpoint is not None and team.is_main and (checkpoint.due or step == steps):
                 checkpoint.save(Progress(step, lora.state(), moments(optimiser) if step < steps else {}, history))
     return mean_metrics(history)
+
+
+def take_step(lora: Lora, optimiser: torch.optim.Optimizer, config: TrainConfig, where: str) -> float:
+    """Clip the gradients that were collected, step, and put the weights into the model. Returns their norm before.
+
+    Raises TrainerError where it is no number; where: says at which step.
+    """
+    norm = float(torch.nn.utils.clip_grad_norm_(lora.parameters(), config.max_grad_norm))
+    if not math.isfinite(norm):
+        raise TrainerError(
+            f"the gradient is no longer a number {where}: lower the learning rate (it is {config.learning_rate:g}) and "
+            "train again"
+        )
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    lora.publish()
+    return norm
 
 
 def _go_on(lora: Lora, optimiser: torch.optim.Optimizer, saved: Progress | None) -> tuple[int, list[Metrics]]:

@@ -23,9 +23,8 @@ from torch import Tensor
 
 from trainer import rl
 from trainer.config import PpoConfig
-from trainer.errors import TrainerError
 from trainer.features import Callbacks
-from trainer.fit import mean_metrics
+from trainer.fit import mean_metrics, take_step
 from trainer.logprobs import Head, Packed, TokenTurn, hidden_states, micro_batches, summed, token_logps
 from trainer.lora import Lora
 from trainer.words import Words
@@ -120,10 +119,9 @@ def train(
     Where a batch shows that the policy left the budget of KL, or the reward's ground, what was learned from the batch
     before is taken back, and it ends. Raises Cancelled, and TrainerError where the loss is no number.
     """
-    parameters = lora.parameters()
     optimiser = torch.optim.AdamW(
         [
-            {"params": parameters, "lr": config.learning_rate},
+            {"params": lora.parameters(), "lr": config.learning_rate},
             *([{"params": critic.parameters(), "lr": config.critic_rate}] if critic is not None else []),
         ],
         eps=1e-5,  # Huang et al. 2024, detail of Adam
@@ -167,16 +165,7 @@ def train(
                     packed = lora.pack(list(islice(texts, config.ordinary_texts)))
                     (config.ordinary_weight * -token_logps(lora.model, packed).mean()).backward()
                 lora.collect_gradients()
-                norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm))
-                if not math.isfinite(norm):
-                    raise TrainerError(
-                        f"the gradient is no longer a number in batch {batch + 1}: lower the learning rate "
-                        f"(it is {config.learning_rate:g}) and train again"
-                    )
-                optimiser.step()
-                optimiser.zero_grad(set_to_none=True)
-                lora.publish()
-                learned.append({"grad_norm": norm})
+                learned.append({"grad_norm": take_step(lora, optimiser, config, f"in batch {batch + 1}")})
         row |= mean_metrics(learned)
         penalty.update(row["kl"] * row["length"], sum(len(r.lengths) for r in rollouts))
     return course

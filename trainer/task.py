@@ -5,6 +5,7 @@ worker.py owns the row's states and the locks; lesson.py trains versions of the 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +41,7 @@ def import_libraries() -> None:
 
 
 @dataclass(slots=True)
-class Task:
+class Task(ABC):
     """One run; a kind of run is a subclass."""
 
     store: Store
@@ -61,9 +62,9 @@ class Task:
     before: int = 0  #: optimiser steps of the fits that are done
     total: int = 0
 
+    @abstractmethod
     def run(self) -> Outcome:
         """The whole run. Raises what went wrong; nothing is in use before its last line."""
-        raise NotImplementedError
 
     @property
     def callbacks(self) -> Callbacks:
