@@ -168,6 +168,7 @@ class SftConfig(TrainConfig):
 
 
 Algorithm = Literal["ppo", "rloo"]
+Ratio = Literal["token", "answer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,19 +176,21 @@ class PpoConfig(TrainConfig):
     """How a policy learns from a reward."""
 
     algorithm: Algorithm = "ppo"  #: "rloo": without a critic, each answer against the others to its prompt
-    batches: int = 6  #: of answers, each drawn by the policy that learned from those before
-    batch_prompts: int = 16  #: of a batch
+    batches: int = 3  #: of answers, each drawn by the policy that learned from those before
+    batch_prompts: int = 24  #: of a batch
     answers: int = 4  #: to each of them
-    answer_tokens: int = 256  #: of an answer, at most
+    learned: int = 2  #: of those, that are learned from: the best and the worst, as many of each
+    answer_tokens: int = 192  #: of an answer, at most
     first_prompts: int = 64  #: of the first batch, whose answers are there already
     ppo_epochs: int = 2  #: how often a batch is learned from
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     practice_share: float = 0.0  #: what it answers is its practice
     critic_rate: float = 1e-2  #: of the value head
     clip: float = 0.2  #: of the ratio of new to old probability
+    ratio: Ratio = "token"  #: "answer": of a whole answer, as in RLOO's own paper; only for rloo
     value_clip: float = 0.2
     value_weight: float = 0.5  #: of the values' loss beside the policy's
-    gae_decay: float = 0.95  #: lambda
+    gae_decay: float = 1.0  #: lambda; below 1 the first words of a long answer are told nothing while values are young
     discount: float = 1.0  #: gamma
     whiten: bool = True  #: advantages
     kl_coefficient: float = 0.05  #: at first, of the KL penalty, in rewards a nat
@@ -212,6 +215,9 @@ class PpoConfig(TrainConfig):
             ("batches", 1 <= self.batches <= 1000, "between 1 and 1000"),
             ("batch_prompts", 1 <= self.batch_prompts <= 1024, "between 1 and 1024"),
             ("answers", 2 <= self.answers <= 16, "between 2 and 16"),
+            ("learned", self.learned >= 2, "at least 2"),
+            ("ratio", self.ratio in ("token", "answer"), "'token' or 'answer'"),
+            ("ratio", self.ratio == "token" or self.algorithm == "rloo", "'token' where algorithm is not rloo"),
             ("answer_tokens", 8 <= self.answer_tokens <= 4096, "between 8 and 4096"),
             ("first_prompts", 0 <= self.first_prompts <= 1024, "between 0 and 1024"),
             ("spread_budget", self.spread_budget > 0, "above 0"),

@@ -181,6 +181,11 @@ class Lora:
                 master.grad = None
         self.publish()
 
+    @property
+    def untouched(self) -> bool:
+        """Whether it changes nothing: the policy is the base."""
+        return not any(bool(value.any()) for name, value in self.state().items() if "lora_B" in name)
+
     def rescale(self, factor: float) -> None:
         """Multiply what the adapter adds by factor."""
         with torch.no_grad():

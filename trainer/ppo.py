@@ -5,6 +5,12 @@ comes with the last token, each token pays for its drift from the base, advantag
 clipped, values come from a head of their own. RLOO (Ahmadian et al. 2024, arXiv 2402.14740) is the same without values:
 a whole answer is one action, and the others to its prompt are what it is compared with.
 
+Of each prompt's answers only the best and the worst are learned from (Xu et al. 2025, arXiv 2504.13818: the subset of
+the largest variance): a step costs as much as ever, and those between say little. What a score is measured by are the
+others to the same prompt, with or without a critic. Advantages reach back over the whole answer (lambda 1): a value
+head that has seen some hundred answers cannot yet tell the first words what the last earned (Yuan et al. 2025, arXiv
+2503.01491).
+
 Answers are drawn by whoever is asked (ppo_lesson.py asks llama.cpp with the adapter of the moment); log-probabilities,
 old and new, are torch's, so that what llama.cpp rounds is in both. The value head is linear in the states that enter
 the adapted layers: they are frozen, so its inputs are computed once.
@@ -15,7 +21,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 
 import torch
@@ -30,6 +36,7 @@ from trainer.lora import Lora
 from trainer.words import Words
 
 Metrics = dict[str, float]
+WARMING = 8  #: steps over which the rate rises
 
 
 @dataclass(slots=True)
@@ -130,11 +137,16 @@ def train(
     texts = cycle(random.Random(config.seed).sample(list(ordinary), len(ordinary))) if ordinary else None
     shuffled = random.Random(config.seed)
     penalty = rl.AdaptiveKL(config.kl_coefficient, config.kl_target, config.kl_horizon)
-    course, before = Course(), lora.state()
+    course, before, steps = Course(), lora.state(), 0
     for batch in range(config.batches):
-        rollouts = list(assess(draw(batch)))
-        words = look(lora, critic, rollouts, config, calls)
-        row = figures(rollouts, penalty.coefficient)
+        drawn = list(assess(draw(batch)))
+        if lora.untouched:  # it has not drifted, and need not be looked at for that
+            chosen = [ends(rollout, config.learned) for rollout in drawn]
+            words = look(lora, critic, chosen, config, calls)
+        else:
+            words = look(lora, critic, drawn, config, calls)
+            chosen = [ends(rollout, config.learned) for rollout in drawn]
+        row = figures(drawn, penalty.coefficient)
         course.rows.append(row)
         calls.progress(batch + 1, config.batches, row)
         if row["kl"] > config.kl_budget:
@@ -147,12 +159,15 @@ def train(
             lora.load_state(before)
             return course
         before = lora.state()
-        advise(rollouts, config, penalty.coefficient)
+        advise(chosen, config, penalty.coefficient)
+        falling = config.learning_rate * (1 - batch / config.batches)
         learned: list[Metrics] = []
         for _ in range(config.ppo_epochs):
-            order = shuffled.sample(rollouts, len(rollouts))
+            order = shuffled.sample(chosen, len(chosen))
             for at in range(0, len(order), config.turns_per_step):
                 calls.before_batch()
+                steps += 1
+                optimiser.param_groups[0]["lr"] = falling * min(1.0, steps / WARMING)
                 group = order[at : at + config.turns_per_step]
                 count = sum(size(rollout, config) for rollout in group)
                 for members in micro_batches([rollout.turn.tokens for rollout in group], config.micro_tokens):
@@ -167,24 +182,43 @@ def train(
                 lora.collect_gradients()
                 learned.append({"grad_norm": take_step(lora, optimiser, config, f"in batch {batch + 1}")})
         row |= mean_metrics(learned)
-        penalty.update(row["kl"] * row["length"], sum(len(r.lengths) for r in rollouts))
+        penalty.update(row["kl"] * row["length"], sum(len(r.lengths) for r in drawn))
     return course
 
 
+def ends(rollout: Rollout, count: int) -> Rollout:
+    """The best and the worst `count` of its answers, in their order; half of them each."""
+    if count >= len(rollout.lengths):
+        return rollout
+    order = rollout.scores.argsort(stable=True).tolist()
+    kept = sorted([*order[: count // 2], *order[len(order) - (count - count // 2) :]])
+    wanted = torch.tensor(kept)
+
+    def of_tokens(flat: Tensor) -> Tensor:  # (M, ...)
+        parts = flat.split(rollout.lengths) if len(flat) else ()
+        return torch.cat([parts[i] for i in kept]) if parts else flat
+
+    turn = replace(rollout.turn, responses=[rollout.turn.responses[i] for i in kept])
+    tokens = {name: of_tokens(getattr(rollout, name)) for name in ("old", "reference", "values", "states")}
+    parts = {name: part[wanted] for name, part in rollout.parts.items()}
+    return Rollout(turn, rollout.scores[wanted], parts, **tokens)
+
+
 def size(rollout: Rollout, config: PpoConfig) -> int:
-    """What a loss is a mean over: of RLOO answers, else tokens."""
-    return len(rollout.lengths) if config.algorithm == "rloo" else sum(rollout.lengths)
+    """What a loss is a mean over: tokens, or whole answers."""
+    return len(rollout.lengths) if config.ratio == "answer" else sum(rollout.lengths)
 
 
 def figures(rollouts: Sequence[Rollout], coefficient: float) -> Metrics:
-    """Of a batch before it is learned from: means over its answers; kl in nats a token, by the estimate k1."""
+    """Of a batch before it is learned from: means over its answers; kl in nats a token, by the estimate k1
+    (0 where nobody looked, as the policy is the base)."""
     scores = torch.cat([rollout.scores for rollout in rollouts])
     lengths = [n for rollout in rollouts for n in rollout.lengths]
     drift = torch.cat([rollout.old - rollout.reference for rollout in rollouts])
     found = {
         "reward": float(scores.mean()),
         "reward_best": float(scores.max()),
-        "kl": float(drift.mean()),
+        "kl": float(drift.mean()) if len(drift) else 0.0,
         "kl_coefficient": coefficient,
         "length": sum(lengths) / len(lengths),
     }
@@ -201,6 +235,7 @@ def look(
     On a CPU log-probabilities are among the words that the base finds likely here, as in a preference run.
     """
     head = lora.model.get_output_embeddings()
+    untouched = lora.untouched
     turns = [rollout.turn for rollout in rollouts]
     mine: list[Tensor] = []
     theirs: list[Tensor] = []
@@ -212,8 +247,11 @@ def look(
             packed = lora.pack(members)
             sizes = [turn.predicted for turn in members]
             mine += [part.clone() for part in hidden_states(lora.model, packed).split(sizes)]
-            with lora.disabled():
-                theirs += [part.clone() for part in hidden_states(lora.model, packed).split(sizes)]
+            if untouched:
+                theirs += mine[-len(members) :]
+            else:
+                with lora.disabled():
+                    theirs += [part.clone() for part in hidden_states(lora.model, packed).split(sizes)]
             inputs += [part.clone() for part in _inputs(packed, theirs[-len(members) :]).split(sizes)]
         words: Words | None = None
         if lora.device.type == "cpu" and 0 < config.words < len(head.weight):
@@ -231,18 +269,23 @@ def look(
 
 
 def advise(rollouts: Sequence[Rollout], config: PpoConfig, coefficient: float) -> None:
-    """Advantages and returns of all tokens of a batch; of RLOO one advantage an answer."""
+    """Advantages and returns of all tokens of a batch. With a critic an answer earns its score less the mean of the
+    others to its prompt, so that the critic need not learn how hard a prompt is; of RLOO all tokens of an answer, or
+    the answer as one, have its own advantage."""
     lengths = [n for rollout in rollouts for n in rollout.lengths]
     old, reference, values = (
         padded(torch.cat([getattr(r, name) for r in rollouts]), lengths) for name in ("old", "reference", "values")
     )
     mask = padded(torch.ones(sum(lengths), device=old.device), lengths)
-    scores = torch.cat([rollout.scores for rollout in rollouts]).to(old)
+    relative = config.algorithm == "ppo"  # RLOO compares what is left after the penalty
+    scores = torch.cat([rl.rloo(r.scores[None])[0] if relative else r.scores for r in rollouts]).to(old)
     rewards = rl.token_rewards(scores, old, reference, mask, coefficient)
     counts = [len(rollout.lengths) for rollout in rollouts]
     if config.algorithm == "rloo":
         for rollout, total in zip(rollouts, rewards.sum(1).split(counts), strict=True):
             rollout.advantages = rl.rloo(total[None])[0]
+            if config.ratio == "token":
+                rollout.advantages = rollout.advantages.repeat_interleave(torch.tensor(rollout.lengths).to(mask.device))
         return
     found, returns = rl.gae(rewards, values, mask, discount=config.discount, decay=config.gae_decay)
     advantages = rl.whiten(found, mask) if config.whiten else found
@@ -256,12 +299,12 @@ def advise(rollouts: Sequence[Rollout], config: PpoConfig, coefficient: float) -
 def step_loss(
     lora: Lora, critic: Critic | None, rollouts: Sequence[Rollout], words: Words | None, config: PpoConfig
 ) -> tuple[Tensor, Metrics]:
-    """The mean loss over the tokens of some rollouts (of RLOO: over their answers), with the values' beside it."""
+    """The mean loss over the tokens of some rollouts (or over their answers), with the values' beside it."""
     packed = lora.pack([rollout.turn for rollout in rollouts])
     logps = token_logps(lora.model, packed, words)  # (M,)
     old = torch.cat([rollout.old for rollout in rollouts])
     advantages = torch.cat([rollout.advantages for rollout in rollouts])
-    if config.algorithm == "rloo":
+    if config.ratio == "answer":
         answers = len(packed.lengths)
         each, metrics = rl.policy_loss(
             summed(logps, packed.owner, answers), summed(old, packed.owner, answers), advantages, clip=config.clip

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +22,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from chatapp.engine.base import EngineConfig, Message, PromptTooLong, Sampling
+from chatapp.engine.base import EngineConfig, Message, Sampling
+from chatapp.engine.half import half_precision
 from chatapp.engine.process import EngineProcess
 from chatapp.engine.vocab import Vocab
 from storage import paths, rewards
@@ -31,7 +32,7 @@ from trainer import adapter_file, gate, lineage, needs, ppo
 from trainer.base_model import BaseModel, load_base
 from trainer.config import PpoConfig
 from trainer.dataset import Dataset, Turn, fit_prompt
-from trainer.errors import BadSetting, Cancelled, NotEnoughJudgments
+from trainer.errors import BadSetting, Cancelled, NotEnoughJudgments, TrainerError
 from trainer.features import Callbacks
 from trainer.fit import Metrics
 from trainer.lesson import Given, Lesson
@@ -45,15 +46,9 @@ from trainer.served import served
 from trainer.total import Reward, Weights
 
 TEMPERATURE = 0.8
-CONTEXT = 4096  #: tokens of the engine
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """Something to be answered."""
-
-    messages: list[Message]
-    ids: list[int]
+STREAMS = 32  #: answers drawn at one time
+CELLS = 32768  #: tokens of prompts and answers that they hold together, at most: 0.8 GB of the default model
+TRIES = 3  #: times that a batch is filled up
 
 
 @dataclass(slots=True)
@@ -62,7 +57,8 @@ class Drawer:
 
     engine: EngineProcess
     lora: Lora
-    prompts: Sequence[Prompt]
+    prompts: Sequence[list[int]]
+    says_something: Callable[[Sequence[int]], bool]
     config: PpoConfig
     folder: Path  #: where the adapter of the moment lies
     architecture: str
@@ -80,30 +76,35 @@ class Drawer:
         if batch == 0 and self.first:
             return list(self.first)
         self._swap(batch)
-        started = time.monotonic()
         found: list[TokenTurn] = []
-        while len(found) < self.config.batch_prompts:
-            prompt = self.prompts[next(self.order)]
-            answers = self._answers(prompt, batch)
-            if len(answers) > 1:
-                found.append(TokenTurn(prompt.ids, answers, TEMPERATURE))
-        self.seconds += time.monotonic() - started
+        for attempt in range(TRIES):
+            prompts = [self.prompts[next(self.order)] for _ in range(self.config.batch_prompts - len(found))]
+            seed = random.Random(f"{self.config.seed}:{batch}:{attempt}").randrange(2**31)
+            for prompt, answers in zip(prompts, self._answers(prompts, seed), strict=True):
+                if len(answers) > 1:
+                    found.append(TokenTurn(prompt, answers, TEMPERATURE))
+            if len(found) == self.config.batch_prompts:
+                break
+        if not found:
+            raise TrainerError(
+                f"in batch {batch + 1} none of {TRIES * self.config.batch_prompts} prompts got two answers that say "
+                "something: the policy has come to write nothing. Learn from a lower learning_rate"
+            )
         return found
 
-    def _answers(self, prompt: Prompt, batch: int) -> list[list[int]]:
-        def watch(*_: object) -> None:
+    def _answers(self, prompts: Sequence[list[int]], seed: int) -> list[list[list[int]]]:
+        def watch(_ended: int) -> None:
             if self.calls.cancelled():
                 raise Cancelled("the run was cancelled")
 
         self.calls.before_batch()
-        seed = random.Random(f"{self.config.seed}:{batch}:{prompt.ids}").randrange(2**28) << 4
-        sampling = Sampling(temperature=TEMPERATURE, max_tokens=self.config.answer_tokens, seed=seed)
-        try:
-            found = self.engine.generate(prompt.messages, self.config.answers, sampling, watch)
-        except PromptTooLong:
-            return []
-        self.drawn += sum(len(c.token_ids) for c in found)
-        return [list(c.token_ids) for c in found if c.token_ids]
+        started = time.monotonic()
+        # min-p alone: top-p sorts the vocabulary for each token, a fifth of the time, to cut what min-p cuts already
+        sampling = Sampling(temperature=TEMPERATURE, top_p=1.0, max_tokens=self.config.answer_tokens, seed=seed)
+        found = self.engine.draw(prompts, self.config.answers, sampling, watch)
+        self.seconds += time.monotonic() - started
+        self.drawn += sum(len(answer) for answers in found for answer in answers)
+        return [[answer for answer in answers if self.says_something(answer)] for answers in found]
 
     def _swap(self, batch: int) -> None:
         """Under another name each time: the engine may hold the one before open."""
@@ -170,10 +171,15 @@ class PpoLesson(Lesson):
 
         self.total = config.batches
         with self.clock.phase("training"), ExitStack() as opened:
+            words = opened.enter_context(Vocab.open(self.gguf))
+
+            def says_something(answer: Sequence[int]) -> bool:
+                return bool(words.detokenize(answer).strip())
+
             folder = paths.run_dir(self.store.home, self.run_id)
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            engine = opened.enter_context(served(EngineConfig(self.gguf, context_size=CONTEXT)))
-            draw = self._drawer(engine, lora, base, prompts, known, config, folder)
+            engine = opened.enter_context(served(self._streams(prompts, config)))
+            draw = self._drawer(engine, lora, base, prompts, says_something, known, config, folder)
             try:
                 course = ppo.train(
                     lora, critic, draw, assess, config, calls, self.ordinary, most_spread=_most_spread(reward, config)
@@ -212,17 +218,19 @@ class PpoLesson(Lesson):
         lora.reset(self.config.seed)
         return False
 
-    def _prompts(self, vocab: Vocab, said: Sequence[Turn], config: PpoConfig) -> tuple[list[Prompt], list[TokenTurn]]:
+    def _prompts(
+        self, vocab: Vocab, said: Sequence[Turn], config: PpoConfig
+    ) -> tuple[list[list[int]], list[TokenTurn]]:
         """What is answered, and the base's answers for the first batch."""
-        found: list[Prompt] = []
+        found: list[list[int]] = []
         # what was cut to fit would be answered whole and scored in part
-        found += [Prompt(t.messages, t.prompt) for t in said if vocab.prompt_ids(t.messages) == t.prompt]
+        found += [t.prompt for t in said if vocab.prompt_ids(t.messages) == t.prompt]
         ready: list[Drill] = drills(self.cache_dir, self.model_hash)
         for text in requests():
             messages = [Message(role="user", content=text)]
             ids = fit_prompt(vocab, messages, config.max_prompt)
             if ids is not None:
-                found.append(Prompt(messages, ids))
+                found.append(ids)
         first = random.Random(config.seed).sample(ready, min(len(ready), config.first_prompts))
         known = []
         for drill in first:
@@ -232,18 +240,30 @@ class PpoLesson(Lesson):
                 known.append(TokenTurn(prompt, answers, TEMPERATURE))
         return found, known
 
+    def _streams(self, prompts: Sequence[list[int]], config: PpoConfig) -> EngineConfig:
+        """As many streams as there is room for, each for the longest prompt and its answer."""
+        each = -(-(max(map(len, prompts)) + config.answer_tokens) // 256) * 256
+        streams = max(1, min(STREAMS, CELLS // each))
+        gguf = half_precision(self.gguf, self.cache_dir / "models" / self.model_hash)
+        return EngineConfig(
+            gguf, context_size=streams * each, streams=streams, lock_path=paths.generation_lock(self.store.home)
+        )
+
     def _drawer(
         self,
         engine: EngineProcess,
         lora: Lora,
         base: BaseModel,
-        prompts: Sequence[Prompt],
+        prompts: Sequence[list[int]],
+        says_something: Callable[[Sequence[int]], bool],
         known: Sequence[TokenTurn],
         config: PpoConfig,
         folder: Path,
     ) -> Drawer:
         permuted = base.check.get("permuted") or adapter_file.permuted_projections(self.gguf, base.model)
-        return Drawer(engine, lora, prompts, config, folder, self._architecture(), permuted, self.callbacks, known)
+        return Drawer(
+            engine, lora, prompts, says_something, config, folder, self._architecture(), permuted, self.callbacks, known
+        )
 
     def _tell(self, course: ppo.Course, draw: Drawer) -> None:
         """The course of the rewards, and why it ended, for the run's metrics and the verdict."""

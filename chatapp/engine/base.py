@@ -110,10 +110,13 @@ class EngineConfig:
 
     model_path: Path
     context_size: int = 4096  #: tokens shared by the prompt and all candidates
+    #: answers that `EngineProcess.draw` computes at one time, each with context_size // streams tokens of its own;
+    #: 0: for a chat, whose candidates share the whole
+    streams: int = 0
     threads: int | None = None  #: None: all cores of this machine
     gpu_layers: int = -1  #: -1: all that the build can offload; 0: none
     adapter_path: Path | None = None  #: GGUF adapter
-    lock_path: Path | None = None  #: generation lock that the trainer yields to
+    lock_path: Path | None = None  #: generation lock that the trainer yields to, and an engine with streams too
     log_path: Path | None = None  #: native output goes here; it holds no chat text
 
 

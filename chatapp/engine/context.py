@@ -30,10 +30,11 @@ class Stopped(Exception):
 class Context:
     """cached[s] is what the cells of sequence s hold, token for token."""
 
-    def __init__(self, model: Any, size: int, threads: int) -> None:
+    def __init__(self, model: Any, size: int, threads: int, streams: int = 0) -> None:
+        """streams: so many sequences with cells of their own, size // streams each; 0: one pool for all."""
         self._lib = lib = native.library()
         self.size = size
-        self.cached: list[list[int]] = [[] for _ in range(MAX_CANDIDATES)]
+        self.cached: list[list[int]] = [[] for _ in range(streams or MAX_CANDIDATES)]
         # llama.cpp asks its abort callback a thousand times a decode. A Python one would take the GIL each time, so
         # libc's strlen is the callback and this buffer its argument: empty means go on, one character means stop.
         self._flag = ctypes.create_string_buffer(2)
@@ -42,10 +43,10 @@ class Context:
         params = lib.llama_context_default_params()
         params.n_ctx = size
         params.n_batch = params.n_ubatch = BATCH
-        params.n_seq_max = MAX_CANDIDATES
+        params.n_seq_max = len(self.cached)
         params.n_outputs_max = OUTPUTS
         params.n_threads = params.n_threads_batch = threads
-        params.kv_unified = True
+        params.kv_unified = not streams
         params.abort_callback = self._abort
         params.abort_callback_data = ctypes.cast(self._flag, ctypes.c_void_p)
         _check_memory(lib, model, size)
@@ -82,7 +83,7 @@ class Context:
     def clear(self) -> None:
         """Forget all cached tokens."""
         self._lib.llama_memory_clear(self._memory, False)
-        self.cached = [[] for _ in range(MAX_CANDIDATES)]
+        self.cached = [[] for _ in self.cached]
 
     def reuse(self, tokens: Sequence[int]) -> int:
         """Leave in the cache only the longest known prefix of tokens, as sequence 0; its length.
@@ -104,7 +105,7 @@ class Context:
         if not self._lib.llama_memory_seq_rm(self._memory, 0, length, -1):
             self.clear()  # a recurrent model's state cannot be cut back
             return 0
-        self.cached = [list(tokens[:length])] + [[] for _ in range(MAX_CANDIDATES - 1)]
+        self.cached = [list(tokens[:length])] + [[] for _ in self.cached[1:]]
         return length
 
     def share(self, count: int) -> None:
@@ -112,6 +113,21 @@ class Context:
         for other in range(1, count):
             self._lib.llama_memory_seq_cp(self._memory, 0, other, -1, -1)
             self.cached[other] = list(self.cached[0])
+
+    def begin(self, sequence: int, tokens: Sequence[int]) -> None:
+        """Make a sequence hold just these tokens. What another holds of them is copied, not computed again."""
+        lengths = [_common(known, tokens) for known in self.cached]
+        best = max(range(len(lengths)), key=lambda s: (lengths[s], s == sequence))
+        length = lengths[best]
+        if length and best != sequence:
+            self._lib.llama_memory_seq_cp(self._memory, best, sequence, -1, -1)
+        if not self._lib.llama_memory_seq_rm(self._memory, sequence, length, -1):
+            self._lib.llama_memory_seq_rm(self._memory, sequence, -1, -1)  # a recurrent model's cannot be cut back
+            length = 0
+        self.cached[sequence] = list(tokens[:length])
+        for start in range(length, len(tokens), BATCH):
+            part = tokens[start : start + BATCH]
+            self._decode(part, [sequence] * len(part), range(0))
 
     def prompt(self, tokens: Sequence[int]) -> None:
         """Append tokens to sequence 0; the logits of the last one can be sampled at index -1."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import ctypes
+import functools
 import os
 import random
 import threading
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chatapp.engine import native
+from chatapp.engine import native, rollouts
 from chatapp.engine.base import (
     MAX_CANDIDATES,
     AdapterFileError,
@@ -35,7 +36,7 @@ from chatapp.engine.base import (
     Sampling,
     Timings,
 )
-from chatapp.engine.context import Context, Stopped, default_threads
+from chatapp.engine.context import OUTPUTS, Context, Stopped, default_threads
 from chatapp.engine.model_files import check_gguf
 from chatapp.engine.vocab import Detokenizer, Vocab
 from chatapp.engine.yield_lock import GenerationLock
@@ -71,6 +72,8 @@ class LlamaEngine:
             raise EngineError(f"context_size is {config.context_size}; it must be at least 64 tokens.")
         if config.threads is not None and config.threads < 1:
             raise EngineError(f"threads is {config.threads}; it must be at least 1, or left out.")
+        if not 0 <= config.streams <= OUTPUTS:
+            raise EngineError(f"streams is {config.streams}; it must be from 0 to {OUTPUTS}.")
         native.log_to(config.log_path)
         self._config = config
         self._lib = native.library()
@@ -83,7 +86,9 @@ class LlamaEngine:
         try:
             if self._lib.llama_model_has_encoder(self._model):
                 raise ModelFileError(f"{config.model_path} has an encoder and cannot chat. Choose a chat model.")
-            self._context = Context(self._model, config.context_size, config.threads or default_threads())
+            self._context = Context(
+                self._model, config.context_size, config.threads or default_threads(), config.streams
+            )
         except EngineError:
             self._lib.llama_model_free(self._model)
             raise
@@ -161,6 +166,23 @@ class LlamaEngine:
             )
             for answer in answers
         ]
+
+    def draw(
+        self, prompts: Sequence[Sequence[int]], n: int, sampling: Sampling, on_answer: Callable[[int], None]
+    ) -> list[list[list[int]]]:
+        """n answers to each prompt, as many at one time as there are streams; see rollouts.py. It yields to the lock."""
+        give_way = self._generation_lock.wait_for_idle if self._generation_lock else lambda: True
+        with self._running():
+            return rollouts.draw(
+                self._context,
+                self.vocab,
+                functools.partial(self._sampler, sampling),
+                prompts,
+                n,
+                sampling,
+                on_answer,
+                give_way,
+            )
 
     def score(self, messages: Sequence[Message], response: str | Sequence[int]) -> list[float]:
         """Log-probabilities at temperature 1; see base.Engine. Oldest turns are dropped as in generate()."""
@@ -243,7 +265,11 @@ class LlamaEngine:
             self._context.go()
             if self.on_begin is not None:
                 self.on_begin()
-            with self._generation_lock.generating() if self._generation_lock else nullcontext():
+            with (
+                self._generation_lock.generating()
+                if self._generation_lock and not self._config.streams
+                else nullcontext()
+            ):
                 yield
 
     def _check_open(self) -> None:

@@ -101,6 +101,30 @@ class EngineProcess:
             )
         return [Candidate(**{**fields, "timings": Timings(**fields["timings"])}) for fields in found]
 
+    def draw(
+        self,
+        prompts: Sequence[Sequence[int]],
+        n: int,
+        sampling: Sampling,
+        on_answer: Callable[[int], None] | None = None,
+    ) -> list[list[list[int]]]:
+        """Token ids of n answers to each prompt (token ids too), as many at one time as the engine has streams.
+
+        For rollouts: what counts are tokens a second, not the first token. on_answer is told how many answers have
+        ended. A prompt with no room for an answer has none. After stop() it raises EngineError.
+        """
+        with self._call_lock:
+            self._stop_wanted = False
+            self._ready()
+            request = {"op": "draw", "prompts": [list(p) for p in prompts], "n": n, "sampling": asdict(sampling)}
+
+            def told(ended: int, _text: str) -> None:
+                if on_answer is not None:
+                    on_answer(ended)
+
+            found: list[list[list[int]]] = self._call("rollouts", request, told)
+            return found
+
     def score(self, messages: Sequence[Message], response: str | Sequence[int]) -> list[float]:
         """See base.Engine."""
         with self._call_lock:
@@ -168,7 +192,7 @@ class EngineProcess:
         number = self._next_id
         try:
             self._send(child, {"id": number, **request})
-            if request["op"] == "generate":
+            if request["op"] in ("generate", "draw"):
                 self._current = number
                 if self._stop_wanted:
                     self.stop()

@@ -81,6 +81,14 @@ class Server:
 
             sampling = Sampling(**request["sampling"])
             return [asdict(x) for x in self._engine.generate(request["messages"], request["n"], sampling, on_token)]
+        if op == "draw":
+            index = request["id"]
+            return self._engine.draw(
+                request["prompts"],
+                request["n"],
+                Sampling(**request["sampling"]),
+                lambda ended: self._send({"id": index, "token": [ended, ""]}),
+            )
         if op == "score":
             return self._engine.score(request["messages"], request["response"])
         if op == "swap":

@@ -18,7 +18,7 @@ from trainer.errors import BadSetting, Cancelled
 from trainer.features import Callbacks
 from trainer.logprobs import TokenTurn, summed, token_logps, use_shared_prefix
 from trainer.lora import Lora
-from trainer.ppo import Critic, Rollout, advise, figures, flattened, look, padded, step_loss, train
+from trainer.ppo import Critic, Rollout, advise, ends, figures, flattened, look, padded, step_loss, train
 
 CONFIG = PpoConfig(rank=4, micro_tokens=256, words=0, ordinary_weight=0.5, batches=6, turns_per_step=4)
 TEMPERATURE = 0.8
@@ -88,8 +88,9 @@ def test_advantages_are_those_of_one_answer_at_a_time() -> None:
             part = slice(at, at + length)
             one = [x[part][None] for x in (rollout.old, rollout.reference, rollout.values)]
             mask = torch.ones(1, length)
-            rewards = rl.token_rewards(rollout.scores[answer : answer + 1], one[0], one[1], mask, 0.1)
-            advantages, returns = rl.gae(rewards, one[2], mask)
+            relative = rl.rloo(rollout.scores[None])[0]
+            rewards = rl.token_rewards(relative[answer : answer + 1], one[0], one[1], mask, 0.1)
+            advantages, returns = rl.gae(rewards, one[2], mask, decay=1.0)
             torch.testing.assert_close(rollout.advantages[part], advantages[0])
             torch.testing.assert_close(rollout.returns[part], returns[0])
             at += length
@@ -105,13 +106,17 @@ def test_rloo_by_hand() -> None:
     for rollout in batch:
         drift = [float(d.sum()) for d in (rollout.old - rollout.reference).split(rollout.lengths)]
         totals = [float(s) - 0.1 * d for s, d in zip(rollout.scores, drift, strict=True)]
-        assert rollout.advantages.tolist() == pytest.approx([totals[0] - totals[1], totals[1] - totals[0]], abs=1e-5)
+        wanted = [totals[0] - totals[1], totals[1] - totals[0]]
+        of_tokens = [a for a, length in zip(wanted, rollout.lengths, strict=True) for _ in range(length)]
+        assert rollout.advantages.tolist() == pytest.approx(of_tokens, abs=1e-5)
+    advise(batch, replace(CONFIG, algorithm="rloo", ratio="answer"), 0.1)
+    assert batch[-1].advantages.tolist() == pytest.approx(wanted, abs=1e-5)
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", "rloo"])
-def test_the_first_step_goes_where_the_advantages_point(algorithm: str) -> None:
+@pytest.mark.parametrize(("algorithm", "ratio"), [("ppo", "token"), ("rloo", "token"), ("rloo", "answer")])
+def test_the_first_step_goes_where_the_advantages_point(algorithm: str, ratio: str) -> None:
     """At the policy that drew the answers each ratio is 1: the slope of the loss is that of -A log pi."""
-    config: Any = replace(CONFIG, algorithm=algorithm)
+    config: Any = replace(CONFIG, algorithm=algorithm, ratio=ratio)
     policy, batch = lora(shaken=True), rollouts()
     look(policy, None, batch, config, Callbacks())
     advise(batch, config, 0.1)
@@ -125,7 +130,7 @@ def test_the_first_step_goes_where_the_advantages_point(algorithm: str) -> None:
     packed = policy.pack([r.turn for r in batch])
     logps = token_logps(policy.model, packed)
     advantages = torch.cat([r.advantages for r in batch])
-    if algorithm == "rloo":
+    if ratio == "answer":
         logps = summed(logps, packed.owner, len(packed.lengths))
     (-(advantages * logps).mean()).backward()
     policy.collect_gradients()
@@ -155,6 +160,33 @@ class World:
     def assess(self, turns: Sequence[TokenTurn]) -> list[Rollout]:
         scores = [torch.tensor([sum(t < 130 for t in r) / len(r) for r in turn.responses]) for turn in turns]
         return [Rollout(t, s, {"spread": torch.ones(len(s))}) for t, s in zip(turns, scores, strict=True)]
+
+
+def test_only_the_ends_of_a_prompts_answers_are_learned_from() -> None:
+    """Of five answers of 1, 2, 3, 4, 5 tokens with the rewards 3, 1, 5, 2, 4: the worst and the best two, in order."""
+    turn = TokenTurn([3, 4], [[10 * n + i for i in range(n)] for n in range(1, 6)], TEMPERATURE)
+    flat = torch.arange(15.0)
+    whole = Rollout(
+        turn,
+        torch.tensor([3.0, 1, 5, 2, 4]),
+        {"spread": torch.arange(5.0)},
+        flat,
+        -flat,
+        flat + 100,
+        states=flat[:, None],
+    )
+    found = ends(whole, 3)
+    assert found.turn.responses == [turn.responses[i] for i in (1, 2, 4)]
+    assert found.scores.tolist() == [1, 5, 4]
+    assert found.parts["spread"].tolist() == [1, 2, 4]
+    kept = [1, 2, 3, 4, 5, 10, 11, 12, 13, 14]
+    assert found.old.tolist() == kept == found.states[:, 0].tolist()
+    assert found.reference.tolist() == [-t for t in kept]
+    assert found.values.tolist() == [t + 100 for t in kept]
+    assert ends(whole, 5) is whole
+    unseen = ends(Rollout(turn, whole.scores), 2)
+    assert unseen.turn.responses == [turn.responses[1], turn.responses[2]]
+    assert len(unseen.old) == 0
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "rloo"])
