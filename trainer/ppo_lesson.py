@@ -29,7 +29,7 @@ from chatapp.engine.vocab import Vocab
 from storage import paths, rewards
 from storage.errors import NoRewardModel
 from trainer import adapter_file, gate, lineage, needs, ppo
-from trainer.base_model import BaseModel, load_base
+from trainer.base_model import load_base
 from trainer.config import PpoConfig
 from trainer.dataset import Dataset, Turn, fit_prompt
 from trainer.errors import BadSetting, Cancelled, NotEnoughJudgments, TrainerError
@@ -179,7 +179,10 @@ class PpoLesson(Lesson):
             folder = paths.run_dir(self.store.home, self.run_id)
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             engine = opened.enter_context(served(self._streams(prompts, config)))
-            draw = self._drawer(engine, lora, base, prompts, says_something, known, config, folder)
+            permuted = base.check.get("permuted") or adapter_file.permuted_projections(self.gguf, base.model)
+            draw = Drawer(
+                engine, lora, prompts, says_something, config, folder, self._architecture(), permuted, calls, known
+            )
             try:
                 course = ppo.train(
                     lora, critic, draw, assess, config, calls, self.ordinary, most_spread=_most_spread(reward, config)
@@ -247,22 +250,6 @@ class PpoLesson(Lesson):
         gguf = half_precision(self.gguf, self.cache_dir / "models" / self.model_hash)
         return EngineConfig(
             gguf, context_size=streams * each, streams=streams, lock_path=paths.generation_lock(self.store.home)
-        )
-
-    def _drawer(
-        self,
-        engine: EngineProcess,
-        lora: Lora,
-        base: BaseModel,
-        prompts: Sequence[list[int]],
-        says_something: Callable[[Sequence[int]], bool],
-        known: Sequence[TokenTurn],
-        config: PpoConfig,
-        folder: Path,
-    ) -> Drawer:
-        permuted = base.check.get("permuted") or adapter_file.permuted_projections(self.gguf, base.model)
-        return Drawer(
-            engine, lora, prompts, says_something, config, folder, self._architecture(), permuted, self.callbacks, known
         )
 
     def _tell(self, course: ppo.Course, draw: Drawer) -> None:

@@ -170,7 +170,7 @@ class LlamaEngine:
     def draw(
         self, prompts: Sequence[Sequence[int]], n: int, sampling: Sampling, on_answer: Callable[[int], None]
     ) -> list[list[list[int]]]:
-        """n answers to each prompt, as many at one time as there are streams; see rollouts.py. It yields to the lock."""
+        """n answers to each prompt, as many at one time as there are streams (rollouts.py). It yields to the lock."""
         give_way = self._generation_lock.wait_for_idle if self._generation_lock else lambda: True
         with self._running():
             return rollouts.draw(

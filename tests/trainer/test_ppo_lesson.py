@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from chatapp.engine.base import Candidate, Timings
 from storage import paths
 from storage.store import Store
 from tests.trainer import tiny_runs
@@ -149,12 +148,11 @@ def test_prompts_that_have_no_two_answers_are_passed_over(judged: Store, gguf: P
     """An engine that answers nothing at first."""
     calls: list[int] = []
 
-    def generate(self: Any, messages: Any, n: int, sampling: Any, on_token: Any = None) -> list[Candidate]:
-        calls.append(n)
-        ids = [] if len(calls) < 3 else [100, 2]
-        return [Candidate(i, "a", list(ids), "stop", 0, 3, 0, 0, Timings(1, 1, 1)) for i in range(n)]
+    def draw(self: Any, prompts: Any, n: int, sampling: Any, on_answer: Any = None) -> list[list[list[int]]]:
+        calls.append(len(prompts))
+        return [[[2] if len(calls) == 1 else [100, 2]] * n for _ in prompts]
 
-    monkeypatch.setattr("chatapp.engine.process.EngineProcess.generate", generate)
+    monkeypatch.setattr("chatapp.engine.process.EngineProcess.draw", draw)
     found = learn(judged, gguf, batches=1)
     assert found.state in ("done", "rejected"), found.error
-    assert len(calls) == 6
+    assert calls == [4, 4], "what the first attempt left empty is drawn from other prompts"
