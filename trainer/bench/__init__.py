@@ -15,6 +15,7 @@ MODULES = {
     "parity": "parity",
     "people": "people",
     "reward": "reward_bench",
+    "rollouts": "rollouts",
     "storage": "storage",
     "train": "train",
     "yield": "yield_speed",
