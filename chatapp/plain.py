@@ -219,6 +219,8 @@ class Plain:
             if answer.finish_reason != "stop":
                 how = "was cut at the limit" if answer.finish_reason == "length" else "was stopped"
                 self.note(Note(f"{label(index)} {how}."))
+        if outcome.turn.preferred is not None:
+            self.out(f"{label(outcome.turn.preferred)} is the reward model's choice.")
         for note in outcome.notes:
             self.note(note)
 

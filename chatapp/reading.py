@@ -40,7 +40,11 @@ def read_turn(store: Store, prompt: StoredMessage, answer_id: str | None) -> Tur
     answers = tuple(
         Answer(c.id, _text(c), made[c.id].finish_reason, made[c.id].answer_tokens, c.content is None) for c in shown
     )
-    return with_judgments(Turn(prompt.id, _text(prompt), answers), judgments, {c.id: _text(c) for c in children})
+    favourites = [
+        i for i, c in enumerate(shown) if made[c.id].sampling.get("reward_rank") == 0 and c.content is not None
+    ]
+    turn = Turn(prompt.id, _text(prompt), answers, preferred=favourites[0] if favourites else None)
+    return with_judgments(turn, judgments, {c.id: _text(c) for c in children})
 
 
 def _text(message: StoredMessage) -> str:
@@ -76,6 +80,8 @@ def past_turns(store: Store, prompt_id: str, shown: int) -> tuple[tuple[PastTurn
 
 def _mark(store: Store, question: StoredMessage, answer: StoredMessage) -> str:
     turn = read_turn(store, question, answer.id)
+    if turn.chosen is None and turn.preferred is not None:
+        return f"{label(turn.preferred)}, the reward model's choice of {len(turn.answers)}"
     if turn.chosen is None:
         return f"A, the first of {len(turn.answers)}" if len(turn.answers) > 1 else ""
     if turn.chosen in turn.corrections and turn.continues_id == answer.id:
@@ -106,6 +112,13 @@ def branch_ends(store: Store, thread_id: str) -> list[tuple[str, tuple[str, ...]
     ]
 
 
+def _by_itself(turn: Turn) -> str | None:
+    """Where the chat goes on from while nothing was chosen."""
+    if turn.preferred is not None:
+        return turn.answers[turn.preferred].message_id
+    return next((answer.message_id for answer in turn.answers if not answer.forgotten), None)
+
+
 def with_judgments(turn: Turn, judgments: Sequence[Judgment], texts: dict[str, str]) -> Turn:
     """turn with the judgments in force, oldest first; the newest choice says where the chat goes on from."""
     at = {answer.message_id: index for index, answer in enumerate(turn.answers)}
@@ -115,7 +128,7 @@ def with_judgments(turn: Turn, judgments: Sequence[Judgment], texts: dict[str, s
         "corrections": {},
         "notes": {},
         "flags": {},
-        "continues_id": next((answer.message_id for answer in turn.answers if not answer.forgotten), None),
+        "continues_id": _by_itself(turn),
     }
     for judgment in judgments:
         items = [item for item in judgment.items if item.message_id in at]

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chatapp import judging
 from chatapp.answering import draw
+from chatapp.choosing import Choosing, favourite
 from chatapp.clean import one_line
 from chatapp.config import Settings
 from chatapp.engine.base import Engine, EngineError, Message
 from chatapp.reading import branch_ends, past_turns, read_branch, tip_turn
 from chatapp.turn import Groups, PastTurn, Turn
-from chatapp.view import Note, Outcome, Said, View
+from chatapp.view import Model, Note, Outcome, Said, View
 
 if TYPE_CHECKING:
     from storage.adapters import Adapter
@@ -34,15 +34,6 @@ __all__ = ["SHOWN_TURNS", "ChatSession", "Model", "NotSaved", "Note", "Outcome",
 #: earlier turns that are shown; the others stay in the database
 SHOWN_TURNS = 24
 INTERRUPTED = "The last session ended before an answer was complete. Press r to ask again."
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """The file that answers."""
-
-    hash: str
-    name: str
-    path: str
 
 
 class SessionError(RuntimeError):
@@ -65,6 +56,7 @@ class ChatSession:
         self.engine = engine
         self.settings = settings
         self.model = model
+        self.choosing = Choosing(settings, store, model.hash)
         self.engine_error: str | None = None  #: why there is no engine
         self.adapter: Adapter | None = None  #: what answers now
         self.thread: Thread | None = None
@@ -225,6 +217,8 @@ class ChatSession:
                 ]
                 if not messages:
                     raise SessionError("This was forgotten and cannot be asked again. Ctrl+N begins a new thread.")
+                if self.settings.best_of:
+                    self.choosing.begin()
                 drawn = draw(
                     self.engine,
                     messages,
@@ -236,7 +230,11 @@ class ChatSession:
                 )
                 speed = drawn.tokens_per_second
                 notes += [Note(remark) for remark in drawn.remarks]
-                self._unsaved = (turn.prompt_id, drawn.answers)
+                answers = drawn.answers
+                if self.settings.best_of:
+                    answers, said = self.choosing.rank(messages, answers)
+                    notes += [] if said is None else [Note(said, error=True)]
+                self._unsaved = (turn.prompt_id, answers)
             stored = self._store(thread.id, turn.prompt_id, self._unsaved[1])
             self._unsaved = None
             self.turn = read_branch(self.store, self.store.threads.message(turn.prompt_id), stored[0].id)
@@ -251,7 +249,7 @@ class ChatSession:
         try:
             with self.store.write():
                 messages = self.store.threads.add_answers(thread_id, prompt_id, answers)
-                self.store.threads.set_tip(thread_id, messages[0].id)
+                self.store.threads.set_tip(thread_id, messages[favourite(answers)].id)
             return messages
         except StorageError as error:
             raise NotSaved(str(error), [answer.content for answer in answers]) from error
@@ -396,5 +394,6 @@ class ChatSession:
         quiet = self._busy.acquire(timeout=5)
         if self.engine is not None:
             self.engine.close()
+        self.choosing.close()
         if self._loading.acquire(timeout=5) and quiet:
             self.store.close()

@@ -45,7 +45,8 @@ class Turn:
     corrections: Mapping[int, str] = field(default_factory=dict)  #: index -> the better text
     notes: Mapping[int, str] = field(default_factory=dict)  #: index -> remark
     flags: Mapping[int, Mapping[str, bool]] = field(default_factory=dict)  #: index -> rule id -> violated?
-    chosen: int | None = None  #: whose text the chat goes on from; None: nothing was chosen, so the first
+    preferred: int | None = None  #: the reward model's favourite; None: it was not asked
+    chosen: int | None = None  #: whose text the chat goes on from; None: none was, so `preferred`, else the first
     continues_id: str | None = None  #: message that the next question follows
     version: int = 1  #: this branch is number ...
     versions: int = 1  #: ... of so many

@@ -8,6 +8,15 @@ from chatapp.turn import PastTurn, Turn
 
 
 @dataclass(frozen=True, slots=True)
+class Model:
+    """The file that answers."""
+
+    hash: str
+    name: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """A line that the chat says by itself."""
 

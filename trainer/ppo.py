@@ -36,7 +36,7 @@ from trainer.lora import Lora
 from trainer.words import Words
 
 Metrics = dict[str, float]
-WARMING = 8  #: steps over which the rate rises
+WARMING = 8  #: steps of a batch over which the rate rises; it falls to 0 at its end
 
 
 @dataclass(slots=True)
@@ -137,7 +137,7 @@ def train(
     texts = cycle(random.Random(config.seed).sample(list(ordinary), len(ordinary))) if ordinary else None
     shuffled = random.Random(config.seed)
     penalty = rl.AdaptiveKL(config.kl_coefficient, config.kl_target, config.kl_horizon)
-    course, before, steps = Course(), lora.state(), 0
+    course, before = Course(), lora.state()
     for batch in range(config.batches):
         drawn = list(assess(draw(batch)))
         if lora.untouched:  # it has not drifted, and need not be looked at for that
@@ -160,14 +160,15 @@ def train(
             return course
         before = lora.state()
         advise(chosen, config, penalty.coefficient)
-        falling = config.learning_rate * (1 - batch / config.batches)
+        peak, step = config.learning_rate * (1 - batch / config.batches), 0
+        steps = config.ppo_epochs * math.ceil(len(chosen) / config.turns_per_step)
         learned: list[Metrics] = []
         for _ in range(config.ppo_epochs):
             order = shuffled.sample(chosen, len(chosen))
             for at in range(0, len(order), config.turns_per_step):
                 calls.before_batch()
-                steps += 1
-                optimiser.param_groups[0]["lr"] = falling * min(1.0, steps / WARMING)
+                optimiser.param_groups[0]["lr"] = peak * min((step + 1) / WARMING, 1 - step / steps)
+                step += 1
                 group = order[at : at + config.turns_per_step]
                 count = sum(size(rollout, config) for rollout in group)
                 for members in micro_batches([rollout.turn.tokens for rollout in group], config.micro_tokens):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
+from chatapp.choosing import place
 from chatapp.cli import UserError
 from chatapp.commands.common import (
     SHELL,
@@ -128,7 +129,7 @@ def _save(
     rewards: dict[int, float],
 ) -> None:
     """Where `hone judge` looks: below the same conversation, in the threads of the shell."""
-    ranked = sorted(rewards, key=lambda index: -rewards[index])
+    totals = [rewards[c.index] for c in candidates] if rewards else []
     with store.write():
         prompt_id = add_prompt(store, messages, SHELL)  # type: ignore[arg-type]
         thread_id = store.threads.message(prompt_id).thread_id
@@ -138,23 +139,16 @@ def _save(
                 c.index,
                 model.hash,
                 adapter.id if adapter else None,
-                asdict(sampling) | _ranked(c.index, ranked, rewards),
+                asdict(sampling) | (place(at, totals) if totals else {}),
                 c.seed,
                 c.token_ids,
                 c.prompt_tokens,
                 c.finish_reason,
                 asdict(c.timings),
             )
-            for c in candidates
+            for at, c in enumerate(candidates)
         ]
         store.threads.add_answers(thread_id, prompt_id, new)
-
-
-def _ranked(index: int, ranked: list[int], rewards: dict[int, float]) -> dict[str, Any]:
-    """How the reward model ranked an answer among those drawn with it."""
-    if not rewards:
-        return {}
-    return {"best_of": len(ranked), "reward": rewards[index], "reward_rank": ranked.index(index)}
 
 
 def _prompts(settings: Settings, arguments: argparse.Namespace) -> Iterator[tuple[Any, list[Message]]]:

@@ -229,6 +229,8 @@ class Answers(Container, can_focus=True):
         if index in turn.flags:
             broken = sum(turn.flags[index].values())
             marks.append(f"⚑ {broken} broken" if broken else f"⚑ {len(turn.flags[index])} kept")
+        if index == turn.preferred:
+            marks.append("◇ reward model's choice")
         answer = turn.answers[index]
         end = {"length": "cut at the limit", "cancelled": "stopped"}.get(answer.finish_reason, "")
         if end and index not in turn.corrections:
