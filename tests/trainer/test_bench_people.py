@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 
 from chatapp.config import Settings
 from chatapp.engine.vocab import Vocab
 from tests.trainer.tiny_runs import tiny_gguf
 from trainer import base_model
-from trainer.bench import child, people, preferences
+from trainer.bench import child, people, preferences, with_trl_reward
 from trainer.bench.cell import Cell
 from trainer.bench.cell import run as run_cell
 from trainer.errors import TrainerError
@@ -106,8 +107,8 @@ def test_what_is_no_cell_is_named(text: str) -> None:
 
 def test_cells() -> None:
     assert people.parse("qa:300:trl@2e-4") == ("qa", 300, "trl@2e-4")
-    assert people.every_cell()[:4] == ["hh:100:hone", "hh:100:reward", "hh:100:trl", "qa:100:hone"]
-    assert len(people.every_cell()) == 18
+    assert people.every_cell()[:4] == ["hh:100:hone", "hh:100:reward", "hh:100:trl", "hh:100:trl-reward"]
+    assert len(people.every_cell()) == 24
 
 
 def outcome(cell: Cell, margins: list[float]) -> dict[str, Any]:
@@ -131,6 +132,9 @@ def test_figures_by_hand() -> None:
     both = [outcome(cell("hone"), [2, 1, 1, 4]), outcome(cell("trl"), [2, -1, 0, 4])]
     assert people.differences(both)[0]["accuracy"] == 0.375
     assert people.differences([both[0], outcome(cell("trl", pairs=9), [1, 1, 1, 1])]) == []
+    rewards = [outcome(cell("reward"), [2, 1, 1, 4]), outcome(cell("trl-reward"), [2, -1, 0, 4])]
+    compared = [row["of"] for row in people.differences([*both, *rewards])]
+    assert compared == ["hh:8:hone less trl", "hh:8:hone less reward", "hh:8:reward less trl-reward"]
 
 
 def test_an_estimate_goes_by_what_was_measured() -> None:
@@ -178,6 +182,7 @@ def test_a_cell_learns_what_people_prefer(
         for side, changed in (
             ("hone", {**limits, "learning_rate": 5e-3, "epochs": 2, "rank": 4, "ordinary_weight": 0.0}),
             ("trl", limits),
+            ("trl-reward", limits),
         )
     }
     assert found["hone"]["keys"] == found["trl"]["keys"]
@@ -185,3 +190,20 @@ def test_a_cell_learns_what_people_prefer(
     assert right[0] >= 0.9
     assert max(map(abs, found["trl"]["margins"])) < 1 < max(map(abs, found["hone"]["margins"]))
     assert any(found["trl"]["margins"])
+    assert len(found["trl-reward"]["margins"]) == len(found["hone"]["margins"])
+    assert found["trl-reward"]["seconds"]["training"] > 0
+
+
+def test_rewards_are_those_of_the_model_itself() -> None:
+    """What a model for sequence classification says of each text alone, whatever stands beside it."""
+    config = transformers.LlamaConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_labels=1, pad_token_id=0,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model: Any = transformers.LlamaForSequenceClassification(config).eval()
+    model.get_base_model = lambda: model  # as PEFT's models have it
+    texts = [[5, 6, 7], [8], [9, 10, 11, 12, 13], [5, 6]]
+    with torch.no_grad():
+        wanted = [float(model(input_ids=torch.tensor([text])).logits[0, 0]) for text in texts]
+    assert with_trl_reward.rewards(model, texts) == pytest.approx(wanted, abs=1e-5)

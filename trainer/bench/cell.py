@@ -1,7 +1,8 @@
 """One cell of `bench people`: learn from some people's preferences, then order pairs that were not learned from.
 
-`python -m trainer.bench.cell JOB RESULT`, both JSON. The side is "hone", "reward", "trl" or "trl@RATE". Whatever was
-trained in, test pairs are scored in fp32: at TRL's default learning rate an adapter moves less than bf16 rounds.
+`python -m trainer.bench.cell JOB RESULT`, both JSON. The side is "hone", "reward", "trl", "trl@RATE" or
+"trl-reward". Whatever was trained in, test pairs are scored in fp32: at TRL's default learning rate an adapter moves
+less than bf16 rounds.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from chatapp.engine.model_files import file_hash
 from chatapp.engine.vocab import Vocab
 from trainer import reward, rules
 from trainer.base_model import load_base
-from trainer.bench import child, preferences, with_trl
+from trainer.bench import child, preferences, with_trl, with_trl_reward
 from trainer.bench.learn import learn
 from trainer.bench.side import peak_mb
 from trainer.bench.with_trl import TokenPair
@@ -34,7 +35,7 @@ from trainer.lora import Lora
 from trainer.pooled import Pooler
 from trainer.trunk import Trunk, adapted_from, layer_count
 
-HONE, REWARD, TRL = "hone", "reward", "trl"
+HONE, REWARD, TRL, TRL_REWARD = "hone", "reward", "trl", "trl-reward"
 #: what TRL's command line gives with --use_peft; PEFT chooses q_proj and v_proj. All else is DPOConfig's default: rate
 #: 1e-6, beta 0.1, 3 epochs, 8 pairs a step, 1024 tokens, fp32 weights under bf16 autocast
 TRL_LORA: dict[str, Any] = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.05}
@@ -72,6 +73,8 @@ def run(cell: Cell) -> dict[str, Any]:
     seconds: dict[str, float] = {}
     if cell.side == REWARD:
         return _result(cell, data, _reward(cell, config, data, seconds), seconds, {})
+    if cell.side == TRL_REWARD:
+        return _result(cell, data, _trl_reward(cell, data, seconds), seconds, {})
     if cell.side == HONE:
         policy, config = _hone(cell, config, data.train, ordinary, seconds)
     else:
@@ -153,6 +156,20 @@ def _trl(cell: Cell, examples: Sequence[Example], seconds: dict[str, float]) -> 
     seconds |= {"reference": done.reference_seconds, "training": done.train_seconds}
     use_shared_prefix(done.model.get_base_model())
     return done.model.eval()
+
+
+def _trl_reward(cell: Cell, data: preferences.Split, seconds: dict[str, float]) -> list[float]:
+    """Reward of the chosen less that of the rejected answer of each test pair, by TRL's RewardTrainer."""
+    folder = load_base(Path(cell.gguf), Path(cell.cache_dir)).folder
+    train, test = ([TokenPair(e.prompt, e.chosen, e.rejected) for e in part] for part in (data.train, data.test))
+    with tempfile.TemporaryDirectory(prefix="hone-trl-") as made:
+        done = with_trl_reward.train(folder, train, Path(made), lora=TRL_LORA, progress=_progress())
+    seconds |= {"reference": 0.0, "training": done.seconds}
+    started = time.perf_counter()
+    chosen = with_trl_reward.rewards(done.model, [[*p.prompt, *p.chosen] for p in test])
+    rejected = with_trl_reward.rewards(done.model, [[*p.prompt, *p.rejected] for p in test])
+    seconds["test"] = time.perf_counter() - started
+    return [c - r for c, r in zip(chosen, rejected, strict=True)]
 
 
 def logps(model: Any, examples: Sequence[Example]) -> list[tuple[float, float]]:

@@ -1,9 +1,9 @@
 """Real people's preferences: how often pairs that nobody learned from are ordered as people ordered them.
 
-Hone's recipe, as a run would learn it, and its reward model, beside TRL's DPOTrainer with its defaults and beside "the
-longer answer wins", on one split by prompt (preferences.py): about 300 pairs to test, 100, 300 and 1000 to learn from.
-An answer is ahead when its log-probability rose more above the base's, or its reward is higher; ties count half.
-Intervals are 95 %, from a bootstrap over prompts.
+Hone's recipe, as a run would learn it, and its reward model, beside TRL's DPOTrainer and RewardTrainer with their
+defaults and beside "the longer answer wins", on one split by prompt (preferences.py): about 300 pairs to test, 100, 300
+and 1000 to learn from. An answer is ahead when its log-probability rose more above the base's, or its reward is higher;
+ties count half. Intervals are 95 %, from a bootstrap over prompts.
 
 A cell is data:pairs:side, for instance hh:100:hone. Each is measured in a process of its own and appended to --out as
 soon as it is done, so that a measurement of hours goes on where it stopped. `trl@2e-4` is TRL with that learning rate:
@@ -25,13 +25,13 @@ from trainer.bench import child, preferences, with_trl
 from trainer.errors import TrainerError
 
 SIZES = (100, 300, 1000)
-SIDES = ("hone", "reward", "trl")
+SIDES = ("hone", "reward", "trl", "trl-reward")
 QUICK = (8, 12)  #: pairs to learn from, pairs to test
 RESAMPLES = 2000
 #: seconds of learning a pair, without the test, for the estimates until a cell of the same kind was measured: from the
 #: tokens of a pair and the speed of both sides on two cores with avx512_bf16
 SECONDS_A_PAIR = {("hh", "hone"): 1.0, ("hh", "trl"): 27.0, ("qa", "hone"): 1.0, ("qa", "trl"): 110.0}
-SECONDS_A_PAIR |= {("hh", "reward"): 0.4, ("qa", "reward"): 0.4}
+SECONDS_A_PAIR |= {("hh", "reward"): 0.4, ("qa", "reward"): 0.4, ("hh", "trl-reward"): 20.0, ("qa", "trl-reward"): 80.0}
 
 
 def measure(
@@ -94,7 +94,7 @@ def parse(text: str) -> tuple[str, int, str]:
     if not good:
         raise TrainerError(
             f"{text!r} is no cell: it is data:pairs:side with data {' or '.join(preferences.FILES)} and side hone, "
-            "reward, trl or trl@RATE, for instance hh:100:hone"
+            "reward, trl, trl@RATE or trl-reward, for instance hh:100:hone"
         )
     return source, int(pairs), side
 
@@ -184,7 +184,9 @@ def differences(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for ours in results:
         for theirs in results:
             same = all(ours["cell"][key] == theirs["cell"][key] for key in ("source", "pairs", "test_pairs"))
-            if ours["cell"]["side"] == "hone" and theirs["cell"]["side"] != "hone" and same:
+            other = theirs["cell"]["side"]
+            compared = {"hone": other not in ("hone", "trl-reward"), "reward": other == "trl-reward"}
+            if same and compared.get(ours["cell"]["side"], False):
                 gains = [half(a) - half(b) for a, b in zip(ours["margins"], theirs["margins"], strict=True)]
                 low, high = interval(gains, ours["keys"])
                 about = f"{name(ours['cell'])} less {theirs['cell']['side']}"
