@@ -176,23 +176,24 @@ class PpoConfig(TrainConfig):
     """How a policy learns from a reward."""
 
     algorithm: Algorithm = "ppo"  #: "rloo": without a critic, each answer against the others to its prompt
-    batches: int = 3  #: of answers, each drawn by the policy that learned from those before
+    batches: int = 2  #: of answers, each drawn by the policy that learned from those before
     batch_prompts: int = 24  #: of a batch
     answers: int = 4  #: to each of them
     learned: int = 2  #: of those, that are learned from: the best and the worst, as many of each
     answer_tokens: int = 192  #: of an answer, at most
     first_prompts: int = 64  #: of the first batch, whose answers are there already
     ppo_epochs: int = 2  #: how often a batch is learned from
-    learning_rate: float = 2e-3
+    learning_rate: float = 1.5e-3
     practice_share: float = 0.0  #: what it answers is its practice
     critic_rate: float = 1e-2  #: of the value head
-    clip: float = 0.2  #: of the ratio of new to old probability
+    clip: float = 0.9  #: of the ratio of new to old probability: few large batches are led by the budget of KL instead
     ratio: Ratio = "token"  #: "answer": of a whole answer, as in RLOO's own paper; only for rloo
     value_clip: float = 0.2
     value_weight: float = 0.5  #: of the values' loss beside the policy's
     gae_decay: float = 1.0  #: lambda; below 1 the first words of a long answer are told nothing while values are young
     discount: float = 1.0  #: gamma
     whiten: bool = True  #: advantages
+    dense: bool = True  #: tokens earn what the reward, linear in them, owes to each; else all comes with the last one
     kl_coefficient: float = 0.05  #: at first, of the KL penalty, in rewards a nat
     kl_target: float = 6.0  #: nats an answer, which the coefficient is led to
     kl_horizon: float = 1000.0  #: answers
@@ -204,7 +205,7 @@ class PpoConfig(TrainConfig):
     @classmethod
     def settings(cls) -> set[str]:
         """Of preferences it has none."""
-        fit = {"epochs", "min_steps", "warmup", "temperature", "start", "refit_seconds", "replay_share"}
+        fit = {"epochs", "min_steps", "temperature", "start", "refit_seconds", "replay_share"}
         pairs = {"loss", "label_smoothing", "length_normalised", "dpop", "margin_scale", "nll_weight", "kto_weight"}
         return {f.name for f in fields(cls)} - fit - pairs - {"best_and_worst", "practice_share"}
 

@@ -49,10 +49,7 @@ class Pooler:
     def pool(self, turns: Sequence[TokenTurn], packed: Packed) -> list[Tensor]:  # (R, F) of each turn, fp32 on the CPU
         """packed: the trunk's, of the same turns. Where the model cannot be parted the last layer's states stand in,
         and they have to be the base's."""
-        if packed.states is None:
-            states = hidden_states(self.trunk.model, replace(packed, sharpness=None))  # whatever they were drawn at
-        else:
-            states = packed.states[0].index_select(0, packed.predictor)  # (M, D)
+        states = self._states(packed)
         responses = [r for turn in turns for r in turn.responses]
         rows = []
         for response, mine in zip(responses, states.split([len(r) for r in responses]), strict=True):
@@ -61,6 +58,49 @@ class Pooler:
             length = [math.log(len(response)), len(response) / 100, float(response[-1] in self.ends)]
             rows.append(torch.cat([self.text(response), read.float().mean(0).cpu(), torch.tensor(length)]))
         return list(torch.stack(rows).split([len(turn.responses) for turn in turns]))
+
+    def _states(self, packed: Packed) -> Tensor:  # (M, D) where each token of a response is predicted
+        if packed.states is None:
+            return hidden_states(self.trunk.model, replace(packed, sharpness=None))  # whatever they were drawn at
+        return packed.states[0].index_select(0, packed.predictor)
+
+    @torch.no_grad()
+    def shares(
+        self,
+        turns: Sequence[TokenTurn],
+        slope: Tensor,
+        centre: Tensor,  # (F,), (F,)
+        *,
+        budget: int,
+        before: Callable[[], object] = lambda: None,
+    ) -> list[Tensor]:  # (M,) of each turn, fp32 on the CPU
+        """What each token has in slope @ (features - centre), the length's features left out. As means are of tokens,
+        that is exact: an answer's shares add up to it."""
+        wide = (self.size - LENGTHS) // 2
+        words, states = slope[:wide].float(), slope[wide : 2 * wide].float()
+        level = float(slope[:wide] @ centre[:wide]), float(slope[wide : 2 * wide] @ centre[wide : 2 * wide])
+        embeddings = self.trunk.model.get_input_embeddings().weight
+        found: list[Tensor] = []
+        for group in micro_batches([turn.tokens for turn in turns], budget):
+            before()
+            mine = [turns[i] for i in group]
+            packed = self.trunk.pack(mine)
+            inside = self._states(packed).float().cpu() @ states - level[1]
+            responses = [r for turn in mine for r in turn.responses]
+            rows = []
+            for response, seen in zip(responses, inside.split([len(r) for r in responses]), strict=True):
+                said = embeddings[torch.tensor(response, device=embeddings.device)].float().cpu() @ words - level[0]
+                share = said / len(response)
+                if len(response) > 1:  # a state is of the token that was read last
+                    share[:-1] += seen[1:] / (len(response) - 1)
+                else:
+                    share += seen
+                rows.append(share)
+            at = 0
+            for turn in mine:
+                found.append(torch.cat(rows[at : at + len(turn.responses)]))
+                at += len(turn.responses)
+        return found
 
     def see(
         self, turns: Sequence[TokenTurn], *, budget: int, before: Callable[[], object] = lambda: None

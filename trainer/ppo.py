@@ -30,13 +30,13 @@ from torch import Tensor
 from trainer import rl
 from trainer.config import PpoConfig
 from trainer.features import Callbacks
-from trainer.fit import mean_metrics, take_step
+from trainer.fit import learning_rate_share, mean_metrics, take_step
 from trainer.logprobs import Head, Packed, TokenTurn, hidden_states, micro_batches, summed, token_logps
 from trainer.lora import Lora
 from trainer.words import Words
 
 Metrics = dict[str, float]
-WARMING = 8  #: steps of a batch over which the rate rises; it falls to 0 at its end
+CAREFUL = 0.9  #: of the step that would just keep to the budget, as KL grows with its square
 
 
 @dataclass(slots=True)
@@ -46,6 +46,7 @@ class Rollout:
     turn: TokenTurn
     scores: Tensor  # (K,) total reward
     parts: Mapping[str, Tensor] = field(default_factory=dict)  # (K,) each part of it, to be logged
+    shares: Tensor = field(default_factory=lambda: torch.zeros(0))  # (M,) of the scores, that a token has earned
     old: Tensor = field(default_factory=lambda: torch.zeros(0))  # (M,) under the policy that drew them
     reference: Tensor = field(default_factory=lambda: torch.zeros(0))  # (M,) under the base
     values: Tensor = field(default_factory=lambda: torch.zeros(0))  # (M,)
@@ -96,6 +97,7 @@ class Stop:
 
     why: str  #: "kl" or "spread"
     sentence: str
+    kept: float = 0.0  #: share of what was learned last
 
 
 @dataclass(slots=True)
@@ -119,12 +121,15 @@ def train(
 ) -> Course:
     """Make what `assess` scores high likelier. lora holds the policy, and the result.
 
-    draw: a batch's prompts with the answers of the policy that lora holds then; its number counts from 0. assess: the
+    draw: a batch's prompts with the answers of the policy that lora holds then; its number counts from 0, and
+    config.batches is that of the last look. assess: the
     same with their scores, and of the parts "spread", how far the reward's heads part. ordinary: texts of which each
     step sees a few, as in a preference run (PPO-ptx). most_spread: mean spread beyond which the reward is not to be
     trusted any more.
-    Where a batch shows that the policy left the budget of KL, or the reward's ground, what was learned from the batch
-    before is taken back, and it ends. Raises Cancelled, and TrainerError where the loss is no number.
+    Where a batch shows that the policy left the budget of KL, so much of what was learned from the batch before is
+    taken back that it keeps to it (the backtracking of Schulman et al. 2015, arXiv 1502.05477, appendix C, without
+    another look); where it left the reward's ground, all of that; and it ends. Raises Cancelled, and TrainerError where
+    the loss is no number.
     """
     optimiser = torch.optim.AdamW(
         [
@@ -138,7 +143,7 @@ def train(
     shuffled = random.Random(config.seed)
     penalty = rl.AdaptiveKL(config.kl_coefficient, config.kl_target, config.kl_horizon)
     course, before = Course(), lora.state()
-    for batch in range(config.batches):
+    for batch in range(config.batches + 1):  # what the last one did is looked at too, on fewer answers
         drawn = list(assess(draw(batch)))
         if lora.untouched:  # it has not drifted, and need not be looked at for that
             chosen = [ends(rollout, config.learned) for rollout in drawn]
@@ -148,15 +153,16 @@ def train(
             chosen = [ends(rollout, config.learned) for rollout in drawn]
         row = figures(drawn, penalty.coefficient)
         course.rows.append(row)
-        calls.progress(batch + 1, config.batches, row)
+        calls.progress(batch + 1, config.batches + 1, row)
         if row["kl"] > config.kl_budget:
             said = f"it drifted {row['kl']:.3f} nats a token from the base (at most {config.kl_budget:g})"
-            course.stop = Stop("kl", said)
+            course.stop = Stop("kl", said, CAREFUL * (config.kl_budget / row["kl"]) ** 0.5)
         elif row.get("spread", 0.0) > most_spread:
             said = f"the reward's heads part by {row['spread']:.2f} on what it writes now (at most {most_spread:.2f})"
             course.stop = Stop("spread", said)
         if course.stop is not None:
-            lora.load_state(before)
+            lora.load_state(between(before, lora.state(), course.stop.kept))
+        if course.stop is not None or batch == config.batches:
             return course
         before = lora.state()
         advise(chosen, config, penalty.coefficient)
@@ -167,7 +173,7 @@ def train(
             order = shuffled.sample(chosen, len(chosen))
             for at in range(0, len(order), config.turns_per_step):
                 calls.before_batch()
-                optimiser.param_groups[0]["lr"] = peak * min((step + 1) / WARMING, 1 - step / steps)
+                optimiser.param_groups[0]["lr"] = peak * learning_rate_share(step, steps, config.warmup)
                 step += 1
                 group = order[at : at + config.turns_per_step]
                 count = sum(size(rollout, config) for rollout in group)
@@ -187,6 +193,11 @@ def train(
     return course
 
 
+def between(before: Mapping[str, Tensor], after: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """A share of the way from one state of an adapter to another."""
+    return {name: before[name] + share * (value - before[name]) for name, value in after.items()}
+
+
 def ends(rollout: Rollout, count: int) -> Rollout:
     """The best and the worst `count` of its answers, in their order; half of them each."""
     if count >= len(rollout.lengths):
@@ -200,7 +211,7 @@ def ends(rollout: Rollout, count: int) -> Rollout:
         return torch.cat([parts[i] for i in kept]) if parts else flat
 
     turn = replace(rollout.turn, responses=[rollout.turn.responses[i] for i in kept])
-    tokens = {name: of_tokens(getattr(rollout, name)) for name in ("old", "reference", "values", "states")}
+    tokens = {name: of_tokens(getattr(rollout, name)) for name in ("shares", "old", "reference", "values", "states")}
     parts = {name: part[wanted] for name, part in rollout.parts.items()}
     return Rollout(turn, rollout.scores[wanted], parts, **tokens)
 
@@ -280,7 +291,12 @@ def advise(rollouts: Sequence[Rollout], config: PpoConfig, coefficient: float) -
     mask = padded(torch.ones(sum(lengths), device=old.device), lengths)
     relative = config.algorithm == "ppo"  # RLOO compares what is left after the penalty
     scores = torch.cat([rl.rloo(r.scores[None])[0] if relative else r.scores for r in rollouts]).to(old)
-    rewards = rl.token_rewards(scores, old, reference, mask, coefficient)
+    shares: Tensor | None = None
+    if config.dense and relative and all(len(r.shares) for r in rollouts):
+        shares = padded(torch.cat([r.shares for r in rollouts]).to(old), lengths)
+        absolute = torch.cat([r.scores for r in rollouts]).to(old)
+        shares = (shares + ((scores - absolute) / mask.sum(1))[:, None]) * mask  # the others' mean, token by token
+    rewards = rl.token_rewards(scores, old, reference, mask, coefficient, shares)
     counts = [len(rollout.lengths) for rollout in rollouts]
     if config.algorithm == "rloo":
         for rollout, total in zip(rollouts, rewards.sum(1).split(counts), strict=True):

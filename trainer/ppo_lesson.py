@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,6 +50,7 @@ TEMPERATURE = 0.8
 STREAMS = 32  #: answers drawn at one time
 CELLS = 32768  #: tokens of prompts and answers that they hold together, at most: 0.8 GB of the default model
 TRIES = 3  #: times that a batch is filled up
+LAST_LOOK = 8  #: prompts whose answers say what the last batch did
 
 
 @dataclass(slots=True)
@@ -76,18 +78,19 @@ class Drawer:
         if batch == 0 and self.first:
             return list(self.first)
         self._swap(batch)
+        count = self.config.batch_prompts if batch < self.config.batches else LAST_LOOK
         found: list[TokenTurn] = []
         for attempt in range(TRIES):
-            prompts = [self.prompts[next(self.order)] for _ in range(self.config.batch_prompts - len(found))]
+            prompts = [self.prompts[next(self.order)] for _ in range(count - len(found))]
             seed = random.Random(f"{self.config.seed}:{batch}:{attempt}").randrange(2**31)
             for prompt, answers in zip(prompts, self._answers(prompts, seed), strict=True):
                 if len(answers) > 1:
                     found.append(TokenTurn(prompt, answers, TEMPERATURE))
-            if len(found) == self.config.batch_prompts:
+            if len(found) == count:
                 break
         if not found:
             raise TrainerError(
-                f"in batch {batch + 1} none of {TRIES * self.config.batch_prompts} prompts got two answers that say "
+                f"in batch {batch + 1} none of {TRIES * count} prompts got two answers that say "
                 "something: the policy has come to write nothing. Learn from a lower learning_rate"
             )
         return found
@@ -256,19 +259,22 @@ class PpoLesson(Lesson):
         """The course of the rewards, and why it ended, for the run's metrics and the verdict."""
         for batch, row in enumerate(course.rows, 1):
             self.store.runs.metrics(self.run_id, batch, {f"ppo.{name}": value for name, value in row.items()})
-        kept = course.rows[:-1] if course.stop is not None and len(course.rows) > 1 else course.rows
-        first, last = course.rows[0], kept[-1]
-        if course.stop is not None:
-            self.remarks.append(f"It was stopped: {course.stop.sentence}.")
-        if course.stop is not None and len(course.rows) == 1:
-            self.remarks.append("So nothing was learned from the reward.")
-        elif len(kept) == 1:
-            self.remarks.append(f"It learned from one batch, of the mean reward {first['reward']:+.2f}.")
+        first, last, stop = course.rows[0], course.rows[-1], course.stop
+        learned = len(course.rows) - 1
+        if not learned:
+            assert stop is not None
+            self.remarks.append(f"It was stopped at once: {stop.sentence}. So nothing was learned from the reward.")
         else:
-            said = f"The reward of what it writes went from {first['reward']:+.2f} to {last['reward']:+.2f}"
-            self.remarks.append(f"{said} in {len(kept)} batches, {last['kl']:.3f} nats a token from the base.")
+            batches = "one batch" if learned == 1 else f"{learned} batches"
+            self.remarks.append(
+                f"The reward of what it writes went from {first['reward']:+.2f} to {last['reward']:+.2f} in {batches}, "
+                f"{last['kl']:.3f} nats a token from the base."
+            )
+            if stop is not None:
+                kept = f"{stop.kept:.0%} of what it learned last was kept" if stop.kept else "that was taken back"
+                self.remarks.append(f"It was stopped: {stop.sentence}, so {kept}.")
         self.metrics |= {
-            "ppo.batches": len(course.rows),
+            "ppo.batches": learned,
             "ppo.first_reward": first["reward"],
             "ppo.last_reward": last["reward"],
             "ppo.last_kl": last["kl"],
@@ -293,16 +299,20 @@ def _assess(
     """Each answer's reward and its parts. What the lower layers make of them is kept for the steps."""
     # the reward is of what the base makes of an answer, also where no layer lies below the adapter
     with lora.disabled():
-        seen = pooler.see(turns, budget=config.micro_tokens, before=calls.before_batch)
+        how: dict[str, Any] = {"budget": config.micro_tokens, "before": calls.before_batch}
+        seen = pooler.see(turns, **how)
+        shares = [torch.zeros(0)] * len(turns)
+        if config.dense and reward.preference is not None:
+            shares = pooler.shares(turns, reward.preference.slope, reward.preference.centre, **how)
     weights = Weights(config.rules_weight, config.length_weight)
     found = []
-    for turn, features in zip(turns, seen, strict=True):
+    for turn, features, earned in zip(turns, seen, shares, strict=True):
         lengths = torch.tensor([len(r) for r in turn.responses])
         parts = reward.parts(features, lengths, rules, weights)
         rows = {"preference": parts.preference, "spread": parts.spread, "length_part": parts.length}
         if rules:
             rows |= {"rules": parts.rules, "violation": parts.violation.mean(1)}
-        found.append(ppo.Rollout(turn, parts.total.float(), {name: row.float() for name, row in rows.items()}))
+        found.append(ppo.Rollout(turn, parts.total.float(), {name: row.float() for name, row in rows.items()}, earned))
     return found
 
 

@@ -74,6 +74,12 @@ class RewardModel:
         """Standard deviation of the heads' rewards."""
         return self.each(features).std(1, correction=0)
 
+    @property
+    def slope(self) -> Tensor:  # (F,)
+        """What the heads' mean gains by one more of each feature."""
+        found: Tensor = (self.heads / self.unit[:, None]).mean(0) / self.scale
+        return found
+
     def _scaled(self, features: Tensor) -> Tensor:
         return ((features.double() - self.centre) / self.scale).to(torch.float64)
 

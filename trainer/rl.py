@@ -20,15 +20,21 @@ def token_rewards(
     ref_logps: Tensor,  # (B, T) under the base
     mask: Tensor,  # (B, T)
     coefficient: float,
+    shares: Tensor | None = None,  # (B, T) of the score that belong to a token
 ) -> Tensor:  # (B, T)
     """The score at an answer's last token, less coefficient * (log pi - log ref) at each: Ziegler et al. 2019
-    (arXiv 1909.08593) eq. 2, by tokens as in Stiennon et al. 2020 (arXiv 2009.01325) section 3.4.
+    (arXiv 1909.08593) eq. 2, by tokens as in Stiennon et al. 2020 (arXiv 2009.01325) section 3.4. With shares each
+    token earns its own and the last one what is left of the score: the sum is the same, and what is told of a token no
+    longer holds what was earned before it (Chan et al. 2024, arXiv 2402.00782).
     """
     found = -coefficient * (logps - ref_logps) * mask
     last = mask.sum(1).long() - 1
     if bool((last < 0).any()):
         raise ValueError("an answer without tokens cannot be rewarded")
     rows = torch.arange(len(mask), device=mask.device)
+    if shares is not None:
+        found += shares * mask
+        score = score - (shares * mask).sum(1)
     found[rows, last] += score
     return found
 

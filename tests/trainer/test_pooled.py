@@ -52,3 +52,26 @@ def test_batches_change_nothing() -> None:
     assert len(calls) == 2
     for one, other in zip(apart, pooler.see(TURNS, budget=1000), strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_shares_of_tokens_add_up_to_what_is_linear_in_an_answer(first: int) -> None:
+    model = tiny_model()
+    use_shared_prefix(model)
+    pooler = Pooler(Trunk(model, first), {END})
+    generator = torch.Generator().manual_seed(0)
+    slope, centre = (torch.randn(pooler.size, generator=generator, dtype=torch.float64) for _ in range(2))
+    slope[-LENGTHS:] = 0  # belongs to no token
+    seen = pooler.see(TURNS, budget=64)
+    for budget in (1, 64):
+        shares = pooler.shares(TURNS, slope, centre, budget=budget)
+        for turn, rows, mine in zip(TURNS, seen, shares, strict=True):
+            sums = torch.stack([part.sum() for part in mine.split([len(r) for r in turn.responses])])
+            torch.testing.assert_close(sums, ((rows - centre) @ slope).float(), atol=1e-4, rtol=1e-4)
+    # what follows a token changes nothing of its share but by how many it is divided
+    (short, long) = pooler.shares(
+        [TokenTurn([5, 6], [[8, 9, 10]]), TokenTurn([5, 6], [[8, 9, 10, 30, 31]])], slope, 0 * centre, budget=64
+    )
+    words = model.get_input_embeddings().weight.detach().double() @ slope[:64]
+    inside = [float(short[i] - words[t] / 3) * 2 for i, t in enumerate((8, 9))]
+    assert [float(long[i] - words[t] / 5) * 4 for i, t in enumerate((8, 9))] == pytest.approx(inside, abs=1e-3)

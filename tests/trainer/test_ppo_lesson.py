@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from chatapp.engine.process import EngineProcess
 from storage import paths
 from storage.store import Store
 from tests.trainer import tiny_runs
@@ -72,7 +73,7 @@ def test_a_policy_learns_from_its_reward_and_meets_the_gate(judged: Store, gguf:
     assert found.metrics["ppo.drawn_tokens"] > 0
     names = {name for _, name, _ in judged.runs.read_metrics(found.run)}
     assert {"ppo.reward", "ppo.kl", "ppo.preference", "ppo.rules", "ppo.spread", "ppo.length"} <= names
-    assert len(judged.runs.read_metrics(found.run, "ppo.reward")) == 3
+    assert len(judged.runs.read_metrics(found.run, "ppo.reward")) == 4, "each batch, and the last look"
     adapter = judged.adapters.get(found.adapter or "")
     assert judged.adapters.there(adapter)
     # what it learned from is what its reward did, flags too; it is tested on human judgments that it did not see
@@ -131,17 +132,26 @@ def test_it_stops_at_its_budget_of_kl(judged: Store, gguf: Path) -> None:
     assert found.state in ("done", "rejected"), found.error
     assert found.metrics["ppo.batches"] < 6
     assert "It was stopped: it drifted" in (found.verdict or "")
+    assert "of what it learned last was kept" in (found.verdict or "")
 
 
 def test_answers_of_the_base_are_the_first_batch(judged: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that are there for practice: nothing is drawn for it."""
+    """Those that are there for practice: nothing is drawn but for the last look."""
     from trainer.practice import Drill, requests
 
     known = [Drill(text, [[100, 101, 102, 2], [110, 111, 2]]) for text in requests()[:6]]
     monkeypatch.setattr(ppo_lesson, "drills", lambda *_: known)
+    asked: list[int] = []
+    draw = EngineProcess.draw
+
+    def counted(self: Any, prompts: Any, *arguments: Any) -> Any:
+        asked.append(len(prompts))
+        return draw(self, prompts, *arguments)
+
+    monkeypatch.setattr(EngineProcess, "draw", counted)
     found = learn(judged, gguf, batches=1, first_prompts=4)
     assert found.state in ("done", "rejected"), found.error
-    assert found.metrics["ppo.drawn_tokens"] == 0
+    assert asked == [ppo_lesson.LAST_LOOK]
 
 
 def test_prompts_that_have_no_two_answers_are_passed_over(judged: Store, gguf: Path, monkeypatch: Any) -> None:
@@ -155,4 +165,4 @@ def test_prompts_that_have_no_two_answers_are_passed_over(judged: Store, gguf: P
     monkeypatch.setattr("chatapp.engine.process.EngineProcess.draw", draw)
     found = learn(judged, gguf, batches=1)
     assert found.state in ("done", "rejected"), found.error
-    assert calls == [4, 4], "what the first attempt left empty is drawn from other prompts"
+    assert calls == [4, 4, ppo_lesson.LAST_LOOK], "what the first attempt left empty is drawn from other prompts"

@@ -27,6 +27,11 @@ def test_the_score_comes_with_the_last_token_and_each_token_pays_for_its_drift()
     logps, ref = torch.tensor([[-1.0, -2, 9], [-3, 9, 9]]), torch.tensor([[-1.5, -1, 0], [-3, 0, 0]])
     found = rl.token_rewards(torch.tensor([2.0, -1.0]), logps, ref, mask, 0.1)
     torch.testing.assert_close(found, torch.tensor([[-0.05, 2.1, 0.0], [-1.0, 0.0, 0.0]]))
+    # of the score 2 the first token has 0.5 and the second 0.25: 1.25 are left for the last, which is the second
+    shares = torch.tensor([[0.5, 0.25, 9.0], [0.5, 9.0, 9.0]])
+    dense = rl.token_rewards(torch.tensor([2.0, -1.0]), logps, ref, mask, 0.1, shares)
+    torch.testing.assert_close(dense, torch.tensor([[0.45, 1.6, 0.0], [-1.0, 0.0, 0.0]]))
+    torch.testing.assert_close(dense.sum(1), found.sum(1))
 
 
 def test_an_answer_without_tokens_is_refused() -> None:
