@@ -177,20 +177,20 @@ class PpoConfig(TrainConfig):
 
     algorithm: Algorithm = "ppo"  #: "rloo": without a critic, each answer against the others to its prompt
     batches: int = 2  #: of answers, each drawn by the policy that learned from those before
-    batch_prompts: int = 24  #: of a batch
+    batch_prompts: int = 16  #: of a batch
     answers: int = 4  #: to each of them
     learned: int = 2  #: of those, that are learned from: the best and the worst, as many of each
     answer_tokens: int = 192  #: of an answer, at most
-    first_prompts: int = 64  #: of the first batch, whose answers are there already
+    first_prompts: int = 48  #: of the first batch, whose answers are there already
     ppo_epochs: int = 2  #: how often a batch is learned from
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 1.3e-3
     practice_share: float = 0.0  #: what it answers is its practice
     critic_rate: float = 1e-2  #: of the value head
     clip: float = 0.9  #: of the ratio of new to old probability: few large batches are led by the budget of KL instead
     ratio: Ratio = "token"  #: "answer": of a whole answer, as in RLOO's own paper; only for rloo
     value_clip: float = 0.2
     value_weight: float = 0.5  #: of the values' loss beside the policy's
-    gae_decay: float = 1.0  #: lambda; below 1 the first words of a long answer are told nothing while values are young
+    gae_decay: float = 0.97  #: lambda: what an answer earns thirty tokens later still counts for a word by 0.4
     discount: float = 1.0  #: gamma
     whiten: bool = True  #: advantages
     dense: bool = True  #: tokens earn what the reward, linear in them, owes to each; else all comes with the last one

@@ -7,9 +7,9 @@ a whole answer is one action, and the others to its prompt are what it is compar
 
 Of each prompt's answers only the best and the worst are learned from (Xu et al. 2025, arXiv 2504.13818: the subset of
 the largest variance): a step costs as much as ever, and those between say little. What a score is measured by are the
-others to the same prompt, with or without a critic. Advantages reach back over the whole answer (lambda 1): a value
-head that has seen some hundred answers cannot yet tell the first words what the last earned (Yuan et al. 2025, arXiv
-2503.01491).
+others to the same prompt, with or without a critic. And where the reward owes something to each token, as one that is
+linear in means over tokens does, a token earns its own share at once (Chan et al. 2024, arXiv 2402.00782): a score that
+comes with the last token, told back by lambda = 0.95, says nothing to the first words of an answer of two hundred.
 
 Answers are drawn by whoever is asked (ppo_lesson.py asks llama.cpp with the adapter of the moment); log-probabilities,
 old and new, are torch's, so that what llama.cpp rounds is in both. The value head is linear in the states that enter

@@ -90,7 +90,7 @@ def test_advantages_are_those_of_one_answer_at_a_time() -> None:
             mask = torch.ones(1, length)
             relative = rl.rloo(rollout.scores[None])[0]
             rewards = rl.token_rewards(relative[answer : answer + 1], one[0], one[1], mask, 0.1)
-            advantages, returns = rl.gae(rewards, one[2], mask, decay=1.0)
+            advantages, returns = rl.gae(rewards, one[2], mask, decay=CONFIG.gae_decay)
             torch.testing.assert_close(rollout.advantages[part], advantages[0])
             torch.testing.assert_close(rollout.returns[part], returns[0])
             at += length
@@ -107,9 +107,10 @@ def test_shares_of_a_reward_leave_its_sum_and_take_out_what_came_before() -> Non
     rollout = Rollout(
         turn, torch.tensor([3.0, 1.0]), {}, torch.tensor([1, 1.5, 0.5, 0]), old=flat, reference=flat, values=flat
     )
-    advise([rollout], replace(CONFIG, whiten=False), 0.1)
+    plain = replace(CONFIG, whiten=False, gae_decay=1.0)
+    advise([rollout], plain, 0.1)
     assert rollout.advantages.tolist() == pytest.approx([2, 1.5, -2, -1])
-    advise([rollout], replace(CONFIG, whiten=False, dense=False), 0.1)
+    advise([rollout], replace(plain, dense=False), 0.1)
     assert rollout.advantages.tolist() == pytest.approx([2, 2, -2, -2])
 
 
