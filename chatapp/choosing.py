@@ -62,7 +62,7 @@ class Choosing:
             scores = self._scoring.rewards(messages, [answer.token_ids or [] for answer in answers])
         except (ScoringError, StorageError, OSError) as error:
             self.close()
-            said = f"best_of is on, and the answers were not ranked: {error}"
+            said = f"reward_picks is on, and the answers were not ranked: {error}"
             told, self._told = self._told, said
             return list(answers), None if told == said else said
         self._told = None

@@ -28,7 +28,7 @@ class Settings:
     model: str | None = None  #: GGUF path, ollama:NAME or hf:owner/repo/file.gguf; None: the bundled one
     system_prompt: str | None = None  #: of new threads
     alternatives: int = 3  #: answers to each prompt
-    best_of: bool = False  #: the chat goes on from the one that the reward model likes best, where none was chosen
+    reward_picks: bool = False  #: the chat goes on from the one that the reward model likes best, where none was chosen
     temperature: float = 0.8  #: 0 is greedy
     top_p: float = 0.95  #: 1 is off
     min_p: float = 0.05  #: 0 is off

@@ -217,7 +217,7 @@ class ChatSession:
                 ]
                 if not messages:
                     raise SessionError("This was forgotten and cannot be asked again. Ctrl+N begins a new thread.")
-                if self.settings.best_of:
+                if self.settings.reward_picks:
                     self.choosing.begin()
                 drawn = draw(
                     self.engine,
@@ -231,7 +231,7 @@ class ChatSession:
                 speed = drawn.tokens_per_second
                 notes += [Note(remark) for remark in drawn.remarks]
                 answers = drawn.answers
-                if self.settings.best_of:
+                if self.settings.reward_picks:
                     answers, said = self.choosing.rank(messages, answers)
                     notes += [] if said is None else [Note(said, error=True)]
                 self._unsaved = (turn.prompt_id, answers)

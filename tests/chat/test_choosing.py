@@ -52,7 +52,7 @@ def judge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Judge]:
 
 
 def session(home: Path, **settings: Any) -> ChatSession:
-    made = make_settings(home.parent, best_of=True, **settings)
+    made = make_settings(home.parent, reward_picks=True, **settings)
     return ChatSession(Store.open(home), FakeEngine(), made, Model("m", "fake", "fake"))
 
 
@@ -92,7 +92,7 @@ def test_a_reward_model_that_cannot_be_asked_costs_nothing(home: Path, judge: ty
     chat.ask("About apples")
     outcome = chat.answer()
     assert [note.text for note in outcome.notes] == [
-        "best_of is on, and the answers were not ranked: it learned from other layers."
+        "reward_picks is on, and the answers were not ranked: it learned from other layers."
     ]
     assert (outcome.turn.preferred, outcome.turn.continues_id) == (None, outcome.turn.answers[0].message_id)
     chat.ask("Again")
@@ -120,7 +120,7 @@ def test_one_answer_has_no_best(home: Path) -> None:
 
 
 async def test_the_card_says_it(open_chat: Open) -> None:
-    async with open_chat(best_of=True) as chat:
+    async with open_chat(reward_picks=True) as chat:
         await chat.ask("About apples")
         await chat.until(lambda: "reward model's choice" in str(chat.answers.cards[1].border_title))
         assert "reward model" not in str(chat.answers.cards[0].border_title)
@@ -128,6 +128,6 @@ async def test_the_card_says_it(open_chat: Open) -> None:
 
 def test_the_plain_chat_says_it(home: Path) -> None:
     out = io.StringIO()
-    settings = make_settings(home.parent, best_of=True)
+    settings = make_settings(home.parent, reward_picks=True)
     assert run_plain(settings, io.StringIO("About apples\n/quit\n"), out, lambda config: FakeEngine(config)) == 0
     assert "B is the reward model's choice." in out.getvalue()
