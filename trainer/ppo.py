@@ -147,9 +147,9 @@ def train(
         drawn = list(assess(draw(batch)))
         if lora.untouched:  # it has not drifted, and need not be looked at for that
             chosen = [ends(rollout, config.learned) for rollout in drawn]
-            words = look(lora, critic, chosen, config, calls)
+            words = look(lora, critic, chosen, config, calls, ordinary)
         else:
-            words = look(lora, critic, drawn, config, calls)
+            words = look(lora, critic, drawn, config, calls, ordinary)
             chosen = [ends(rollout, config.learned) for rollout in drawn]
         row = figures(drawn, penalty.coefficient)
         course.rows.append(row)
@@ -185,7 +185,7 @@ def train(
                     learned.append(metrics)
                 if texts is not None:
                     packed = lora.pack(list(islice(texts, config.ordinary_texts)))
-                    (config.ordinary_weight * -token_logps(lora.model, packed).mean()).backward()
+                    (config.ordinary_weight * -token_logps(lora.model, packed, words).mean()).backward()
                 lora.collect_gradients()
                 learned.append({"grad_norm": take_step(lora, optimiser, config, f"in batch {batch + 1}")})
         row |= mean_metrics(learned)
@@ -240,11 +240,17 @@ def figures(rollouts: Sequence[Rollout], coefficient: float) -> Metrics:
 
 
 def look(
-    lora: Lora, critic: Critic | None, rollouts: Sequence[Rollout], config: PpoConfig, calls: Callbacks
+    lora: Lora,
+    critic: Critic | None,
+    rollouts: Sequence[Rollout],
+    config: PpoConfig,
+    calls: Callbacks,
+    ordinary: Sequence[TokenTurn] = (),
 ) -> Words | None:
     """What policy, base and critic make of answers that were just drawn. Returns the words that count for them.
 
-    On a CPU log-probabilities are among the words that the base finds likely here, as in a preference run.
+    On a CPU log-probabilities are among the words that the base finds likely here, as in a preference run; those of
+    the ordinary texts, which are learned beside them, are there too.
     """
     head = lora.model.get_output_embeddings()
     untouched = lora.untouched
@@ -267,7 +273,8 @@ def look(
             inputs += [part.clone() for part in _inputs(packed, theirs[-len(members) :]).split(sizes)]
         words: Words | None = None
         if lora.device.type == "cpu" and 0 < config.words < len(head.weight):
-            wanted = torch.tensor(sorted({token for turn in turns for r in turn.responses for token in r}))
+            said = {token for turn in [*turns, *ordinary] for response in turn.responses for token in response}
+            wanted = torch.tensor(sorted(said))
             words = Words.likely(head, theirs, wanted, config.words)
         scores = words or Head.of(lora.model)
         if critic is not None and not critic.ready:

@@ -24,14 +24,14 @@ import torch
 from torch import Tensor
 
 from chatapp.engine.base import EngineConfig, Message, Sampling
-from chatapp.engine.half import half_precision
+from chatapp.engine.half import LARGEST, half_precision
 from chatapp.engine.process import EngineProcess
 from chatapp.engine.vocab import Vocab
 from storage import paths, rewards
 from storage.errors import NoRewardModel
 from trainer import adapter_file, gate, lineage, needs, ppo
 from trainer.base_model import load_base
-from trainer.config import PpoConfig
+from trainer.config import PpoConfig, TrainConfig
 from trainer.dataset import Dataset, Turn, fit_prompt
 from trainer.errors import BadSetting, Cancelled, NotEnoughJudgments, TrainerError
 from trainer.features import Callbacks
@@ -245,6 +245,16 @@ class PpoLesson(Lesson):
                 prompt = vocab.prompt_ids([Message(role="user", content=drill.prompt)])
                 known.append(TokenTurn(prompt, answers, TEMPERATURE))
         return found, known
+
+    def _written(self, config: TrainConfig, dataset: Dataset) -> tuple[int, int]:
+        assert isinstance(config, PpoConfig)
+        longest = max(len(t.prompt) for t in dataset.turns) + config.answers * config.answer_tokens
+        return (config.first_prompts + config.batches * config.batch_prompts + LAST_LOOK) * longest, longest
+
+    def _beside(self, config: TrainConfig, shape: needs.Shape) -> int:
+        """The engine that draws: the model in half precision, or as its file has it, and its cells."""
+        weights = 2 * shape.parameters if shape.file_bytes <= LARGEST else shape.file_bytes
+        return weights + 2 * 2 * shape.layers * shape.kv_width * CELLS
 
     def _streams(self, prompts: Sequence[list[int]], config: PpoConfig) -> EngineConfig:
         """As many streams as there is room for, each for the longest prompt and its answer."""

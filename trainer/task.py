@@ -111,20 +111,30 @@ class Task(ABC):
         disk = needs.check_disk(shape, config, self.store.home, self.cache_dir, cached=cached)
         device = pick_device()
         cuda = device.type == "cuda"
-        practised = min(config.practised(len(dataset.train)), len(requests()))
+        more, longest = self._written(config, dataset)
+        free = int(torch.cuda.mem_get_info()[0]) if cuda else needs.available_memory()
         self.config, memory = needs.fit_memory(
             shape,
             config,
             "micro_tokens" in self.given,
-            int(torch.cuda.mem_get_info()[0]) if cuda else needs.available_memory(),
+            None if free is None else free - self._beside(config, shape),
             dtype_bytes=pick_dtype(device).itemsize,
-            tokens=sum(t.tokens.tokens for t in dataset.turns) + TOKENS * practised,
-            longest=max(TOKENS if practised else 0, *(t.tokens.tokens for t in dataset.turns)),
+            tokens=sum(t.tokens.tokens for t in dataset.turns) + more,
+            longest=max(longest, *(t.tokens.tokens for t in dataset.turns)),
             keep_bytes=KEEP_BYTES,
             cached=cached,
             cuda=cuda,
         )
         self.metrics |= {"memory.estimate_mb": memory.total / needs.MB, "disk.estimate_mb": disk / needs.MB}
+
+    def _written(self, config: TrainConfig, dataset: Dataset) -> tuple[int, int]:
+        """Tokens that are computed beside what was judged, and those of the longest turn of them."""
+        practised = min(config.practised(len(dataset.train)), len(requests()))
+        return TOKENS * practised, TOKENS if practised else 0
+
+    def _beside(self, config: TrainConfig, shape: needs.Shape) -> int:
+        """Bytes that another process takes for this run."""
+        return 0
 
     def _keep_states(self, trunk: Trunk, path: Path, turns: Sequence[TokenTurn], dataset: Dataset) -> None:
         """For the next run; not where the user has meanwhile forgotten what this one read.

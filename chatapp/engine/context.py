@@ -227,3 +227,13 @@ def _common(a: Sequence[int], b: Sequence[int]) -> int:
     if list(a[:length]) == list(b[:length]):
         return length
     return next(i for i in range(length) if a[i] != b[i])
+
+
+def log_probs(block: np.ndarray, tokens: Sequence[int]) -> list[float]:
+    """log softmax of each row at its token, in float64."""
+    import numpy
+
+    rows = block.astype(numpy.float64)
+    highest = rows.max(axis=1, keepdims=True)
+    norm = numpy.log(numpy.exp(rows - highest).sum(axis=1)) + highest[:, 0]
+    return [float(value) for value in rows[numpy.arange(len(tokens)), list(tokens)] - norm]

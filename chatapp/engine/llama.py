@@ -36,7 +36,7 @@ from chatapp.engine.base import (
     Sampling,
     Timings,
 )
-from chatapp.engine.context import OUTPUTS, Context, Stopped, default_threads
+from chatapp.engine.context import OUTPUTS, Context, Stopped, default_threads, log_probs
 from chatapp.engine.model_files import check_gguf
 from chatapp.engine.vocab import Detokenizer, Vocab
 from chatapp.engine.yield_lock import GenerationLock
@@ -200,7 +200,7 @@ class LlamaEngine:
             try:
                 for block in self._context.rows(rest, len(prompt) - 1 - cached):
                     wanted = tokens[len(found) : len(found) + len(block)]
-                    found += _log_probs(block, wanted)
+                    found += log_probs(block, wanted)
             except Stopped:
                 raise EngineError("Scoring was stopped before its end.") from None
         return found
@@ -391,13 +391,3 @@ def _turns(messages: Sequence[Message]) -> tuple[list[Message], list[list[Messag
             turns.append([])
         turns[-1].append(message)
     return list(messages[:start]), turns or [[]]
-
-
-def _log_probs(block: np.ndarray, tokens: Sequence[int]) -> list[float]:
-    """log softmax of each row at its token, in float64."""
-    import numpy
-
-    rows = block.astype(numpy.float64)
-    highest = rows.max(axis=1, keepdims=True)
-    norm = numpy.log(numpy.exp(rows - highest).sum(axis=1)) + highest[:, 0]
-    return [float(value) for value in rows[numpy.arange(len(tokens)), list(tokens)] - norm]
