@@ -28,9 +28,9 @@ from trainer.lora import Lora
 from trainer.practice import requests
 from trainer.served import served
 
-PROMPTS, EACH, TOKENS, CELLS = 48, 4, 128, 512
+PROMPTS, EACH, TOKENS, CELLS = 32, 4, 128, 512
 TEMPERATURE, MIN_P = 0.8, 0.05
-OURS, THEIRS = (16, 32, 48), (16, 32, 64)
+OURS, THEIRS = (32, 48), (32, 64)
 
 
 def measure(settings: Any, *, quick: bool = False) -> dict[str, Any]:
