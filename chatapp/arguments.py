@@ -53,6 +53,10 @@ class Lazy:
         return run(settings(arguments), arguments)
 
 
+#: `python -m trainer bench` has the same; it is not imported, as --help waits for nothing
+BENCHES = ["gate", "loop", "parity", "people", "reward", "rollouts", "storage", "train", "yield"]
+
+
 def with_list(words: Sequence[str]) -> list[str]:
     """`hone judgments` is `hone judgments list`, with its options; an action that is not there stays an error."""
     found = list(words)
@@ -176,9 +180,7 @@ def _learning(command: Callable[..., Parser], actions: Callable[..., dict[str, P
     simulate.add_argument("--list", action="store_true", help="only name the users")
 
     bench = command("bench", Lazy("bench"), "measure, beside the usual way of doing the same")
-    bench.add_argument(
-        "name", metavar="NAME", choices=["gate", "loop", "parity", "people", "storage", "train", "yield"]
-    )
+    bench.add_argument("name", metavar="NAME", choices=BENCHES)
     bench.add_argument("--quick", action="store_true", help="smaller: for a first look")
     bench.add_argument("--shape", choices=["1B", "8B", "tiny"], help="train: random weights of that size")
     bench.add_argument("--data", metavar="DIR", help="people: the folder that holds the preference files")

@@ -10,10 +10,15 @@ from typing import Any
 
 import pytest
 
-from chatapp.arguments import with_list
+from chatapp.arguments import BENCHES, with_list
 from storage import paths
 from storage.store import Store
 from tests.commands.shell import TURN, Shell, lines
+from trainer.bench import MODULES
+
+
+def test_every_measurement_can_be_asked_for() -> None:
+    assert sorted(MODULES) == BENCHES
 
 
 def test_help_and_paths_load_nothing_heavy() -> None:
