@@ -29,6 +29,7 @@ class Choosing:
         self._scoring: Scoring | None = None
         self._by: Path | None = None  #: the reward model that the child has
         self._told: str | None = None
+        self._ranking = False
 
     def begin(self) -> None:
         """Let the child load its model while the answers are drawn. What keeps it from that, `rank` says."""
@@ -59,18 +60,27 @@ class Choosing:
             self.begin()
             if self._scoring is None:
                 raise ScoringError("the process that scores answers could not be started. Free some memory.")
+            self._ranking = True
             scores = self._scoring.rewards(messages, [answer.token_ids or [] for answer in answers])
-        except (ScoringError, StorageError, OSError) as error:
+        except (ScoringError, StorageError, OSError, ValueError, KeyError) as error:
             self.close()
             said = f"reward_picks is on, and the answers were not ranked: {error}"
             told, self._told = self._told, said
             return list(answers), None if told == said else said
+        finally:
+            self._ranking = False
         self._told = None
         totals = [float(score["total"]) for score in scores]
         return [
             replace(answer, sampling={**answer.sampling, **place(index, totals)})
             for index, answer in enumerate(answers)
         ], None
+
+    def stop(self) -> None:
+        """End a ranking under way, from any thread: the answers stand as they came."""
+        scoring = self._scoring
+        if self._ranking and scoring is not None:
+            scoring.kill()
 
     def close(self) -> None:
         scoring, self._scoring, self._by = self._scoring, None, None

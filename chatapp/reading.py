@@ -80,7 +80,7 @@ def past_turns(store: Store, prompt_id: str, shown: int) -> tuple[tuple[PastTurn
 
 def _mark(store: Store, question: StoredMessage, answer: StoredMessage) -> str:
     turn = read_turn(store, question, answer.id)
-    if turn.chosen is None and turn.preferred is not None:
+    if turn.chosen is None and turn.preferred is not None and turn.continues_id == answer.id:
         return f"{label(turn.preferred)}, the reward model's choice of {len(turn.answers)}"
     if turn.chosen is None:
         return f"A, the first of {len(turn.answers)}" if len(turn.answers) > 1 else ""

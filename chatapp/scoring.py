@@ -10,7 +10,8 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from typing import Any
+from contextlib import suppress
+from typing import IO, Any
 
 from chatapp import trainer_process
 from chatapp.config import Settings
@@ -32,6 +33,7 @@ class Scoring:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             env={**os.environ, **trainer_process.environment(settings)},
+            start_new_session=True,  # Ctrl+C in the terminal is not for it
         )
         self._ready = False
 
@@ -51,7 +53,7 @@ class Scoring:
             asked = {"messages": list(messages), "answers": [list(ids) for ids in answers]}
             self._child.stdin.write(json.dumps(asked).encode() + b"\n")
             self._child.stdin.flush()
-        except OSError:
+        except (OSError, ValueError):
             pass  # it ended: what it said is read below
         found = self._line()
         if "error" in found:
@@ -61,18 +63,24 @@ class Scoring:
 
     def close(self) -> None:
         """Let it end; nothing of it is left."""
-        for pipe in (self._child.stdin, self._child.stdout):
-            if pipe is not None:
-                try:
-                    pipe.close()
-                except OSError:
-                    pass
+        self._shut(self._child.stdin)  # on which it ends
         try:
             self._child.wait(timeout=2)
         except subprocess.TimeoutExpired:
-            self._child.kill()
+            self.kill()
             self._child.wait()
+        self._shut(self._child.stdout)  # last: whoever reads it in another thread has it until the child is gone
         self._errors.close()
+
+    def kill(self) -> None:
+        """End it at once, from any thread: who waits for scores gets a ScoringError."""
+        self._child.kill()
+
+    @staticmethod
+    def _shut(pipe: IO[bytes] | None) -> None:
+        if pipe is not None:
+            with suppress(OSError):
+                pipe.close()
 
     def _line(self) -> dict[str, Any]:
         assert self._child.stdout is not None

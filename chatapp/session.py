@@ -230,11 +230,11 @@ class ChatSession:
                 )
                 speed = drawn.tokens_per_second
                 notes += [Note(remark) for remark in drawn.remarks]
-                answers = drawn.answers
+                self._unsaved = (turn.prompt_id, drawn.answers)
                 if self.settings.reward_picks:
-                    answers, said = self.choosing.rank(messages, answers)
+                    answers, said = self.choosing.rank(messages, drawn.answers)
+                    self._unsaved = (turn.prompt_id, answers)
                     notes += [] if said is None else [Note(said, error=True)]
-                self._unsaved = (turn.prompt_id, answers)
             stored = self._store(thread.id, turn.prompt_id, self._unsaved[1])
             self._unsaved = None
             self.turn = read_branch(self.store, self.store.threads.message(turn.prompt_id), stored[0].id)
@@ -258,6 +258,7 @@ class ChatSession:
         """End the answer under way; its text so far is kept."""
         if self.engine is not None and self.busy:
             self.engine.stop()
+            self.choosing.stop()
 
     def step_version(self, step: int) -> View:
         """Go to the branch before (-1) or after (+1) the current one."""

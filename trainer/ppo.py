@@ -36,7 +36,7 @@ from trainer.lora import Lora
 from trainer.words import Words
 
 Metrics = dict[str, float]
-CAREFUL = 0.9  #: of the step that would just keep to the budget, as KL grows with its square
+CAREFUL = 0.9  #: of the distance from the base that the budget allows
 
 
 @dataclass(slots=True)
@@ -154,12 +154,13 @@ def train(
         row = figures(drawn, penalty.coefficient)
         course.rows.append(row)
         calls.progress(batch + 1, config.batches + 1, row)
-        if row["kl"] > config.kl_budget:
-            said = f"it drifted {row['kl']:.3f} nats a token from the base (at most {config.kl_budget:g})"
-            course.stop = Stop("kl", said, CAREFUL * (config.kl_budget / row["kl"]) ** 0.5)
-        elif row.get("spread", 0.0) > most_spread:
+        if row.get("spread", 0.0) > most_spread:
             said = f"the reward's heads part by {row['spread']:.2f} on what it writes now (at most {most_spread:.2f})"
             course.stop = Stop("spread", said)
+        elif row["kl"] > config.kl_budget:
+            said = f"it drifted {row['kl']:.3f} nats a token from the base (at most {config.kl_budget:g})"
+            known = [earlier["kl"] for earlier in course.rows[-2:-1]]
+            course.stop = Stop("kl", said, within(known[0] if known else 0.0, row["kl"], config.kl_budget))
         if course.stop is not None:
             lora.load_state(between(before, lora.state(), course.stop.kept))
         if course.stop is not None or batch == config.batches:
@@ -191,6 +192,13 @@ def train(
         row |= mean_metrics(learned)
         penalty.update(row["kl"] * row["length"], sum(len(r.lengths) for r in drawn))
     return course
+
+
+def within(before: float, now: float, budget: float) -> float:
+    """The share of a step from a KL of `before` to one of `now` that ends a little below the budget, where both lie on
+    one ray from the base: KL grows with the square of the distance there. Where they do not, it ends lower still."""
+    begun, ended = max(before, 0.0) ** 0.5, now**0.5
+    return min(1.0, max(0.0, (CAREFUL * budget**0.5 - begun) / (ended - begun))) if ended > begun else 0.0
 
 
 def between(before: Mapping[str, Tensor], after: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
@@ -226,7 +234,8 @@ def figures(rollouts: Sequence[Rollout], coefficient: float) -> Metrics:
     (0 where nobody looked, as the policy is the base)."""
     scores = torch.cat([rollout.scores for rollout in rollouts])
     lengths = [n for rollout in rollouts for n in rollout.lengths]
-    drift = torch.cat([rollout.old - rollout.reference for rollout in rollouts])
+    seen = [(rollout.old - rollout.reference).cpu() for rollout in rollouts if len(rollout.old)]
+    drift = torch.cat(seen) if seen else torch.zeros(0)
     found = {
         "reward": float(scores.mean()),
         "reward_best": float(scores.max()),

@@ -171,7 +171,9 @@ class LlamaEngine:
         self, prompts: Sequence[Sequence[int]], n: int, sampling: Sampling, on_answer: Callable[[int], None]
     ) -> list[list[list[int]]]:
         """n answers to each prompt, as many at one time as there are streams (rollouts.py). It yields to the lock."""
-        give_way = self._generation_lock.wait_for_idle if self._generation_lock else lambda: True
+        if not self._config.streams:
+            raise EngineError("Rollouts need an engine with streams; this one was started for a chat.")
+        give_way = self._generation_lock.wait_for_idle if self._generation_lock else lambda _seconds: True
         with self._running():
             return rollouts.draw(
                 self._context,

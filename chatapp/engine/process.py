@@ -111,7 +111,8 @@ class EngineProcess:
         """Token ids of n answers to each prompt (token ids too), as many at one time as the engine has streams.
 
         For rollouts: what counts are tokens a second, not the first token. on_answer is told how many answers have
-        ended. A prompt with no room for an answer has none. After stop() it raises EngineError.
+        ended, as one does and once a second. A prompt with no room for an answer has none. After stop() it raises
+        EngineError.
         """
         with self._call_lock:
             self._stop_wanted = False

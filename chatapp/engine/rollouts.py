@@ -6,6 +6,7 @@ once, so that the batch stays full until the last prompts. Several answers to on
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from chatapp.engine.vocab import Vocab
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+EVERY = 1.0  #: seconds
 SEEDS = 0xFFFFFFFF  #: llama.cpp takes this one seed for "choose one"
 
 
@@ -35,11 +37,12 @@ def draw(
     n: int,
     sampling: Sampling,
     on_answer: Callable[[int], None],
-    give_way: Callable[[], object] = lambda: None,
+    give_way: Callable[[float], bool] = lambda _seconds: True,
 ) -> list[list[list[int]]]:
     """Token ids of n answers to each prompt, with the end-of-turn token where one came; none where a prompt leaves no
-    room. give_way: called before each step. The seed of answer i to prompt p is p * n + i beyond that given.
-    EngineError when it is stopped.
+    room. The seed of answer i to prompt p is p * n + i beyond that given. on_answer is told how many answers have
+    ended, as one does and once a second. give_way: waits until nobody else generates, or so many seconds; whether it is
+    so. EngineError when it is stopped.
     """
     if n < 1:
         raise EngineError(f"{n} answers were asked for; it must be at least 1.")
@@ -54,7 +57,20 @@ def draw(
     )
     base = sampling.seed or 0
     running: dict[int, _Drawn] = {}
-    ended = 0
+    ended, told = 0, time.monotonic()
+
+    def wait() -> None:
+        """Let a chat go first. The owner is told of it all the while, so that it can call everything off."""
+        nonlocal told
+        idle = False
+        while not idle:
+            idle = give_way(EVERY / 2)
+            if time.monotonic() - told >= EVERY:
+                told = time.monotonic()
+                on_answer(ended)
+            if context.stopped:
+                raise Stopped
+
     try:
         while True:
             for stream in range(streams):
@@ -65,6 +81,7 @@ def draw(
                     break
                 p, i = job
                 prompt = prompts[p]
+                wait()
                 context.begin(stream, prompt[:-1])
                 tokens: list[int] = []
                 found[p].append(tokens)
@@ -73,7 +90,7 @@ def draw(
             if not running:
                 return found
             _close_ranks(context, running)
-            give_way()
+            wait()
             order = sorted(running)  # llama.cpp computes neighbouring streams at one time
             context.step(order, [running[s].last for s in order])
             for row, stream in enumerate(order):

@@ -18,7 +18,7 @@ from trainer.errors import BadSetting, Cancelled
 from trainer.features import Callbacks
 from trainer.logprobs import TokenTurn, summed, token_logps, use_shared_prefix
 from trainer.lora import Lora
-from trainer.ppo import Critic, Rollout, advise, ends, figures, flattened, look, padded, step_loss, train
+from trainer.ppo import Critic, Rollout, advise, ends, figures, flattened, look, padded, step_loss, train, within
 
 CONFIG = PpoConfig(rank=4, micro_tokens=256, words=0, ordinary_weight=0.5, batches=6, turns_per_step=4)
 TEMPERATURE = 0.8
@@ -237,6 +237,14 @@ def test_it_ends_where_the_budget_of_kl_does_and_takes_the_step_back() -> None:
     batch = world.assess(world.draw(0))
     look(policy, None, batch, config, Callbacks())
     assert figures(batch, 0.0)["kl"] < course.rows[-1]["kl"]
+
+
+def test_a_step_is_shortened_to_the_budget() -> None:
+    """On a ray from the base KL is the square of the distance: from 0.2 and 0.4 (KL 0.04 and 0.16) to 0.9 of 0.3, the
+    distance that a budget of 0.09 allows, it is 0.07 of 0.2."""
+    assert within(0.04, 0.16, 0.09) == pytest.approx(0.35)
+    assert within(0.0, 0.36, 0.09) == pytest.approx(0.45)
+    assert within(0.09, 0.1, 0.09) == 0, "the step before was at the budget already"
 
 
 def test_it_ends_where_the_reward_is_not_to_be_trusted() -> None:
