@@ -15,7 +15,7 @@ from textual.widgets import Static
 INTRO = """Hone answers in several ways. Say which you like; it learns from that, on this machine.
 When the answers are complete they have the focus, and bare keys judge them. In the prompt, letters are letters.
 A ranking (J, K, =) is recorded by Enter, or when you go on; Esc drops it.
-Going on without a choice follows the first answer and records nothing.
+Going on without a choice follows the first answer (with reward_picks the reward model's) and records nothing.
 ↑ ↓ PgUp PgDn Home End scroll the chat, from the answers."""
 
 _NAMES = {
