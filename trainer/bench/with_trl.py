@@ -78,25 +78,12 @@ def train(
     """
     require()
     began = time.perf_counter()
-    import torch
     import trl
     from datasets import Dataset
     from peft import LoraConfig
-    from tokenizers import Tokenizer, models
-    from transformers import PreTrainedTokenizerFast, TrainerCallback
     from trl.trainer import dpo_trainer as module
 
-    accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
-    settings = {
-        "output_dir": str(folder),
-        "save_strategy": "no",
-        "report_to": "none",
-        "logging_steps": 1,
-        "disable_tqdm": True,
-        "use_cpu": not accelerated,
-        **options,
-    }
-    config = trl.DPOConfig(**settings)
+    config = trl.DPOConfig(**alone(folder), **options)
     limit = config.max_length
 
     class Ready(trl.DPOTrainer):
@@ -108,16 +95,9 @@ def train(
         def _send_telemetry(self) -> None:
             """Nothing leaves this machine."""
 
-    class Steps(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if progress is not None:
-                progress(state.global_step, state.max_steps)
-
     rows = [
         {"prompt_ids": list(p.prompt), "chosen_ids": list(p.chosen), "rejected_ids": list(p.rejected)} for p in pairs
     ]
-    # only the padding token is asked of it; padded places are masked
-    words = Tokenizer(models.WordLevel({"<pad>": 0}, unk_token="<pad>"))
     clock = _Clock(module.use_adapter)
     module.use_adapter = clock.timed  # DPOTrainer enters it for each reference that it computes
     try:
@@ -125,9 +105,9 @@ def train(
             model=model,
             args=config,
             train_dataset=Dataset.from_list(rows),
-            processing_class=PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>"),
+            processing_class=padding(),
             peft_config=LoraConfig(task_type="CAUSAL_LM", **lora),
-            callbacks=[Steps()],
+            callbacks=[steps(progress)],
         )
         before, before_cpu = clock.seconds, clock.cpu_seconds
         started, started_cpu = now(), time.process_time()
@@ -143,6 +123,42 @@ def train(
         train_seconds=ended - started - (clock.seconds - before),
         cpu_seconds=ended_cpu - started_cpu + before_cpu,
     )
+
+
+def alone(folder: Path) -> dict[str, Any]:
+    """Settings of any of TRL's trainers that keep and send nothing."""
+    import torch
+
+    accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
+    return {
+        "output_dir": str(folder),
+        "save_strategy": "no",
+        "report_to": "none",
+        "logging_steps": 1,
+        "disable_tqdm": True,
+        "use_cpu": not accelerated,
+    }
+
+
+def padding(**more: str) -> Any:
+    """A tokenizer of which only the padding token is asked; padded places are masked."""
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(models.WordLevel({"<pad>": 0}, unk_token="<pad>"))
+    return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", **more)
+
+
+def steps(progress: Callable[[int, int], None] | None) -> Any:
+    """A callback that tells progress, after each step, its number and how many there are."""
+    from transformers import TrainerCallback
+
+    class Steps(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if progress is not None:
+                progress(state.global_step, state.max_steps)
+
+    return Steps()
 
 
 class _Clock:

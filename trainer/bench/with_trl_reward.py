@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.bench.with_trl import TokenPair, now, require
+from trainer.bench.with_trl import TokenPair, alone, now, padding, require, steps
 
 PAD = 0  #: masked wherever it stands
 ROWS = 8  #: answers scored at one time
@@ -21,7 +21,6 @@ class Trained:
     """What TRL made, and how long it took. Importing and loading count as setting up."""
 
     model: Any  #: a PEFT model with one output
-    log: list[dict[str, Any]]  #: a row of metrics a step
     seconds: float
 
 
@@ -31,10 +30,9 @@ def train(
     made: Path,
     *,
     lora: Mapping[str, Any],
-    options: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Trained:
-    """Train with a RewardTrainer as it comes, but for `options` (fields of RewardConfig) and `lora` (of LoraConfig).
+    """Train with a RewardTrainer as it comes, but for `lora` (fields of LoraConfig).
 
     folder: of the base in Hugging Face's format. made: where the trainer may write. Nothing is sent anywhere.
     """
@@ -43,24 +41,13 @@ def train(
     import trl
     from datasets import Dataset
     from peft import LoraConfig
-    from tokenizers import Tokenizer, models
-    from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast, TrainerCallback
+    from transformers import AutoModelForSequenceClassification
 
     torch.manual_seed(0)  # of the head
     # weights in fp32 whatever the device, as with_trl.load
     model = AutoModelForSequenceClassification.from_pretrained(
         folder, num_labels=1, dtype=torch.float32, local_files_only=True, pad_token_id=PAD
     )
-    accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
-    settings = {
-        "output_dir": str(made),
-        "save_strategy": "no",
-        "report_to": "none",
-        "logging_steps": 1,
-        "disable_tqdm": True,
-        "use_cpu": not accelerated,
-        **(options or {}),
-    }
 
     class Ready(trl.RewardTrainer):
         """Sends nothing anywhere."""
@@ -68,27 +55,20 @@ def train(
         def _send_telemetry(self) -> None:
             """Nothing leaves this machine."""
 
-    class Steps(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if progress is not None:
-                progress(state.global_step, state.max_steps)
-
     rows = [
         {"chosen_ids": [*pair.prompt, *pair.chosen], "rejected_ids": [*pair.prompt, *pair.rejected]} for pair in pairs
     ]
-    # only the padding token is asked of it
-    words = Tokenizer(models.WordLevel({"<pad>": PAD}, unk_token="<pad>"))
     trainer = Ready(
         model=model,
-        args=trl.RewardConfig(**settings),
+        args=trl.RewardConfig(**alone(made)),
         train_dataset=Dataset.from_list(rows),
-        processing_class=PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<pad>"),
+        processing_class=padding(eos_token="<pad>"),
         peft_config=LoraConfig(task_type="SEQ_CLS", modules_to_save=["score"], **lora),
-        callbacks=[Steps()],
+        callbacks=[steps(progress)],
     )
     started = now()
     trainer.train()
-    return Trained(trainer.model, [row for row in trainer.state.log_history if "loss" in row], now() - started)
+    return Trained(trainer.model, now() - started)
 
 
 def rewards(model: Any, texts: Sequence[Sequence[int]]) -> list[float]:
