@@ -215,16 +215,18 @@ def check_reading(
     return {"memory.estimate_mb": total / MB, "disk.estimate_mb": disk / MB}
 
 
-def check_disk(shape: Shape, config: TrainConfig, home: Path, cache_dir: Path, *, cached: bool) -> int:
-    """Bytes that the run will write. Raises TooLittleDisk where they are not free."""
+def check_disk(shape: Shape, config: TrainConfig, home: Path, cache_dir: Path, *, cached: bool, copied: int = 0) -> int:
+    """Bytes that the run will write. Raises TooLittleDisk where they are not free. copied: beside the model itself, to
+    the cache."""
     adapter = shape.lora_parameters(config)
     # the PEFT file, the GGUF, and two checkpoints (the next is written before the last goes), all fp32
-    return _free_disk(shape, home, cache_dir, adapter * 4 * (1 + 1 + 2 * 3) + 16 * MB, cached)
+    return _free_disk(shape, home, cache_dir, adapter * 4 * (1 + 1 + 2 * 3) + 16 * MB, cached, copied)
 
 
-def _free_disk(shape: Shape, home: Path, cache_dir: Path, ours: int, cached: bool) -> int:
+def _free_disk(shape: Shape, home: Path, cache_dir: Path, ours: int, cached: bool, copied: int = 0) -> int:
     """Bytes of what is written to the home, and of the dequantised model. Raises TooLittleDisk."""
     model = 0 if cached else shape.parameters * (4 if shape.parameters < 2_000_000_000 else 2) + 16 * MB
+    model += copied
     where = {home: ours, cache_dir: model}
     if _device(home) == _device(cache_dir):
         where = {home: ours + model}

@@ -108,7 +108,8 @@ class Task(ABC):
         shape = needs.shape_of(self.gguf, vocabulary, self.train_base or folder)
         self.layers = shape.layers
         config = rules.apply(self.config, self.given, len(dataset.train), shape.parameters, shape.layers)
-        disk = needs.check_disk(shape, config, self.store.home, self.cache_dir, cached=cached)
+        copied = self._copied(shape, folder)
+        disk = needs.check_disk(shape, config, self.store.home, self.cache_dir, cached=cached, copied=copied)
         device = pick_device()
         cuda = device.type == "cuda"
         more, longest = self._written(config, dataset)
@@ -131,6 +132,10 @@ class Task(ABC):
         """Tokens that are computed beside what was judged, and those of the longest turn of them."""
         practised = min(config.practised(len(dataset.train)), len(requests()))
         return TOKENS * practised, TOKENS if practised else 0
+
+    def _copied(self, shape: needs.Shape, folder: Path) -> int:
+        """Bytes of what another form of the model takes in that folder of the cache, where it is not there yet."""
+        return 0
 
     def _beside(self, config: TrainConfig, shape: needs.Shape) -> int:
         """Bytes that another process takes for this run."""

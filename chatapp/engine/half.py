@@ -8,12 +8,15 @@ from __future__ import annotations
 import ctypes
 import os
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from chatapp.engine import native
 from chatapp.engine.base import EngineError
 
 NAME = "rollouts-f16.gguf"
+UNFINISHED = ".rollouts-"  #: how the names begin of copies that are being made
 LARGEST = 1 << 29  #: bytes of a file that is copied; what is larger would not fit beside the trainer twice
 F16 = 1  #: LLAMA_FTYPE_MOSTLY_F16
 
@@ -21,6 +24,10 @@ F16 = 1  #: LLAMA_FTYPE_MOSTLY_F16
 def half_precision(gguf: Path, folder: Path) -> Path:
     """The copy in folder, made if it is missing; gguf itself where it is large, or cannot be copied."""
     copy = folder / NAME
+    for left in folder.glob(f"{UNFINISHED}*"):  # by a process that was killed; making one takes seconds
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > 3600:
+                left.unlink()
     if copy.exists():
         return copy
     if gguf.stat().st_size > LARGEST:
@@ -32,7 +39,7 @@ def half_precision(gguf: Path, folder: Path) -> Path:
     params.output_tensor_type = params.token_embedding_type = F16
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor, made = tempfile.mkstemp(dir=folder, prefix=".rollouts-", suffix=".gguf")
+        descriptor, made = tempfile.mkstemp(dir=folder, prefix=UNFINISHED, suffix=".gguf")
         os.close(descriptor)
     except OSError as error:
         raise EngineError(f"{folder} cannot be written: {error.strerror}. Free some space there.") from error

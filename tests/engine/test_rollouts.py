@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +62,22 @@ def test_a_large_model_is_used_as_it_is(model_path: Path, tmp_path: Path, monkey
     monkeypatch.setattr(half, "LARGEST", 1000)
     assert half_precision(model_path, tmp_path / "models") == model_path
     assert not (tmp_path / "models").exists()
+
+
+def test_what_a_killed_process_left_unfinished_goes(tmp_path: Path) -> None:
+    """But not what another one is making now."""
+    old, new = tmp_path / f"{half.UNFINISHED}a.gguf", tmp_path / f"{half.UNFINISHED}b.gguf"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (1, 1))
+    gguf = tmp_path / "no.gguf"
+    gguf.write_bytes(b"no model")
+    assert half_precision(gguf, tmp_path) == gguf, "it cannot be copied"
+    assert (old.exists(), new.exists()) == (False, True)
+    (tmp_path / half.NAME).write_bytes(b"made meanwhile")
+    os.utime(new, (1, 1))
+    assert half_precision(gguf, tmp_path) == tmp_path / half.NAME
+    assert not new.exists(), "also where the copy is there"
 
 
 def test_the_likeliest_answers_are_those_of_one_at_a_time(plain: LlamaEngine, streams: LlamaEngine) -> None:

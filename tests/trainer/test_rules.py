@@ -94,6 +94,9 @@ def test_a_full_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 200_000_000}))
     with pytest.raises(TooLittleDisk, match=r"training writes about 0.* GB below .* and 0.2 GB is free there"):
         needs.check_disk(DEFAULT, TrainConfig(), home, cache, cached=False)
+    assert needs.check_disk(DEFAULT, TrainConfig(), home, cache, cached=True) < 200_000_000
+    with pytest.raises(TooLittleDisk, match=r"about 0.* GB below"):  # what another form of the model takes counts too
+        needs.check_disk(DEFAULT, TrainConfig(), home, cache, cached=True, copied=270_000_000)
 
 
 def test_what_is_available_is_the_least_of_system_and_groups(tmp_path: Path) -> None:
