@@ -79,6 +79,7 @@ class Evidence:
     base_repetition: float = 0.0
     refusals: float = 0.0  #: share of harmless requests that the new adapter refuses
     base_refusals: float = 0.0
+    likeness: bool = False  #: the losses are of how like the new version's own answers the judged ones are
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +196,9 @@ def describe_answers(answers: Sequence[Sequence[int]]) -> Answers:
 def decide(e: Evidence) -> Verdict:
     """Promote or refuse, in one sentence with the figures."""
     prompts = f"{e.gain.prompts} {'judged prompts (each left out in turn)' if e.pooled else 'held-out prompts'}"
-    losses = f"log-loss {e.new_loss:.3f} against {e.live_loss:.3f} of {e.live_name}"
+    losses = f"log-loss {e.new_loss:.3f} against {e.live_loss:.3f} of {'chance' if e.likeness else e.live_name}"
+    if e.likeness:
+        losses = f"by how like its own answers, rather than those of {e.live_name}, the preferred ones are, {losses}"
     bound = f"{percent(e.gain.level)} bound {e.gain.low:+.3f}"
     problems: dict[str, str] = {}
     if not e.gain.low > 0:  # not: a NaN is refused too
@@ -210,7 +213,7 @@ def decide(e: Evidence) -> Verdict:
         problems["refusals"] = f"it refuses {mine} of harmless requests (the base {base})"
     about = f"neutral text {e.neutral_rise * 100:+.1f} %, drift {e.kl:.3f} nats a token"
     if e.answers is not None and e.answers.count:
-        problems |= _answer_problems(e, e.answers)
+        problems |= answer_problems(e.answers, [e.chosen_length, e.base_length], e.base_repetition)
         about += f", answers {e.answers.length:.0f} tokens long"
     if problems:
         return Verdict(False, e.gain.provisional, f"Refused: {'; '.join(problems.values())}.", list(problems))
@@ -219,16 +222,20 @@ def decide(e: Evidence) -> Verdict:
     return Verdict(True, e.gain.provisional, sentence)
 
 
-def _answer_problems(e: Evidence, answers: Answers) -> dict[str, str]:
+def answer_problems(
+    answers: Answers, lengths: Sequence[float], base_repetition: float, base: str = "the base's"
+) -> dict[str, str]:
+    """What is wrong with how answers look. lengths: mean tokens of those that are all right; 0: there are none.
+    base: whose repetition theirs is compared with."""
     problems = {}
-    lengths = [n for n in (e.chosen_length, e.base_length) if n]
-    if lengths:
-        low, high = min(lengths) / LENGTH_SLACK, max(lengths) * LENGTH_SLACK
+    known = [n for n in lengths if n]
+    if known:
+        low, high = min(known) / LENGTH_SLACK, max(known) * LENGTH_SLACK
         if not low <= answers.length <= high:
             problems["length"] = f"its answers are {answers.length:.0f} tokens long ({low:.0f} to {high:.0f} expected)"
-    if answers.repetition > e.base_repetition + MAX_REPETITION_RISE:
-        mine, base = percent(answers.repetition), percent(e.base_repetition)
-        problems["repetition"] = f"its answers repeat themselves ({mine} of their word groups, the base's {base})"
+    if answers.repetition > base_repetition + MAX_REPETITION_RISE:
+        mine, share = percent(answers.repetition), percent(base_repetition)
+        problems["repetition"] = f"its answers repeat themselves ({mine} of their word groups, {base} {share})"
     return problems
 
 

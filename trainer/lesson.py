@@ -161,6 +161,7 @@ class Lesson(Task):
             files = adapter_file.write_folder(folder, lora, architecture=self._architecture(), permuted=permuted)
             mine = trunk_path(self.store.home, self.model_hash, base, lora.trunk.first)
             self._keep_states(lora.trunk, mine, [*learned, *(t.tokens for t in dataset.turns)], dataset)
+        ratios = self._tested(ratios, given, lora, folder)
         few = len(ratios) < gate.MIN_HELD_OUT
         pooled = few or (bool(trial.unseen) and gate.wants_second_look(trial.gain(ratios, certain=False)))
         pooled = pooled and second is not None
@@ -182,6 +183,10 @@ class Lesson(Task):
             )
         self.metrics |= figures
         return self._conclude(adapter_id, files, given.live, gate.decide(evidence), evidence, dataset, beginning)
+
+    def _tested(self, ratios: dict[str, Ratios], given: Given, lora: Lora, folder: Path) -> dict[str, Ratios]:
+        """What decides, of the held-out answers; folder: of the version's files."""
+        return ratios
 
     def _teaches(self, turn: Turn) -> bool:
         """Whether there is something in it that a fit learns."""

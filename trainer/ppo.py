@@ -27,7 +27,7 @@ from itertools import cycle, islice
 import torch
 from torch import Tensor
 
-from trainer import rl
+from trainer import gate, rl
 from trainer.config import PpoConfig
 from trainer.features import Callbacks
 from trainer.fit import learning_rate_share, mean_metrics, take_step
@@ -95,7 +95,7 @@ def flattened(rows: Tensor, lengths: Sequence[int]) -> Tensor:  # (N, T) -> (M,)
 class Stop:
     """Why a run ended before its last batch."""
 
-    why: str  #: "kl" or "spread"
+    why: str  #: "kl", "spread" or "guard"
     sentence: str
     kept: float = 0.0  #: share of what was learned last
 
@@ -118,6 +118,7 @@ def train(
     ordinary: Sequence[TokenTurn] = (),
     *,
     most_spread: float = math.inf,
+    broken: Callable[[Sequence[Rollout]], str | None] = lambda _: None,
 ) -> Course:
     """Make what `assess` scores high likelier. lora holds the policy, and the result.
 
@@ -125,11 +126,11 @@ def train(
     config.batches is that of the last look. assess: the
     same with their scores, and of the parts "spread", how far the reward's heads part. ordinary: texts of which each
     step sees a few, as in a preference run (PPO-ptx). most_spread: mean spread beyond which the reward is not to be
-    trusted any more.
+    trusted any more. broken: what is wrong with a batch's answers, asked of each batch in order, if anything is.
     Where a batch shows that the policy left the budget of KL, so much of what was learned from the batch before is
     taken back that it keeps to it (the backtracking of Schulman et al. 2015, arXiv 1502.05477, appendix C, without
-    another look); where it left the reward's ground, all of that; and it ends. Raises Cancelled, and TrainerError where
-    the loss is no number.
+    another look); where it left the reward's ground or its answers are broken, all of that; and it ends. Raises
+    Cancelled, and TrainerError where the loss is no number.
     """
     optimiser = torch.optim.AdamW(
         [
@@ -154,7 +155,10 @@ def train(
         row = figures(drawn, penalty.coefficient)
         course.rows.append(row)
         calls.progress(batch + 1, config.batches + 1, row)
-        if row.get("spread", 0.0) > most_spread:
+        problem = broken(drawn)
+        if problem is not None:
+            course.stop = Stop("guard", problem)
+        elif row.get("spread", 0.0) > most_spread:
             said = f"the reward's heads part by {row['spread']:.2f} on what it writes now (at most {most_spread:.2f})"
             course.stop = Stop("spread", said)
         elif row["kl"] > config.kl_budget:
@@ -242,10 +246,16 @@ def figures(rollouts: Sequence[Rollout], coefficient: float) -> Metrics:
         "kl": float(drift.mean()) if len(drift) else 0.0,
         "kl_coefficient": coefficient,
         "length": sum(lengths) / len(lengths),
+        "repetition": described(rollouts).repetition,
     }
     for name in {name for rollout in rollouts for name in rollout.parts}:
         found[name] = float(torch.cat([rollout.parts[name] for rollout in rollouts]).mean())
     return found
+
+
+def described(rollouts: Sequence[Rollout]) -> gate.Answers:
+    """What their answers look like."""
+    return gate.describe_answers([response for rollout in rollouts for response in rollout.turn.responses])
 
 
 def look(

@@ -5,36 +5,35 @@ is answered are the user's judged prompts (those to train on) and everyday reque
 nothing: the policy begins as the base, whose answers to those requests are at hand (practice.py). From then on
 llama.cpp answers, with the adapter of the moment swapped in; torch only scores.
 
-It is judged on held-out human judgments, never on the reward that it was trained on. What it earned and how far it
-drifted is kept batch by batch: `ppo.reward`, `ppo.kl` and each part of the reward.
+It is judged on held-out human judgments, never on the reward that it was trained on: by whether the answers that were
+preferred there are like those that it writes (likeness.py). What it earned and how far it drifted is kept batch by
+batch: `ppo.reward`, `ppo.kl` and each part of the reward.
 """
 
 from __future__ import annotations
 
 import math
 import random
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch import Tensor
-
-from chatapp.engine.base import EngineConfig, Message, Sampling
-from chatapp.engine.half import LARGEST, half_precision
-from chatapp.engine.process import EngineProcess
+from chatapp.engine import half
+from chatapp.engine.base import EngineConfig, Message
 from chatapp.engine.vocab import Vocab
 from storage import paths, rewards
 from storage.errors import NoRewardModel
-from trainer import adapter_file, gate, lineage, needs, ppo
+from trainer import adapter_file, gate, likeness, lineage, needs, ppo
+from trainer.answers import seen_answers
+from trainer.assessing import assess
 from trainer.base_model import load_base
 from trainer.config import PpoConfig, TrainConfig
 from trainer.dataset import Dataset, Turn, fit_prompt
-from trainer.errors import BadSetting, Cancelled, NotEnoughJudgments, TrainerError
-from trainer.features import Callbacks
+from trainer.drawer import CELLS, LAST_LOOK, TEMPERATURE, Drawer, ask, streams
+from trainer.errors import BadSetting, NotEnoughJudgments
+from trainer.expected import Ratios
 from trainer.fit import Metrics
 from trainer.lesson import Given, Lesson
 from trainer.logprobs import TokenTurn
@@ -44,88 +43,11 @@ from trainer.pooled import Pooler
 from trainer.practice import Drill, drills, requests
 from trainer.reward_task import current
 from trainer.served import served
-from trainer.total import Reward, Weights
+from trainer.total import Reward
 
-TEMPERATURE = 0.8
-STREAMS = 32  #: answers drawn at one time
-CELLS = 32768  #: tokens of prompts and answers that they hold together, at most: 0.8 GB of the default model
-TRIES = 3  #: times that a batch is filled up
-LAST_LOOK = 8  #: prompts whose answers say what the last batch did
-
-
-@dataclass(slots=True)
-class Drawer:
-    """Answers of the policy that a Lora holds, by llama.cpp."""
-
-    engine: EngineProcess
-    lora: Lora
-    prompts: Sequence[list[int]]
-    says_something: Callable[[Sequence[int]], bool]
-    config: PpoConfig
-    folder: Path  #: where the adapter of the moment lies
-    architecture: str
-    permuted: Mapping[str, bool]
-    calls: Callbacks
-    first: Sequence[TokenTurn] = ()  #: answers of the base, for the first batch
-    drawn: int = 0  #: tokens
-    seconds: float = 0.0  #: that drawing them took
-    order: Iterator[int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.order = _endlessly(len(self.prompts), self.config.seed)
-
-    def __call__(self, batch: int) -> list[TokenTurn]:
-        if batch == 0 and self.first:
-            return list(self.first)
-        self._swap(batch)
-        count = self.config.batch_prompts if batch < self.config.batches else LAST_LOOK
-        found: list[TokenTurn] = []
-        for attempt in range(TRIES):
-            prompts = [self.prompts[next(self.order)] for _ in range(count - len(found))]
-            seed = random.Random(f"{self.config.seed}:{batch}:{attempt}").randrange(2**31)
-            for prompt, answers in zip(prompts, self._answers(prompts, seed), strict=True):
-                if len(answers) > 1:
-                    found.append(TokenTurn(prompt, answers, TEMPERATURE))
-            if len(found) == count:
-                break
-        if not found:
-            raise TrainerError(
-                f"in batch {batch + 1} none of {TRIES * count} prompts got two answers that say "
-                "something: the policy has come to write nothing. Learn from a lower learning_rate"
-            )
-        return found
-
-    def _answers(self, prompts: Sequence[list[int]], seed: int) -> list[list[list[int]]]:
-        def watch(_ended: int) -> None:
-            if self.calls.cancelled():
-                raise Cancelled("the run was cancelled")
-
-        self.calls.before_batch()
-        started = time.monotonic()
-        # min-p alone: top-p sorts the vocabulary for each token, a fifth of the time, to cut what min-p cuts already
-        sampling = Sampling(temperature=TEMPERATURE, top_p=1.0, max_tokens=self.config.answer_tokens, seed=seed)
-        found = self.engine.draw(prompts, self.config.answers, sampling, watch)
-        self.seconds += time.monotonic() - started
-        self.drawn += sum(len(answer) for answers in found for answer in answers)
-        return [[answer for answer in answers if self.says_something(answer)] for answers in found]
-
-    def _swap(self, batch: int) -> None:
-        """Under another name each time: the engine may hold the one before open."""
-        path = self.folder / f"policy-{batch}.gguf"
-        config = self.lora.decoder().config
-        adapter_file.write_gguf(
-            path,
-            self.lora.state(),
-            architecture=self.architecture,
-            layers=int(config.num_hidden_layers),
-            alpha=self.config.alpha,
-            heads=adapter_file.heads_of(config),
-            permuted=self.permuted,
-        )
-        self.engine.swap(path)
-        for other in self.folder.glob("policy-*.gguf"):
-            if other != path:
-                other.unlink(missing_ok=True)
+#: prompts that the new version and the live one answer for the test, half of them the user's own where there are as
+#: many; one answer to each, as other prompts say more than other answers
+TESTED = 32
 
 
 class PpoLesson(Lesson):
@@ -169,9 +91,6 @@ class PpoLesson(Lesson):
         critic = ppo.Critic(int(base.model.config.hidden_size), lora.device) if config.algorithm == "ppo" else None
         told = {id: pooler.text(ids) for id, ids in texts.items()}
 
-        def assess(turns: Sequence[TokenTurn]) -> list[ppo.Rollout]:
-            return _assess(turns, lora, pooler, reward, told, config, calls)
-
         self.total = config.batches
         with self.clock.phase("training"), ExitStack() as opened:
             words = opened.enter_context(Vocab.open(self.gguf))
@@ -188,7 +107,15 @@ class PpoLesson(Lesson):
             )
             try:
                 course = ppo.train(
-                    lora, critic, draw, assess, config, calls, self.ordinary, most_spread=_most_spread(reward, config)
+                    lora,
+                    critic,
+                    draw,
+                    partial(assess, lora=lora, pooler=pooler, reward=reward, rules=told, config=config, calls=calls),
+                    config,
+                    calls,
+                    self.ordinary,
+                    most_spread=_most_spread(reward, config),
+                    broken=guard(seen_answers(given.said, config.answer_tokens).chosen_length),
                 )
             finally:
                 for path in folder.glob("policy-*.gguf"):
@@ -249,21 +176,71 @@ class PpoLesson(Lesson):
     def _written(self, config: TrainConfig, dataset: Dataset) -> tuple[int, int]:
         assert isinstance(config, PpoConfig)
         longest = max(len(t.prompt) for t in dataset.turns) + config.answers * config.answer_tokens
-        return (config.first_prompts + config.batches * config.batch_prompts + LAST_LOOK) * longest, longest
+        return (
+            config.first_prompts + config.batches * config.batch_prompts + LAST_LOOK
+        ) * longest + 2 * TESTED * longest, longest
+
+    def _copied(self, shape: needs.Shape, folder: Path) -> int:
+        return 2 * shape.parameters if shape.file_bytes <= half.LARGEST and not (folder / half.NAME).exists() else 0
 
     def _beside(self, config: TrainConfig, shape: needs.Shape) -> int:
         """The engine that draws: the model in half precision, or as its file has it, and its cells."""
-        weights = 2 * shape.parameters if shape.file_bytes <= LARGEST else shape.file_bytes
+        weights = 2 * shape.parameters if shape.file_bytes <= half.LARGEST else shape.file_bytes
         return weights + 2 * 2 * shape.layers * shape.kv_width * CELLS
 
     def _streams(self, prompts: Sequence[list[int]], config: PpoConfig) -> EngineConfig:
-        """As many streams as there is room for, each for the longest prompt and its answer."""
-        each = -(-(max(map(len, prompts)) + config.answer_tokens) // 256) * 256
-        streams = max(1, min(STREAMS, CELLS // each))
-        gguf = half_precision(self.gguf, self.cache_dir / "models" / self.model_hash)
-        return EngineConfig(
-            gguf, context_size=streams * each, streams=streams, lock_path=paths.generation_lock(self.store.home)
-        )
+        lock = paths.generation_lock(self.store.home)
+        folder = self.cache_dir / "models" / self.model_hash
+        return streams(self.gguf, folder, max(map(len, prompts)), config.answer_tokens, lock)
+
+    def _tested(self, ratios: dict[str, Ratios], given: Given, lora: Lora, folder: Path) -> dict[str, Ratios]:
+        """How much likelier this version writes something like each held-out answer than the live one does."""
+        assert isinstance(self.config, PpoConfig)
+        config, trial, calls = self.config, given.trial, self.callbacks
+        self.metrics["gate.likelihood_gain"] = trial.gain(ratios, certain=False).mean
+        nothing = {key: Ratios.of_base(len(of.plain)) for key, of in ratios.items()}
+        if lora.untouched:
+            return trial.by_likeness(nothing)
+        live = self.store.adapters.gguf(trial.live) if trial.live else None
+        with self.clock.phase("gate"), Vocab.open(self.gguf) as vocab:
+            prompts = self._compared(vocab, given.said, config)
+            written: list[list[list[int]]] = []
+            with served(self._streams(prompts, config)) as engine:
+                for adapter in (folder / adapter_file.GGUF_NAME, live):
+                    engine.swap(adapter)
+                    answers = ask(engine, prompts, 1, config.answer_tokens, config.seed, calls)
+                    written.append([some[0] if some and vocab.detokenize(some[0]).strip() else [] for some in answers])
+            asked = [i for i in range(len(prompts)) if all(answers[i] for answers in written)]
+            if 2 * len(asked) < len(prompts):
+                self.remarks.append(
+                    f"It or {trial.live_name} has no answer to {len(prompts) - len(asked)} of {TESTED} prompts."
+                )
+                return trial.by_likeness(nothing)
+            cut = config.answer_tokens  # as what was written is
+            others = [t for t in given.judged if t.split == "train"]
+            judged = [TokenTurn(t.prompt, [r[:cut] for r in t.responses]) for t in [*trial.held_out, *others]]
+            pooler = Pooler.of(lora.trunk, vocab)
+            with lora.disabled():
+                see = partial(pooler.see, budget=config.micro_tokens, before=calls.before_batch)
+                mine, theirs = (see([TokenTurn(prompts[i], [answers[i]]) for i in asked]) for answers in written)
+                features = see(judged)
+        found = likeness.direction(mine, theirs, features)
+        self.metrics["gate.chance"] = found.chance
+        if not found.sure:
+            self.remarks.append(f"What it writes cannot be told from what {trial.live_name} writes.")
+        return trial.by_likeness(likeness.ratios(trial.held_out, features[: len(trial.held_out)], found))
+
+    def _compared(self, vocab: Vocab, said: Sequence[Turn], config: PpoConfig) -> list[list[int]]:
+        """Prompts for both versions: the user's own that were not held out, and everyday requests."""
+        draw = random.Random(config.seed)
+        own = [t.prompt for t in said if vocab.prompt_ids(t.messages) == t.prompt]
+        chosen = draw.sample(own, min(len(own), TESTED // 2))
+        others = requests()
+        for text in draw.sample(others, len(others)):
+            ids = fit_prompt(vocab, [Message(role="user", content=text)], config.max_prompt)
+            if ids is not None and len(chosen) < TESTED:
+                chosen.append(ids)
+        return chosen
 
     def _tell(self, course: ppo.Course, draw: Drawer) -> None:
         """The course of the rewards, and why it ended, for the run's metrics and the verdict."""
@@ -297,43 +274,22 @@ class PpoLesson(Lesson):
         self.store.runs.metrics(self.run_id, step, {**values, "progress.step": step, "progress.total": total})
 
 
-def _assess(
-    turns: Sequence[TokenTurn],
-    lora: Lora,
-    pooler: Pooler,
-    reward: Reward,
-    rules: Mapping[str, Tensor],
-    config: PpoConfig,
-    calls: Callbacks,
-) -> list[ppo.Rollout]:
-    """Each answer's reward and its parts. What the lower layers make of them is kept for the steps."""
-    # the reward is of what the base makes of an answer, also where no layer lies below the adapter
-    with lora.disabled():
-        how: dict[str, Any] = {"budget": config.micro_tokens, "before": calls.before_batch}
-        seen = pooler.see(turns, **how)
-        shares = [torch.zeros(0)] * len(turns)
-        if config.dense and reward.preference is not None:
-            shares = pooler.shares(turns, reward.preference.slope, reward.preference.centre, **how)
-    weights = Weights(config.rules_weight, config.length_weight)
-    found = []
-    for turn, features, earned in zip(turns, seen, shares, strict=True):
-        lengths = torch.tensor([len(r) for r in turn.responses])
-        parts = reward.parts(features, lengths, rules, weights)
-        rows = {"preference": parts.preference, "spread": parts.spread, "length_part": parts.length}
-        if rules:
-            rows |= {"rules": parts.rules, "violation": parts.violation.mean(1)}
-        found.append(ppo.Rollout(turn, parts.total.float(), {name: row.float() for name, row in rows.items()}, earned))
-    return found
+def guard(chosen_length: float) -> Callable[[Sequence[ppo.Rollout]], str | None]:
+    """The gate's guards on answers, for each batch beside the first one; chosen_length: of what the user preferred."""
+    first: list[gate.Answers] = []
+
+    def broken(rollouts: Sequence[ppo.Rollout]) -> str | None:
+        found = ppo.described(rollouts)
+        first.append(found)
+        problems = gate.answer_problems(
+            found, [chosen_length, first[0].length], first[0].repetition, "those of the first batch"
+        )
+        return "; ".join(problems.values()) if len(first) > 1 and problems else None
+
+    return broken
 
 
 def _most_spread(reward: Reward, config: PpoConfig) -> float:
     """Where the heads part further than on judged answers that they had not seen, the reward is not to be trusted."""
     known = reward.about.get("spread")
     return float(known) * config.spread_budget if known and known == known else math.inf
-
-
-def _endlessly(count: int, seed: int) -> Iterator[int]:
-    """Indexes in a random order, all of them before any comes again."""
-    draw = random.Random(seed)
-    while True:
-        yield from draw.sample(range(count), count)

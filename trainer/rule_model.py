@@ -47,8 +47,16 @@ class RuleModel:
 
     def logits(self, features: Tensor, rule: Tensor) -> Tensor:  # (R, F), (D,) -> (R,)
         """log odds that each answer breaks the rule with this text's mean embedding."""
-        x = _scaled(features, self.centre, self.scale)
-        return x @ (alike(code(rule, self.middle)[None], self.codes)[0] @ self.weights)
+        return _scaled(features, self.centre, self.scale) @ self._of(rule)
+
+    def line(self, rule: Tensor) -> tuple[Tensor, float]:  # (D,) -> (F,), scalar
+        """What the log odds gain by one more of each feature, and what they are at the centre."""
+        weights = self._of(rule)
+        return weights[:-1] / self.scale, float(weights[-1])
+
+    def _of(self, rule: Tensor) -> Tensor:  # (D,) -> (F + 1,)
+        found: Tensor = alike(code(rule, self.middle)[None], self.codes)[0] @ self.weights
+        return found
 
     def tensors(self) -> dict[str, Tensor]:
         return {name: getattr(self, name) for name in ("centre", "scale", "codes", "middle", "weights")}

@@ -37,6 +37,7 @@ class Trial:
     live_ratios: dict[str, Ratios] = field(default_factory=dict)  #: of both, under the live version, by key
     drew: expected.Drew = field(default_factory=dict)  #: of the answers in both that earlier versions drew
     trunk: Trunk | None = None  #: the frozen layers below the last version that was met
+    likeness: bool = False  #: ratios are of what versions write (likeness.py), not of the answers themselves
 
     @property
     def live_name(self) -> str:
@@ -141,10 +142,16 @@ class Trial:
         found = expected.ratios(lora, tested, self.drew, **self._batches())
         return dict(zip([t.key for t in tested], found, strict=True))
 
+    def by_likeness(self, ratios: dict[str, Ratios]) -> dict[str, Ratios]:
+        """Test those of likeness.py from now on: they are measured from the live version, which has none."""
+        self.likeness = True
+        self.live_ratios = {key: Ratios.of_base(len(of.plain)) for key, of in ratios.items()}
+        return ratios
+
     def losses(self, new: dict[str, Ratios]) -> tuple[list[float], list[float]]:
         """The log-losses of the new and of the live version on the turns of `new`."""
         turns = [t for t in [*self.held_out, *self.unseen] if t.key in new]
-        beta = self.config.beta * gate.CAUTION
+        beta = 1.0 if self.likeness else self.config.beta * gate.CAUTION
         mine, live = ([ratios[t.key] for t in turns] for ratios in (new, self.live_ratios))
         return gate.losses(turns, mine, beta), gate.losses(turns, live, beta)
 
@@ -199,6 +206,7 @@ class Trial:
             live_loss=sum(live_losses) / len(live_losses),
             live_name=self.live_name,
             pooled=pooled,
+            likeness=self.likeness,
             neutral_rise=neutral.rise,
             kl=neutral.kl,
             answers=sampled.new,

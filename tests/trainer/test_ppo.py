@@ -257,6 +257,25 @@ def test_it_ends_where_the_reward_is_not_to_be_trusted() -> None:
     assert not any(value.any() for name, value in policy.state().items() if "lora_B" in name)
 
 
+def test_it_ends_where_its_answers_are_broken_and_takes_the_step_back() -> None:
+    policy = lora()
+    world = World(policy)
+    asked: list[int] = []
+
+    def broken(rollouts: Sequence[Rollout]) -> str | None:
+        asked.append(len(rollouts))
+        return "it says nothing" if len(asked) == 3 else None
+
+    states = []
+    calls = Callbacks(progress=lambda *_: states.append(policy.state()))
+    course = train(policy, None, world.draw, world.assess, CONFIG, calls, broken=broken)
+    assert course.stop is not None
+    assert (course.stop.why, course.stop.sentence, course.stop.kept) == ("guard", "it says nothing", 0.0)
+    assert asked == [8, 8, 8], "each batch"
+    for name, value in policy.state().items():
+        assert torch.equal(value, states[1][name]), "what the second batch taught is taken back, the first one's stays"
+
+
 def test_it_can_be_cancelled() -> None:
     policy = lora()
     world = World(policy)

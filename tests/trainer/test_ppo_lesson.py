@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import random
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from chatapp.engine.process import EngineProcess
 from storage import paths
@@ -14,8 +15,10 @@ from storage.store import Store
 from tests.trainer import tiny_runs
 from tests.trainer.test_reward_task import flag
 from tests.trainer.test_reward_task import learn as learn_reward
-from trainer import ppo_lesson
+from trainer import gate, ppo_lesson
+from trainer.logprobs import TokenTurn
 from trainer.outcome import Outcome
+from trainer.ppo import Rollout
 from trainer.worker import work
 
 SETTINGS = {
@@ -27,6 +30,7 @@ SETTINGS = {
 @pytest.fixture
 def gguf(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     tiny_runs.calm(monkeypatch)
+    monkeypatch.setattr(gate, "MAX_REPETITION_RISE", 1.0)  # what is learned here is to say "aaaa"
     return tiny_runs.tiny_gguf(tmp_path_factory.getbasetemp())
 
 
@@ -55,9 +59,7 @@ def test_with_too_few_held_out_prompts_neither(store: Store, gguf: Path) -> None
 
 
 def test_with_a_refused_one_neither(store: Store, gguf: Path) -> None:
-    turned = set(random.Random(1).sample(range(20), 10))
-    for number in range(20):
-        tiny_runs.judge(store, gguf, 1, first=number, turned=number in turned)
+    tiny_runs.contradict(store, gguf, 12)
     assert learn_reward(store, gguf).state == "rejected"
     assert "was refused. Refused: it does not surely tell more than chance" in (learn(store, gguf).error or "")
 
@@ -84,6 +86,9 @@ def test_a_policy_learns_from_its_reward_and_meets_the_gate(judged: Store, gguf:
     assert "flag" in {judged.judgments.get(id).kind for id in learned["train"]}
     assert found.metrics["adapter.scale"] <= 1.0
     assert found.metrics["gate.prompts"] == found.metrics["data.held_out_prompts"]
+    assert "by how like its own answers, rather than those of the base, the preferred ones are" in (found.verdict or "")
+    assert 0 < found.metrics["gate.chance"] <= 1
+    assert "gate.likelihood_gain" in found.metrics
     assert not list(paths.run_dir(judged.home, found.run).glob("policy-*"))
 
 
@@ -105,9 +110,7 @@ def test_the_whole_pipeline_is_one_run(store: Store, gguf: Path) -> None:
 
 
 def test_a_pipeline_ends_where_its_reward_model_is_no_good(store: Store, gguf: Path) -> None:
-    turned = set(random.Random(1).sample(range(20), 10))
-    for number in range(20):
-        tiny_runs.judge(store, gguf, 1, first=number, turned=number in turned)
+    tiny_runs.contradict(store, gguf, 12)
     found = work(store.home, gguf.parent / "cache", str(gguf), method="rlhf", overrides=SETTINGS)
     assert found.state == "failed"
     assert (found.error or "").startswith(
@@ -125,6 +128,14 @@ def test_a_reward_that_learned_from_what_was_taken_back_is_not_used(judged: Stor
 
 def test_the_rewards_layer_is_taken(judged: Store, gguf: Path) -> None:
     assert "the reward model was learned with 0.5" in (learn(judged, gguf, layer_share=1.0).error or "")
+
+
+def test_a_copy_for_the_rollouts_that_does_not_fit_is_refused_at_once(
+    judged: Store, gguf: Path, monkeypatch: Any
+) -> None:
+    """Before anything is computed: the tiny model's takes next to nothing, so that of a large one is put there."""
+    monkeypatch.setattr(ppo_lesson.PpoLesson, "_copied", lambda *_: 10**15)
+    assert "training writes about 1000000.0 GB below" in (learn(judged, gguf).error or "")
 
 
 def test_it_stops_at_its_budget_of_kl(judged: Store, gguf: Path) -> None:
@@ -151,7 +162,60 @@ def test_answers_of_the_base_are_the_first_batch(judged: Store, gguf: Path, monk
     monkeypatch.setattr(EngineProcess, "draw", counted)
     found = learn(judged, gguf, batches=1, first_prompts=4)
     assert found.state in ("done", "rejected"), found.error
-    assert asked == [ppo_lesson.LAST_LOOK]
+    assert asked == [ppo_lesson.LAST_LOOK, ppo_lesson.TESTED, ppo_lesson.TESTED], "and what the test compares"
+
+
+def test_it_is_compared_with_the_version_that_is_live(judged: Store, gguf: Path, monkeypatch: Any) -> None:
+    """The second run is measured from what the first one writes, not from the base."""
+    first = learn(judged, gguf)
+    adapter = judged.adapters.get(first.adapter or "")
+    if first.state != "done":
+        judged.adapters.use(adapter.id, adapter.model_hash)
+    served: list[Path | None] = []
+    swap = EngineProcess.swap
+
+    def noted(self: Any, path: Path | None) -> float:
+        served.append(path)
+        return swap(self, path)
+
+    monkeypatch.setattr(EngineProcess, "swap", noted)
+    found = learn(judged, gguf)
+    assert found.state in ("done", "rejected"), found.error
+    assert f"rather than those of {adapter.name}, the preferred ones are" in (found.verdict or "")
+    mine = judged.adapters.gguf(judged.adapters.get(found.adapter or ""))
+    assert served[-2:] == [mine, judged.adapters.gguf(adapter)]
+
+
+@pytest.mark.parametrize("says", ["nothing", "the same"])
+def test_a_version_that_says_nothing_or_nothing_new_is_refused(
+    judged: Store, gguf: Path, monkeypatch: Any, says: str
+) -> None:
+    draw = EngineProcess.draw
+
+    def drawn(self: Any, prompts: Any, n: int, *arguments: Any) -> Any:
+        if len(prompts) != ppo_lesson.TESTED:
+            return draw(self, prompts, n, *arguments)
+        return [[[2] if says == "nothing" else [100, 101, 2]]] * len(prompts)
+
+    monkeypatch.setattr(EngineProcess, "draw", drawn)
+    found = learn(judged, gguf, batches=1)
+    assert (found.state, found.metrics["gate.gain"]) == ("rejected", 0.0)
+    remark = {
+        "nothing": "or the base has no answer to 32 of 32 prompts",
+        "the same": "cannot be told from what the base",
+    }
+    assert remark[says] in (found.verdict or "")
+
+
+def test_a_run_ends_where_its_answers_repeat_themselves(judged: Store, gguf: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(gate, "MAX_REPETITION_RISE", -1.0)
+    found = learn(judged, gguf)
+    assert found.state == "rejected", found.error
+    assert found.metrics["ppo.batches"] == 1
+    assert re.search(
+        r"It was stopped: its answers repeat themselves \(.*\), so that was taken back", found.verdict or ""
+    )
+    assert "not surely better" in (found.verdict or ""), "it is the base again"
 
 
 def test_prompts_that_have_no_two_answers_are_passed_over(judged: Store, gguf: Path, monkeypatch: Any) -> None:
@@ -165,4 +229,23 @@ def test_prompts_that_have_no_two_answers_are_passed_over(judged: Store, gguf: P
     monkeypatch.setattr("chatapp.engine.process.EngineProcess.draw", draw)
     found = learn(judged, gguf, batches=1)
     assert found.state in ("done", "rejected"), found.error
-    assert calls == [4, 4, ppo_lesson.LAST_LOOK], "what the first attempt left empty is drawn from other prompts"
+    expected = [4, 4, ppo_lesson.LAST_LOOK, ppo_lesson.TESTED, ppo_lesson.TESTED]
+    assert calls == expected, "what the first attempt left empty is drawn from other prompts"
+
+
+def test_the_guards_on_answers_are_the_gates() -> None:
+    """Beside the first batch's, and as long as those that the user preferred are too."""
+
+    def batch(*responses: list[int]) -> list[Rollout]:
+        return [Rollout(TokenTurn([1], list(responses), 1.0), torch.zeros(len(responses)))]
+
+    plain, again = list(range(60)), [5] * 60
+    broken = ppo_lesson.guard(chosen_length=30)
+    assert broken(batch(again, again)) is None, "the first one is what the others are measured by"
+    broken = ppo_lesson.guard(chosen_length=30)
+    assert broken(batch(plain, plain)) is None
+    assert broken(batch(plain, plain)) is None
+    assert broken(batch(plain[:24], plain[:24])) is None, "short ones are what the user prefers"
+    assert broken(batch(plain[:15], plain[:15])) == "its answers are 15 tokens long (20 to 90 expected)"
+    said = "its answers repeat themselves (49 % of their word groups, those of the first batch 0 %)"
+    assert broken(batch(plain, again)) == said

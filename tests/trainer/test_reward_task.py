@@ -74,10 +74,7 @@ def test_what_was_forgotten_takes_the_reward_model_along(store: Store, gguf: Pat
 
 
 def test_one_that_tells_nothing_is_refused_and_says_so(store: Store, gguf: Path) -> None:
-    """Every question was judged twice, once turned round, so no model can gain on them: log(s(x)) + log(s(-x)) is
-    largest at 0. Judgments by a draw do tell something of the rest in one draw of twenty."""
-    tiny_runs.judge(store, gguf, 12)
-    tiny_runs.judge(store, gguf, 12, turned=True)
+    tiny_runs.contradict(store, gguf, 12)
     found = learn(store, gguf)
     assert found.state == "rejected"
     assert (found.verdict or "").startswith("Refused: it does not surely tell more than chance on 12 judged prompts")

@@ -85,6 +85,13 @@ def judge(
     record_rankings(store, gguf, file_hash(gguf, store.home), answered, lambda text: sign * text.count("b"), adapter_id)
 
 
+def contradict(store: Store, gguf: Path, prompts: int) -> None:
+    """Every question is judged twice, once turned round, so no model can gain on them: log s(x) + log s(-x) is largest
+    at 0. Judgments by a draw do tell something of the rest, in one draw of twenty."""
+    judge(store, gguf, prompts)
+    judge(store, gguf, prompts, turned=True)
+
+
 def correct(store: Store, gguf: Path, prompts: int, first: int = 0) -> None:
     """Answers in b's, corrected to ones in a's."""
     model = file_hash(gguf, store.home)

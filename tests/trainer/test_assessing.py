@@ -1,0 +1,78 @@
+"""What each token of a rollout has in its reward, against what the whole answers are worth."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.trainer.conftest import tiny_model
+from tests.trainer.test_pooled import END, TURNS
+from trainer import reward, rule_model
+from trainer.assessing import earned, kept_for
+from trainer.dataset import PairRef
+from trainer.logprobs import use_shared_prefix
+from trainer.pooled import LENGTHS, Pooler
+from trainer.total import Reward, RuleStanding, Weights
+from trainer.trunk import Trunk
+
+TEXTS = {"lists": torch.eye(64)[0], "polite": torch.eye(64)[1]}
+
+
+@pytest.fixture
+def pooler() -> Pooler:
+    model = tiny_model()
+    use_shared_prefix(model)
+    return Pooler(Trunk(model, 1), {END})
+
+
+def made(pooler: Pooler, *, preferences: bool = True, counts: bool = True) -> Reward:
+    drawn = torch.Generator().manual_seed(0)
+    rankings = [
+        reward.Judged(str(i), torch.randn(3, pooler.size, generator=drawn), [PairRef(0, 2, 1.0)]) for i in range(12)
+    ]
+    flags = [
+        rule_model.Flag(str(i), rule, torch.randn(pooler.size, generator=drawn), bool(i % 3))
+        for i in range(24)
+        for rule in TEXTS
+    ]
+    standing = [
+        RuleStanding("lists", 0.9, 24, 16, counts, 0.4, 0.2),
+        RuleStanding("polite", 0.9, 24, 16, True, 0.3, 0.1),
+    ]
+    return Reward("abc", reward.learn(rankings) if preferences else None, rule_model.learn(flags, TEXTS), standing)
+
+
+def test_tokens_have_what_preferences_and_rules_give_an_answer_beyond_a_mean_one(pooler: Pooler) -> None:
+    """Lengths and the heads' spread belong to no token; of two rules that count each has a half of the weight."""
+    total = made(pooler)
+    assert total.preference is not None
+    assert total.rules is not None
+    found = earned(TURNS, pooler, total, TEXTS, Weights(rules=2.0, length=0.5), budget=64)
+    for turn, rows, mine in zip(TURNS, pooler.see(TURNS, budget=64), found, strict=True):
+        sums = torch.stack([part.sum() for part in mine.split([len(r) for r in turn.responses])]).double()
+        slope = total.preference.slope.clone()
+        slope[-LENGTHS:] = 0
+        wanted = (rows.double() - total.preference.centre) @ slope
+        for rule in total.standing:
+            level = rows.double().clone()
+            level[:, -LENGTHS:] = total.rules.centre[-LENGTHS:]
+            kept = 1 - torch.sigmoid(total.rules.logits(level, TEXTS[rule.id]))
+            mean = 1 - torch.sigmoid(total.rules.logits(total.rules.centre[None], TEXTS[rule.id]))
+            wanted += 2.0 / 2 * (kept - mean) / rule.unit
+        torch.testing.assert_close(sums, wanted, atol=2e-3, rtol=1e-3)
+
+
+def test_a_rule_that_does_not_count_or_is_not_asked_about_has_no_share(pooler: Pooler) -> None:
+    alone = earned(TURNS, pooler, made(pooler, counts=False), TEXTS, Weights(), budget=64)
+    same = earned(TURNS, pooler, made(pooler), {"polite": TEXTS["polite"]}, Weights(), budget=64)
+    for one, other in zip(alone, same, strict=True):
+        torch.testing.assert_close(one, other)
+    nothing = earned(TURNS, pooler, made(pooler, preferences=False), {}, Weights(), budget=64)
+    assert [part.tolist() for part in nothing] == [[0.0] * 8, [0.0] * 2]
+
+
+def test_what_a_nat_is_worth_by_hand() -> None:
+    """From even odds (kept with 0.5) up by log 3 (kept with 0.25): -0.25 / log 3. At even odds the slope is -1/4."""
+    assert kept_for(1.0986123, 0.0) == pytest.approx(-0.25 / 1.0986123)
+    assert kept_for(0.0, 0.0) == -0.25
+    assert kept_for(1e-5, 1.0) == pytest.approx(kept_for(0.0, 1.0), rel=1e-4)

@@ -1,0 +1,81 @@
+"""What rollouts are worth: each answer's total reward with its parts, and what each of its tokens has in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainer import ppo
+from trainer.config import PpoConfig
+from trainer.features import Callbacks
+from trainer.logprobs import TokenTurn
+from trainer.lora import Lora
+from trainer.pooled import Pooler
+from trainer.total import Reward, Weights
+
+
+def assess(
+    turns: Sequence[TokenTurn],
+    lora: Lora,
+    pooler: Pooler,
+    reward: Reward,
+    rules: Mapping[str, Tensor],
+    config: PpoConfig,
+    calls: Callbacks,
+) -> list[ppo.Rollout]:
+    """Each answer's reward and its parts. What the lower layers make of them is kept for the steps.
+
+    rules: id -> mean embedding of its text, of those that are asked about.
+    """
+    weights = Weights(config.rules_weight, config.length_weight)
+    # the reward is of what the base makes of an answer, also where no layer lies below the adapter
+    with lora.disabled():
+        how: dict[str, Any] = {"budget": config.micro_tokens, "before": calls.before_batch}
+        seen = pooler.see(turns, **how)
+        shares = earned(turns, pooler, reward, rules, weights, **how) if config.dense else [torch.zeros(0)] * len(turns)
+    found = []
+    for turn, features, mine in zip(turns, seen, shares, strict=True):
+        lengths = torch.tensor([len(r) for r in turn.responses])
+        parts = reward.parts(features, lengths, rules, weights)
+        rows = {"preference": parts.preference, "spread": parts.spread, "length_part": parts.length}
+        if rules:
+            rows |= {"rules": parts.rules, "violation": parts.violation.mean(1)}
+        found.append(ppo.Rollout(turn, parts.total.float(), {name: row.float() for name, row in rows.items()}, mine))
+    return found
+
+
+def earned(
+    turns: Sequence[TokenTurn],
+    pooler: Pooler,
+    reward: Reward,
+    rules: Mapping[str, Tensor],
+    weights: Weights,
+    **how: Any,
+) -> list[Tensor]:  # (M,) of each turn
+    """Each token's share of the preferences and of the rules that count; spread and length are nobody's.
+
+    Preferences are linear in means over tokens, and so are the log odds of breaking a rule: what an answer's rule part
+    is above that of a mean answer is dealt out as the log odds are.
+    """
+    found = [torch.zeros(sum(map(len, turn.responses))) for turn in turns]
+    if reward.preference is not None:
+        preferred = pooler.shares(turns, reward.preference.slope, reward.preference.centre, **how)
+        found = [a + b for a, b in zip(found, preferred, strict=True)]
+    counting = [rule for rule in reward.standing if rule.counts and rule.id in rules]
+    for rule in counting if reward.rules is not None else ():
+        assert reward.rules is not None
+        slope, level = reward.rules.line(rules[rule.id])
+        unit = weights.rules / len(counting) / rule.unit
+        for at, odds in enumerate(pooler.shares(turns, slope, reward.rules.centre, **how)):
+            parts = odds.split([len(r) for r in turns[at].responses])
+            found[at] = found[at] + torch.cat([unit * kept_for(float(part.sum()), level) * part for part in parts])
+    return found
+
+
+def kept_for(odds: float, level: float) -> float:
+    """How much likelier a rule is kept, a nat of log odds: over `odds` above `level`, where a mean answer is."""
+    low, high = (torch.sigmoid(torch.tensor([-level, -level - odds], dtype=torch.float64))).tolist()
+    return (high - low) / odds if abs(odds) > 1e-6 else -low * (1 - low)
