@@ -169,6 +169,9 @@ def _learning(command: Callable[..., Parser], actions: Callable[..., dict[str, P
     simulate.add_argument("--flip", type=float, metavar="SHARE", help="of the judgments are turned round (default 0)")
     simulate.add_argument("--kinds", metavar="KIND", help="rankings (default), thumbs, corrections or mixed")
     simulate.add_argument("--method", metavar="NAME", help="how the runs learn: dpo (default), sft or ppo")
+    simulate.add_argument(
+        "--rule", metavar="NAME", help="flag answers too: numbered lists, questions, the reader or bold"
+    )
     simulate.add_argument("--rounds", type=int, metavar="R", help="the version of one answers the prompts of the next")
     simulate.add_argument("--then", metavar="USER", help="who judges from the second round on")
     simulate.add_argument("--keep", metavar="FOLDER", help="keep one user's rounds there, and go on from it")

@@ -27,6 +27,7 @@ from storage.store import Store
 from trainer.errors import BadSetting
 from trainer.served import served
 from trainer.simulation.answers import MAX_TOKENS, Answers, answer, seconds
+from trainer.simulation.checks import CHECKS, flag
 from trainer.simulation.comparing import spread, win_rate
 from trainer.simulation.judging import KINDS, MIXED, Judge, Seen, Turn, record
 from trainer.simulation.keeping import Kept
@@ -54,6 +55,7 @@ class Plan:
     rounds: int = 1  #: the version of one answers the prompts of the next
     test_prompts: int = TEST_PROMPTS
     compare_all: bool = False  #: every round, not the first, each third and the last
+    rule: str | None = None  #: of checks.py; answers of the judged turns are flagged for it, for the reward of ppo
     keep: Path | None = None  #: folder in which rounds are kept, and gone on from
     overrides: Mapping[str, Any] = field(default_factory=dict)  #: settings of the runs
     max_tokens: int = MAX_TOKENS  #: of an answer
@@ -64,6 +66,7 @@ class Plan:
             ("judgments", bool(self.judgments) and min(self.judgments) >= 1, "at least 1"),
             ("flip", 0 <= self.flip <= 1, "between 0 and 1"),
             ("kinds", self.kinds in (*KINDS, MIXED), f"one of {', '.join(KINDS)}, {MIXED}"),
+            ("rule", self.rule is None or self.rule in CHECKS, f"one of {', '.join(CHECKS)}"),
             ("method", self.method in VERSIONS, f"one of {', '.join(VERSIONS)}"),
             ("rounds", self.rounds >= 1, "at least 1"),
             ("test_prompts", 1 <= self.test_prompts <= unseen, f"between 1 and {unseen}"),
@@ -74,6 +77,8 @@ class Plan:
                 raise BadSetting(f"{name} is {getattr(self, name)!r}; it must be {wanted}")
         if self.rounds > 1 and len(self.judgments) > 1:
             raise BadSetting("several numbers of judgments and several rounds do not go together: give one of them")
+        if self.rule is not None and self.method != "ppo":
+            raise BadSetting("--rule is flagged for a reward model: give --method ppo too")
         if self.keep is not None and self.rounds == 1:
             raise BadSetting("--keep is for rounds, which take hours: give --rounds too")
 
@@ -101,6 +106,8 @@ class Row:
     neutral_rise: float | None = None  #: share by which neutral text's NLL rose
     kl: float | None = None  #: mean KL to the base on neutral text, nats a token
     reward_accuracy: float | None = None  #: of the reward model, on pairs that it did not see; None: there is none
+    broken_new: float | None = None  #: share of the compared answers that break the rule that was flagged
+    broken_base: float | None = None
     tokens_new: float | None = None  #: mean length of an answer
     tokens_base: float | None = None
     seconds: dict[str, float] = field(default_factory=dict)  #: by phase, as a user waits for them
@@ -258,8 +265,11 @@ class Simulation:
             yield store
 
     def _record(self, store: Store, user: User, live: Adapter | None, seen: Seen, number: int) -> Row:
+        answers = []
         for turn in seen.turns:
-            record(store, self.model_hash, live.id if live else None, turn)
+            answers += record(store, self.model_hash, live.id if live else None, turn)
+        if self.plan.rule is not None and number == 1:
+            flag(store, CHECKS[self.plan.rule], answers, self.plan.seed)
         pairs = len(store.judgments.derived().pairs)
         row = Row(user.name, len(seen.turns), len(seen.waits), pairs, self.plan.flip, self.plan.kinds, number)
         row.seconds["answers"] = sum(seen.waits)
@@ -303,6 +313,9 @@ class Simulation:
         row.compared = version.name
         if first is not None:
             row.first_win_rate = win_rate(_scores(new, first), _scores(base, first)).rate
+        if self.plan.rule is not None:
+            share = CHECKS[self.plan.rule].share
+            row.broken_new, row.broken_base = (share([c.text for b in side for c in b]) for side in (new, base))
         row.tokens_new, row.tokens_base = _mean_tokens(new), _mean_tokens(base)
         row.seconds["comparison"] = sum(map(seconds, [*new, *base]))
 

@@ -12,7 +12,10 @@ from chatapp.config import Settings
 
 #: seconds that it has for throwing its home away, after Ctrl+C
 ENDING = 20
-VALUES = ("user", "judgments", "seed", "flip", "kinds", "method", "rounds", "then", "keep", "prompts", "plot", "survey")
+VALUES = (
+    "user", "judgments", "seed", "flip", "kinds", "method", "rule", "rounds", "then", "keep", "prompts", "plot",
+    "survey",
+)  # fmt: skip
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:

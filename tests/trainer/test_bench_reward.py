@@ -9,7 +9,7 @@ import torch
 
 from trainer.bench import reward_bench
 from trainer.bench.reward_bench import Answered
-from trainer.users import USERS, User
+from trainer.users import User
 
 SIZE = 2 * 8 + 3
 USER = User("longest-word", "long words", True, lambda text: float(max(map(len, text.split()))))
@@ -53,17 +53,7 @@ def test_rules_are_checked_on_what_was_not_flagged() -> None:
     for one in known[::3]:
         one.texts[0] += "\n1. One\n2) Two"
         one.features[0, 5] += 6.0
-    texts = {name: torch.randn(8) for name in reward_bench.RULES}
+    texts = {name: torch.randn(8) for name in reward_bench.CHECKS}
     row = reward_bench._rule(known, "numbered lists", texts, 2)
     assert row["broken_share"] == pytest.approx(20 / 240, abs=1e-3)
     assert row["auc"] > 0.9
-
-
-def test_the_rules_are_easily_checked() -> None:
-    broken = {name: check for name, (_, check) in reward_bench.RULES.items()}
-    assert broken["numbered lists"]("Do this:\n 1. Sit")
-    assert not broken["numbered lists"]("In 1999. So it was.")
-    assert broken["questions"]("Why?")
-    assert broken["bold"]("**so**")
-    assert broken["the reader"]("You and your dog, you too, if you like")
-    assert set(USERS)

@@ -31,6 +31,7 @@ from trainer.simulate import Plan, Row, simulate
 from trainer.simulation import command as command_line
 from trainer.simulation import report, running
 from trainer.simulation.answers import Answers, sampling
+from trainer.simulation.checks import FLAGS
 from trainer.simulation.plot import learning_curve
 from trainer.simulation.progress import Progress
 from trainer.simulation.prompts import drawn, prompts
@@ -112,6 +113,7 @@ class FakeTrainer:
         self.prompts: list[set[str]] = []
         self.overrides: list[dict[str, Any]] = []
         self.methods: list[str] = []
+        self.flagged: dict[str, int] = {}
         self.state = "done"
         self.fails: BaseException | None = None
 
@@ -124,6 +126,7 @@ class FakeTrainer:
             raise self.fails
         self.homes.append(store.home)
         self.overrides.append(overrides)
+        self.flagged = {store.rules.get(rule).name: count for rule, count in store.rules.flags().items() if count}
         if method == "reward":
             return {"state": "done", "metrics": {"reward.accuracy": 0.8}, "seconds": {"run": 7.0}}
         self.prompts.append({r["content"] for r in store.rows("SELECT content FROM messages WHERE role = 'user'")})
@@ -174,6 +177,17 @@ def test_ppo_learns_its_reward_first(faked: Any) -> None:
     assert row.reward_accuracy == 0.8
     assert row.seconds["reward"] == 7.0
     assert row.win_rate is not None
+
+
+def test_a_rule_is_flagged_and_what_breaks_it_is_counted(faked: Any) -> None:
+    (row,) = run(faked, Plan((20,), test_prompts=8, method="ppo", rule="questions"), "plain-words")
+    assert faked[2].flagged == {"questions": FLAGS}
+    assert (row.broken_new, row.broken_base) == (0.0, 0.0), "the engine asks nothing"
+    assert "rule broken 0% -> 0%" in report.line(row.as_dict())
+    (small,) = run(faked, Plan((5,), test_prompts=8, method="ppo", rule="the reader"), "plain-words")
+    assert faked[2].flagged == {"the reader": 20}, "every answer there is"
+    assert small.broken_new == 0.0
+    assert run(faked, Plan((5,), test_prompts=8, method="ppo"), "plain-words")[0].broken_new is None
 
 
 def test_a_curve_has_nested_judgments_and_never_sees_a_test_prompt(faked: Any) -> None:
@@ -269,6 +283,10 @@ def test_a_plan_that_cannot_be_is_named() -> None:
         Plan(flip=1.5)
     with pytest.raises(BadSetting, match="method is 'reward'; it must be one of dpo, sft, ppo"):
         Plan(method="reward")
+    with pytest.raises(BadSetting, match="rule is 'polite'; it must be one of numbered lists, questions"):
+        Plan(method="ppo", rule="polite")
+    with pytest.raises(BadSetting, match="flagged for a reward model: give --method ppo too"):
+        Plan(rule="bold")
     with pytest.raises(BadSetting, match="kinds is 'stars'"):
         Plan(kinds="stars")
     with pytest.raises(BadSetting, match="test_prompts is 81"):

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import random
-import re
 import statistics
 import sys
 import time
@@ -40,19 +39,13 @@ from trainer.reward_task import BINS, ece
 from trainer.served import served
 from trainer.simulate import CANDIDATES, CONTEXT
 from trainer.simulation.answers import Answers
+from trainer.simulation.checks import CHECKS, FLAGS
 from trainer.simulation.prompts import drawn
 from trainer.trunk import Trunk, adapted_from
 from trainer.users import USERS, User
 
-RANKINGS, TESTED, FLAGS, SEEDS, FLIPPED = 80, 80, 60, 5, 0.25
+RANKINGS, TESTED, SEEDS, FLIPPED = 80, 80, 5, 0.25
 BUDGET = 2048  #: tokens computed at one time
-#: rules that are easily checked: name -> (text, whether an answer breaks it)
-RULES: dict[str, tuple[str, Callable[[str], bool]]] = {
-    "numbered lists": ("Does not use numbered lists.", lambda t: bool(re.search(r"^\s*\d+[.)]\s", t, re.MULTILINE))),
-    "questions": ("Asks no questions.", lambda t: "?" in t),
-    "the reader": ("Does not speak of you.", lambda t: len(re.findall(r"\byou\b", t, re.IGNORECASE)) >= 3),
-    "bold": ("Uses no bold text.", lambda t: "**" in t),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +70,7 @@ def measure(settings: Settings, *, quick: bool = False) -> dict[str, Any]:
             _say(f"{user.name}, {flip:.0%} turned round")
             rows.append(_preferences(known, user, flip, seeds, len(known) // 2))
     rules = []
-    for name in RULES:
+    for name in CHECKS:
         _say(f"rule: {name}")
         rules.append(_rule(known, name, texts, seeds))
     return {"ok": True, "prompts": len(known), "features_seconds": round(seconds, 1), "users": rows, "rules": rules}
@@ -92,7 +85,7 @@ def _answers(settings: Settings, count: int) -> tuple[list[Answered], dict[str, 
     with Vocab.open(gguf) as vocab, ExitStack() as opened:
         trunk = Trunk(base.model, adapted_from(base.model, TrainConfig().layer_share), keep_bytes=0)
         pooler = Pooler.of(trunk, vocab)
-        texts = {name: pooler.text(vocab.tokenize(text)) for name, (text, _) in RULES.items()}
+        texts = {name: pooler.text(vocab.tokenize(check.text)) for name, check in CHECKS.items()}
         texts |= {id: pooler.text(vocab.tokenize(text)) for id, _, text in DEFAULT_RULES}
         asked = [(drill.prompt, drill.answers) for drill in drills(settings.cache_dir, model_hash)][:count]
         kept = Answers(settings.cache_dir / "simulation", model_hash)
@@ -181,7 +174,7 @@ def _judged(key: int, one: Answered, score: list[float], turned: bool) -> Judged
 
 def _rule(known: Sequence[Answered], name: str, texts: dict[str, Tensor], seeds: int) -> dict[str, Any]:
     """FLAGS answers, drawn from all, flagged as they are; AUC on the answers to other prompts."""
-    broken = RULES[name][1]
+    broken = CHECKS[name].broken
     rows = [
         (i, x, broken(text)) for i, one in enumerate(known) for x, text in zip(one.features, one.texts, strict=True)
     ]

@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--flip", type=float, default=0.0, metavar="SHARE", help="of the judgments are turned round")
     add("--kinds", default="rankings", metavar="KIND", help="rankings, thumbs, corrections or mixed")
     add("--method", default="dpo", metavar="NAME", help="how the runs learn: dpo, sft or ppo (after a reward model)")
+    add("--rule", metavar="NAME", help="flag answers too, for ppo: numbered lists, questions, the reader or bold")
     add("--rounds", type=int, default=1, metavar="R", help="the version of one answers the prompts of the next")
     add("--then", metavar="USER", help="judges from the second round on")
     add("--compare-all", action="store_true", help="compare in every round, not the first, each third and the last")

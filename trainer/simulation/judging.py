@@ -128,10 +128,11 @@ class Seen:
         return Seen(turns, self.waits[: turns[-1].spent] if len(turns) == count else self.waits)
 
 
-def record(store: Store, model_hash: str, adapter_id: str | None, turn: Turn) -> None:
+def record(store: Store, model_hash: str, adapter_id: str | None, turn: Turn) -> list[tuple[str, str, str]]:
     """Store a prompt, its answers with their provenance, and the judgment, as `hone ask` and `hone judge` do.
 
-    adapter_id: of the version that answered; None: the base.
+    adapter_id: of the version that answered; None: the base. Returns of each answer the id of its prompt's message, its
+    own, and its text.
     """
     thread = store.threads.new(turn.prompt[:60], origin=SOURCE)
     message = store.threads.add_message(thread.id, None, "user", turn.prompt)
@@ -151,3 +152,4 @@ def record(store: Store, model_hash: str, adapter_id: str | None, turn: Turn) ->
                 store.judgments.thumb(message.id, ids[i], value, source=SOURCE)
         case Correction(of, text, over):
             store.judgments.correct(message.id, ids[of], text, [ids[i] for i in over], source=SOURCE)
+    return [(message.id, id, c.text) for id, c in zip(ids, turn.batch, strict=True)]

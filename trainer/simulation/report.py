@@ -19,6 +19,8 @@ def line(row: Mapping[str, Any]) -> str:
     neutral = f"{row['neutral_rise']:+.1%}" if row["neutral_rise"] is not None else "-"
     kl = f"{row['kl']:.3f}" if row["kl"] is not None else "-"
     tokens = f"{row['tokens_new']:.0f}/{row['tokens_base']:.0f}" if row["tokens_new"] is not None else "-"
+    if row["broken_new"] is not None:
+        wins += f", rule broken {row['broken_base']:.0%} -> {row['broken_new']:.0%}"
     verdict = "promoted" if row["promoted"] else {"rejected": "refused"}.get(row["state"], row["verdict"] or "failed")
     return (
         f"{row['user']:<16} {row['round']:>5} {row['judgments']:>6} {row['turns']:>5} {row['pairs']:>6}  {wins:<19} "
