@@ -10,6 +10,7 @@ from trainer.errors import TrainerError
 
 #: the module of each measurement
 MODULES = {
+    "fooled": "fooled",
     "gate": "gate_bench",
     "loop": "loop",
     "parity": "parity",
