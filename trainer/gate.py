@@ -228,15 +228,19 @@ def answer_problems(
     """What is wrong with how answers look. lengths: mean tokens of those that are all right; 0: there are none.
     base: whose repetition theirs is compared with."""
     problems = {}
-    known = [n for n in lengths if n]
-    if known:
-        low, high = min(known) / LENGTH_SLACK, max(known) * LENGTH_SLACK
-        if not low <= answers.length <= high:
-            problems["length"] = f"its answers are {answers.length:.0f} tokens long ({low:.0f} to {high:.0f} expected)"
+    low, high = span(lengths)
+    if not low <= answers.length <= high:
+        problems["length"] = f"its answers are {answers.length:.0f} tokens long ({low:.0f} to {high:.0f} expected)"
     if answers.repetition > base_repetition + MAX_REPETITION_RISE:
         mine, share = percent(answers.repetition), percent(base_repetition)
         problems["repetition"] = f"its answers repeat themselves ({mine} of their word groups, {base} {share})"
     return problems
+
+
+def span(lengths: Sequence[float]) -> tuple[float, float]:
+    """Mean tokens, the least and the most, that answers may have beside such; 0 is of none."""
+    known = [n for n in lengths if n]
+    return (min(known) / LENGTH_SLACK, max(known) * LENGTH_SLACK) if known else (0.0, math.inf)
 
 
 def percent(share: float, digits: int = 0) -> str:

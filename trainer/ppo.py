@@ -118,7 +118,7 @@ def train(
     ordinary: Sequence[TokenTurn] = (),
     *,
     most_spread: float = math.inf,
-    broken: Callable[[Sequence[Rollout]], str | None] = lambda _: None,
+    broken: Callable[[Sequence[Rollout]], Stop | None] = lambda _: None,
 ) -> Course:
     """Make what `assess` scores high likelier. lora holds the policy, and the result.
 
@@ -126,11 +126,12 @@ def train(
     config.batches is that of the last look. assess: the
     same with their scores, and of the parts "spread", how far the reward's heads part. ordinary: texts of which each
     step sees a few, as in a preference run (PPO-ptx). most_spread: mean spread beyond which the reward is not to be
-    trusted any more. broken: what is wrong with a batch's answers, asked of each batch in order, if anything is.
+    trusted any more. broken: what is wrong with a batch's answers, asked of each batch in order, if anything is, and
+    how much of what was learned last is all right.
     Where a batch shows that the policy left the budget of KL, so much of what was learned from the batch before is
     taken back that it keeps to it (the backtracking of Schulman et al. 2015, arXiv 1502.05477, appendix C, without
-    another look); where it left the reward's ground or its answers are broken, all of that; and it ends. Raises
-    Cancelled, and TrainerError where the loss is no number.
+    another look); where its answers are broken, as much as mends that; where it left the reward's ground, all of it;
+    and it ends. Raises Cancelled, and TrainerError where the loss is no number.
     """
     optimiser = torch.optim.AdamW(
         [
@@ -155,9 +156,9 @@ def train(
         row = figures(drawn, penalty.coefficient)
         course.rows.append(row)
         calls.progress(batch + 1, config.batches + 1, row)
-        problem = broken(drawn)
-        if problem is not None:
-            course.stop = Stop("guard", problem)
+        course.stop = broken(drawn)
+        if course.stop is not None:
+            pass
         elif row.get("spread", 0.0) > most_spread:
             said = f"the reward's heads part by {row['spread']:.2f} on what it writes now (at most {most_spread:.2f})"
             course.stop = Stop("spread", said)

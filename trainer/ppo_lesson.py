@@ -274,19 +274,39 @@ class PpoLesson(Lesson):
         self.store.runs.metrics(self.run_id, step, {**values, "progress.step": step, "progress.total": total})
 
 
-def guard(chosen_length: float) -> Callable[[Sequence[ppo.Rollout]], str | None]:
-    """The gate's guards on answers, for each batch beside the first one; chosen_length: of what the user preferred."""
-    first: list[gate.Answers] = []
+def guard(chosen_length: float) -> Callable[[Sequence[ppo.Rollout]], ppo.Stop | None]:
+    """The gate's guards on answers, for each batch beside the first one; chosen_length: of what the user preferred.
 
-    def broken(rollouts: Sequence[ppo.Rollout]) -> str | None:
+    What is kept of the last lesson is what keeps within the guard if answers change evenly along it.
+    """
+    seen: list[gate.Answers] = []
+
+    def broken(rollouts: Sequence[ppo.Rollout]) -> ppo.Stop | None:
         found = ppo.described(rollouts)
-        first.append(found)
-        problems = gate.answer_problems(
-            found, [chosen_length, first[0].length], first[0].repetition, "those of the first batch"
+        seen.append(found)
+        if len(seen) == 1:
+            return None
+        first, before = seen[0], seen[-2]
+        lengths = [chosen_length, first.length]
+        problems = gate.answer_problems(found, lengths, first.repetition, "those of the first batch")
+        if not problems:
+            return None
+        most = first.repetition + gate.MAX_REPETITION_RISE
+        kept = min(
+            _within(before.length, found.length, *gate.span(lengths)),
+            _within(before.repetition, found.repetition, -math.inf, most),
         )
-        return "; ".join(problems.values()) if len(first) > 1 and problems else None
+        return ppo.Stop("guard", "; ".join(problems.values()), ppo.CAREFUL * kept)
 
     return broken
+
+
+def _within(before: float, now: float, low: float, high: float) -> float:
+    """The share of the way from one figure to another that lies between the limits."""
+    if low <= now <= high:
+        return 1.0
+    limit = low if now < low else high
+    return (limit - before) / (now - before) if low <= before <= high else 0.0
 
 
 def _most_spread(reward: Reward, config: PpoConfig) -> float:

@@ -246,6 +246,14 @@ def test_the_guards_on_answers_are_the_gates() -> None:
     assert broken(batch(plain, plain)) is None
     assert broken(batch(plain, plain)) is None
     assert broken(batch(plain[:24], plain[:24])) is None, "short ones are what the user prefers"
-    assert broken(batch(plain[:15], plain[:15])) == "its answers are 15 tokens long (20 to 90 expected)"
+    stop = broken(batch(plain[:15], plain[:15]))
+    assert stop is not None
+    assert stop.sentence == "its answers are 15 tokens long (20 to 90 expected)"
+    assert stop.kept == pytest.approx(0.9 * 4 / 9), "from 24 to 15 it is 20 after four parts of nine"
+    broken = ppo_lesson.guard(chosen_length=30)
+    assert broken(batch(plain, plain)) is None
+    stop = broken(batch(plain, again))
+    assert stop is not None
     said = "its answers repeat themselves (49 % of their word groups, those of the first batch 0 %)"
-    assert broken(batch(plain, again)) == said
+    assert (stop.why, stop.sentence) == ("guard", said)
+    assert stop.kept == pytest.approx(0.9 * 0.2 / (0.5 * 56 / 57))
