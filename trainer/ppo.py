@@ -156,16 +156,15 @@ def train(
         row = figures(drawn, penalty.coefficient)
         course.rows.append(row)
         calls.progress(batch + 1, config.batches + 1, row)
-        course.stop = broken(drawn)
-        if course.stop is not None:
-            pass
-        elif row.get("spread", 0.0) > most_spread:
+        stops = [broken(drawn)]
+        if row.get("spread", 0.0) > most_spread:
             said = f"the reward's heads part by {row['spread']:.2f} on what it writes now (at most {most_spread:.2f})"
-            course.stop = Stop("spread", said)
-        elif row["kl"] > config.kl_budget:
+            stops.append(Stop("spread", said))
+        if row["kl"] > config.kl_budget:
             said = f"it drifted {row['kl']:.3f} nats a token from the base (at most {config.kl_budget:g})"
             known = [earlier["kl"] for earlier in course.rows[-2:-1]]
-            course.stop = Stop("kl", said, within(known[0] if known else 0.0, row["kl"], config.kl_budget))
+            stops.append(Stop("kl", said, within(known[0] if known else 0.0, row["kl"], config.kl_budget)))
+        course.stop = min((stop for stop in stops if stop is not None), key=lambda stop: stop.kept, default=None)
         if course.stop is not None:
             lora.load_state(between(before, lora.state(), course.stop.kept))
         if course.stop is not None or batch == config.batches:

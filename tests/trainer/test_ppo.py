@@ -277,6 +277,23 @@ def test_it_ends_where_its_answers_are_broken_and_takes_the_step_back(kept: floa
         torch.testing.assert_close(value, states[1][name] + kept * (states[2][name] - states[1][name]))
 
 
+def test_of_two_reasons_to_end_the_one_that_keeps_less_counts() -> None:
+    """A budget of KL that all but nothing keeps to, beside answers of which nine tenths of the step are all right."""
+    policy = lora()
+    world = World(policy)
+    seen: list[int] = []
+
+    def broken(rollouts: Sequence[Rollout]) -> Stop | None:
+        seen.append(len(rollouts))
+        return Stop("guard", "a little too long", 0.9) if len(seen) > 1 else None
+
+    config = replace(CONFIG, learning_rate=3e-2, kl_budget=1e-4, kl_coefficient=0.0)
+    course = train(policy, None, world.draw, world.assess, config, Callbacks(), broken=broken)
+    assert course.stop is not None
+    assert course.stop.why == "kl"
+    assert course.stop.kept < 0.9
+
+
 def test_it_can_be_cancelled() -> None:
     policy = lora()
     world = World(policy)
