@@ -30,7 +30,7 @@ SHARPNESS = 0.25  #: log-odds of a preference, of two held-out answers as far ap
 RIDGE = 0.01
 MOST = 2000  #: judged answers that say how answers vary
 DRAWS = 1000  #: of who wrote which, for `chance`
-SURE = 0.05  #: chance, at most, of versions that are told apart
+SURE = 0.2  #: chance, at most, of versions that are told apart: the judgments have to agree as well
 
 
 @dataclass(frozen=True, slots=True)
