@@ -107,6 +107,21 @@ def write_gguf(
     writer.close()
 
 
+def write_lora(path: Path, lora: Any, *, architecture: str, permuted: Mapping[str, bool], name: str = "") -> None:
+    """Write what a Lora holds now as a GGUF adapter; see `write_gguf`."""
+    config = lora.decoder().config
+    write_gguf(
+        path,
+        lora.state(),
+        architecture=architecture,
+        layers=int(config.num_hidden_layers),
+        alpha=float(lora.model.peft_config["default"].lora_alpha),
+        heads=heads_of(config),
+        permuted=permuted,
+        name=name,
+    )
+
+
 def write_folder(folder: Path, lora: Any, *, architecture: str, permuted: Mapping[str, bool]) -> dict[str, str]:
     """Write PEFT files and GGUF into folder: whole or not at all. Returns name -> sha256 of each file.
 
@@ -117,18 +132,7 @@ def write_folder(folder: Path, lora: Any, *, architecture: str, permuted: Mappin
         shutil.rmtree(made, ignore_errors=True)
         made.mkdir(parents=True, mode=0o700)
         lora.save(made)
-        base = lora.decoder()
-        config = lora.model.peft_config["default"]
-        write_gguf(
-            made / GGUF_NAME,
-            lora.state(),
-            architecture=architecture,
-            layers=int(base.config.num_hidden_layers),
-            alpha=float(config.lora_alpha),
-            heads=heads_of(base.config),
-            permuted=permuted,
-            name=folder.name,
-        )
+        write_lora(made / GGUF_NAME, lora, architecture=architecture, permuted=permuted, name=folder.name)
         files = {}
         for path in sorted(made.iterdir()):
             with open(path, "rb+") as file:

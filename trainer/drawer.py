@@ -77,16 +77,7 @@ class Drawer:
     def _swap(self, batch: int) -> None:
         """Under another name each time: the engine may hold the one before open."""
         path = self.folder / f"policy-{batch}.gguf"
-        config = self.lora.decoder().config
-        adapter_file.write_gguf(
-            path,
-            self.lora.state(),
-            architecture=self.architecture,
-            layers=int(config.num_hidden_layers),
-            alpha=self.config.alpha,
-            heads=adapter_file.heads_of(config),
-            permuted=self.permuted,
-        )
+        adapter_file.write_lora(path, self.lora, architecture=self.architecture, permuted=self.permuted)
         self.engine.swap(path)
         for other in self.folder.glob("policy-*.gguf"):
             if other != path:

@@ -176,9 +176,8 @@ class PpoLesson(Lesson):
     def _written(self, config: TrainConfig, dataset: Dataset) -> tuple[int, int]:
         assert isinstance(config, PpoConfig)
         longest = max(len(t.prompt) for t in dataset.turns) + config.answers * config.answer_tokens
-        return (
-            config.first_prompts + config.batches * config.batch_prompts + LAST_LOOK
-        ) * longest + 2 * TESTED * longest, longest
+        turns = config.first_prompts + config.batches * config.batch_prompts + LAST_LOOK + 2 * TESTED
+        return turns * longest, longest
 
     def _copied(self, shape: needs.Shape, folder: Path) -> int:
         return 2 * shape.parameters if shape.file_bytes <= half.LARGEST and not (folder / half.NAME).exists() else 0

@@ -78,17 +78,10 @@ class Ground:
     def swap(self) -> None:
         """Let the engine answer as the policy of the moment."""
         self.swaps += 1
-        path, config = self.folder / f"policy-{self.swaps}.gguf", self.lora.decoder().config
-        permuted = self.base.check.get("permuted") or adapter_file.permuted_projections(self.gguf, self.base.model)
-        adapter_file.write_gguf(
-            path,
-            self.lora.state(),
-            architecture=str(read_metadata(self.gguf)["general.architecture"]),
-            layers=int(config.num_hidden_layers),
-            alpha=PpoConfig().alpha,
-            heads=adapter_file.heads_of(config),
-            permuted=permuted,
-        )
+        path, model = self.folder / f"policy-{self.swaps}.gguf", self.base.model
+        permuted = self.base.check.get("permuted") or adapter_file.permuted_projections(self.gguf, model)
+        architecture = str(read_metadata(self.gguf)["general.architecture"])
+        adapter_file.write_lora(path, self.lora, architecture=architecture, permuted=permuted)
         self.engine.swap(path)
 
     def scores(self, user: User, answers: Sequence[Sequence[int]]) -> list[float]:

@@ -116,16 +116,9 @@ def _adapter(path: Path, base: Any, gguf: Path) -> Path:
             if "lora_B" in name:
                 master.copy_(1e-3 * torch.randn(master.shape, generator=generator))
     lora.publish()
-    config = lora.decoder().config
-    adapter_file.write_gguf(
-        path,
-        lora.state(),
-        architecture=str(read_metadata(gguf)["general.architecture"]),
-        layers=int(config.num_hidden_layers),
-        alpha=PpoConfig().alpha,
-        heads=adapter_file.heads_of(config),
-        permuted=base.check.get("permuted") or adapter_file.permuted_projections(gguf, base.model),
-    )
+    permuted = base.check.get("permuted") or adapter_file.permuted_projections(gguf, base.model)
+    architecture = str(read_metadata(gguf)["general.architecture"])
+    adapter_file.write_lora(path, lora, architecture=architecture, permuted=permuted)
     lora.remove()
     return path
 
