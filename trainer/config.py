@@ -194,6 +194,7 @@ class PpoConfig(TrainConfig):
     discount: float = 1.0  #: gamma
     whiten: bool = True  #: advantages
     dense: bool = True  #: tokens earn what the reward, linear in them, owes to each; else all comes with the last one
+    expected: bool = True  #: of such a share that of the word itself is learned from by its mean over all words
     kl_coefficient: float = 0.05  #: at first, of the KL penalty, in rewards a nat
     kl_target: float = 6.0  #: nats an answer, which the coefficient is led to
     kl_horizon: float = 1000.0  #: answers

@@ -35,9 +35,14 @@ class Pooler:
         return cls(trunk, frozenset(t for t in range(vocab.n_tokens) if vocab.is_eog(t)))
 
     @property
+    def width(self) -> int:
+        """Features of an answer's embeddings, which come first, and of its states, as many."""
+        return int(self.trunk.model.get_input_embeddings().weight.shape[1])
+
+    @property
     def size(self) -> int:
         """Features of an answer: of its embeddings, of its states, of its length."""
-        return 2 * int(self.trunk.model.get_input_embeddings().weight.shape[1]) + LENGTHS
+        return 2 * self.width + LENGTHS
 
     def text(self, ids: Sequence[int]) -> Tensor:  # (D,)
         """The mean of a text's embeddings; fp32 on the CPU."""
@@ -76,7 +81,7 @@ class Pooler:
     ) -> list[Tensor]:  # (M,) of each turn, fp32 on the CPU
         """What each token has in slope @ (features - centre), the length's features left out. As means are of tokens,
         that is exact: an answer's shares add up to it."""
-        wide = (self.size - LENGTHS) // 2
+        wide = self.width
         words, states = slope[:wide].float(), slope[wide : 2 * wide].float()
         level = float(slope[:wide] @ centre[:wide]), float(slope[wide : 2 * wide] @ centre[wide : 2 * wide])
         embeddings = self.trunk.model.get_input_embeddings().weight

@@ -11,6 +11,12 @@ others to the same prompt, with or without a critic. And where the reward owes s
 linear in means over tokens does, a token earns its own share at once (Chan et al. 2024, arXiv 2402.00782): a score that
 comes with the last token, told back by lambda = 0.95, says nothing to the first words of an answer of two hundred.
 
+Most of such a share is what the word is, and that is known of every word, not of the drawn one alone. So what the
+policy gains by it at each place is computed as the mean over all words, and learned from as such (expected policy
+gradients: Ciosek and Whiteson 2018, arXiv 1706.05374; Petit et al. 2019, arXiv 1910.09093); the drawn word's luck, its
+share above that mean, is taken out of all rewards, so that no word is credited with the luck of those after it. What is
+left for the sampled advantages is what a word does to the rest of its answer. The mean of the gradient is the same.
+
 Answers are drawn by whoever is asked (ppo_lesson.py asks llama.cpp with the adapter of the moment); log-probabilities,
 old and new, are torch's, so that what llama.cpp rounds is in both. The value head is linear in the states that enter
 the adapted layers: they are frozen, so its inputs are computed once.
@@ -21,74 +27,23 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import cycle, islice
 
 import torch
 from torch import Tensor
 
-from trainer import gate, rl
+from trainer import rl
 from trainer.config import PpoConfig
 from trainer.features import Callbacks
 from trainer.fit import learning_rate_share, mean_metrics, take_step
-from trainer.logprobs import Head, Packed, TokenTurn, hidden_states, micro_batches, summed, token_logps
+from trainer.logprobs import Head, Packed, Scores, TokenTurn, hidden_states, micro_batches, summed, token_logps
 from trainer.lora import Lora
+from trainer.rollouts import Critic, Rollout, ends, figures, flattened, padded
 from trainer.words import Words
 
 Metrics = dict[str, float]
 CAREFUL = 0.9  #: of the distance from the base that the budget allows
-
-
-@dataclass(slots=True)
-class Rollout:
-    """The answers that one policy drew to one prompt, with what is known of them before anything is learned."""
-
-    turn: TokenTurn
-    scores: Tensor  # (K,) total reward
-    parts: Mapping[str, Tensor] = field(default_factory=dict)  # (K,) each part of it, to be logged
-    shares: Tensor = field(default_factory=lambda: torch.zeros(0))  # (M,) of the scores, that a token has earned
-    old: Tensor = field(default_factory=lambda: torch.zeros(0))  # (M,) under the policy that drew them
-    reference: Tensor = field(default_factory=lambda: torch.zeros(0))  # (M,) under the base
-    values: Tensor = field(default_factory=lambda: torch.zeros(0))  # (M,)
-    advantages: Tensor = field(default_factory=lambda: torch.zeros(0))  # (M,), of RLOO (K,)
-    returns: Tensor = field(default_factory=lambda: torch.zeros(0))  # (M,)
-    states: Tensor = field(default_factory=lambda: torch.zeros(0))  # (M, D) what the critic sees
-
-    @property
-    def lengths(self) -> list[int]:
-        return [len(response) for response in self.turn.responses]
-
-
-class Critic:
-    """V(state) of each token to be drawn: linear in a frozen layer's states, zero at first."""
-
-    def __init__(self, width: int, device: torch.device) -> None:
-        self.weight = torch.zeros(width, device=device, requires_grad=True)
-        self.bias = torch.zeros((), device=device, requires_grad=True)
-        self.centre = torch.zeros(width, device=device)
-        self.scale = torch.ones(width, device=device)
-        self.ready = False  #: whether it has looked at answers
-
-    def parameters(self) -> list[Tensor]:
-        return [self.weight, self.bias]
-
-    def look(self, states: Tensor) -> None:  # (M, D)
-        """Scale the inputs by what the first answers show."""
-        self.centre = states.mean(0)
-        self.scale = states.std(0).clamp(min=1e-6) * states.shape[1] ** 0.5
-        self.ready = True
-
-    def __call__(self, states: Tensor) -> Tensor:  # (M, D) -> (M,)
-        return ((states - self.centre) / self.scale) @ self.weight + self.bias
-
-
-def padded(flat: Tensor, lengths: Sequence[int]) -> Tensor:  # (M,) -> (N, T)
-    """One row an answer, 0 after its end."""
-    return torch.nn.utils.rnn.pad_sequence(list(flat.split(list(lengths))), batch_first=True)
-
-
-def flattened(rows: Tensor, lengths: Sequence[int]) -> Tensor:  # (N, T) -> (M,)
-    return torch.cat([row[:n] for row, n in zip(rows, lengths, strict=True)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +53,18 @@ class Stop:
     why: str  #: "kl", "spread" or "guard"
     sentence: str
     kept: float = 0.0  #: share of what was learned last
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The words that count for a batch."""
+
+    scores: Scores
+    embeddings: Tensor  # (W, D) of these words where they enter the model
+
+    def values(self, worth: Tensor) -> Tensor:  # (R, D) -> (R, W)
+        """What each word is worth in each answer."""
+        return worth.to(self.embeddings.device) @ self.embeddings.float().T
 
 
 @dataclass(slots=True)
@@ -149,9 +116,9 @@ def train(
         drawn = list(assess(draw(batch)))
         if lora.untouched:  # it has not drifted, and need not be looked at for that
             chosen = [ends(rollout, config.learned) for rollout in drawn]
-            words = look(lora, critic, chosen, config, calls, ordinary)
+            output = look(lora, critic, chosen, config, calls, ordinary)
         else:
-            words = look(lora, critic, drawn, config, calls, ordinary)
+            output = look(lora, critic, drawn, config, calls, ordinary)
             chosen = [ends(rollout, config.learned) for rollout in drawn]
         row = figures(drawn, penalty.coefficient)
         course.rows.append(row)
@@ -184,13 +151,13 @@ def train(
                 count = sum(size(rollout, config) for rollout in group)
                 for members in micro_batches([rollout.turn.tokens for rollout in group], config.micro_tokens):
                     mine = [group[i] for i in members]
-                    loss, metrics = step_loss(lora, critic, mine, words, config)
+                    loss, metrics = step_loss(lora, critic, mine, output, config)
                     (loss * (sum(size(rollout, config) for rollout in mine) / count)).backward()
                     lora.collect_gradients()
                     learned.append(metrics)
                 if texts is not None:
                     packed = lora.pack(list(islice(texts, config.ordinary_texts)))
-                    (config.ordinary_weight * -token_logps(lora.model, packed, words).mean()).backward()
+                    (config.ordinary_weight * -token_logps(lora.model, packed, output.scores).mean()).backward()
                 lora.collect_gradients()
                 learned.append({"grad_norm": take_step(lora, optimiser, config, f"in batch {batch + 1}")})
         row |= mean_metrics(learned)
@@ -210,52 +177,9 @@ def between(before: Mapping[str, Tensor], after: Mapping[str, Tensor], share: fl
     return {name: before[name] + share * (value - before[name]) for name, value in after.items()}
 
 
-def ends(rollout: Rollout, count: int) -> Rollout:
-    """The best and the worst `count` of its answers, in their order; half of them each."""
-    if count >= len(rollout.lengths):
-        return rollout
-    order = rollout.scores.argsort(stable=True).tolist()
-    kept = sorted([*order[: count // 2], *order[len(order) - (count - count // 2) :]])
-    wanted = torch.tensor(kept)
-
-    def of_tokens(flat: Tensor) -> Tensor:  # (M, ...)
-        parts = flat.split(rollout.lengths) if len(flat) else ()
-        return torch.cat([parts[i] for i in kept]) if parts else flat
-
-    turn = replace(rollout.turn, responses=[rollout.turn.responses[i] for i in kept])
-    tokens = {name: of_tokens(getattr(rollout, name)) for name in ("shares", "old", "reference", "values", "states")}
-    parts = {name: part[wanted] for name, part in rollout.parts.items()}
-    return Rollout(turn, rollout.scores[wanted], parts, **tokens)
-
-
 def size(rollout: Rollout, config: PpoConfig) -> int:
     """What a loss is a mean over: tokens, or whole answers."""
     return len(rollout.lengths) if config.ratio == "answer" else sum(rollout.lengths)
-
-
-def figures(rollouts: Sequence[Rollout], coefficient: float) -> Metrics:
-    """Of a batch before it is learned from: means over its answers; kl in nats a token, by the estimate k1
-    (0 where nobody looked, as the policy is the base)."""
-    scores = torch.cat([rollout.scores for rollout in rollouts])
-    lengths = [n for rollout in rollouts for n in rollout.lengths]
-    seen = [(rollout.old - rollout.reference).cpu() for rollout in rollouts if len(rollout.old)]
-    drift = torch.cat(seen) if seen else torch.zeros(0)
-    found = {
-        "reward": float(scores.mean()),
-        "reward_best": float(scores.max()),
-        "kl": float(drift.mean()) if len(drift) else 0.0,
-        "kl_coefficient": coefficient,
-        "length": sum(lengths) / len(lengths),
-        "repetition": described(rollouts).repetition,
-    }
-    for name in {name for rollout in rollouts for name in rollout.parts}:
-        found[name] = float(torch.cat([rollout.parts[name] for rollout in rollouts]).mean())
-    return found
-
-
-def described(rollouts: Sequence[Rollout]) -> gate.Answers:
-    """What their answers look like."""
-    return gate.describe_answers([response for rollout in rollouts for response in rollout.turn.responses])
 
 
 def look(
@@ -265,7 +189,7 @@ def look(
     config: PpoConfig,
     calls: Callbacks,
     ordinary: Sequence[TokenTurn] = (),
-) -> Words | None:
+) -> Output:
     """What policy, base and critic make of answers that were just drawn. Returns the words that count for them.
 
     On a CPU log-probabilities are among the words that the base finds likely here, as in a preference run; those of
@@ -290,61 +214,82 @@ def look(
                 with lora.disabled():
                     theirs += [part.clone() for part in hidden_states(lora.model, packed).split(sizes)]
             inputs += [part.clone() for part in _inputs(packed, theirs[-len(members) :]).split(sizes)]
-        words: Words | None = None
+        embeddings: Tensor = lora.model.get_input_embeddings().weight.detach()
+        output = Output(Head.of(lora.model), embeddings)
         if lora.device.type == "cpu" and 0 < config.words < len(head.weight):
             said = {token for turn in [*turns, *ordinary] for response in turn.responses for token in response}
             wanted = torch.tensor(sorted(said))
             words = Words.likely(head, theirs, wanted, config.words)
-        scores = words or Head.of(lora.model)
+            output = Output(words, embeddings[words.ids])
         if critic is not None and not critic.ready:
             critic.look(torch.cat(inputs))
         for rollout, policy, base, states in zip(rollouts, mine, theirs, inputs, strict=True):
             labels = torch.tensor([t for r in rollout.turn.responses for t in r], device=lora.device)
-            rollout.old, rollout.reference = scores.logps(policy, labels), scores.logps(base, labels)
+            if len(rollout.worth):
+                places = torch.arange(len(rollout.lengths), device=lora.device)
+                owner = places.repeat_interleave(torch.tensor(rollout.lengths, device=lora.device))
+                rollout.old, means = output.scores.means(policy, labels, output.values(rollout.worth), owner)
+                share = (embeddings[labels].float() * rollout.worth.to(lora.device)[owner]).sum(1)
+                rollout.chance = share - means
+            else:
+                rollout.old = output.scores.logps(policy, labels)
+            rollout.reference = output.scores.logps(base, labels)
             rollout.states = states
             rollout.values = critic(states) if critic is not None else torch.zeros_like(rollout.old)
-    return words
+    return output
 
 
 def advise(rollouts: Sequence[Rollout], config: PpoConfig, coefficient: float) -> None:
     """Advantages and returns of all tokens of a batch. With a critic an answer earns its score less the mean of the
     others to its prompt, so that the critic need not learn how hard a prompt is; of RLOO all tokens of an answer, or
-    the answer as one, have its own advantage."""
+    the answer as one, have its own advantage. What is told of a word by the mean over all words is in neither."""
     lengths = [n for rollout in rollouts for n in rollout.lengths]
     old, reference, values = (
         padded(torch.cat([getattr(r, name) for r in rollouts]), lengths) for name in ("old", "reference", "values")
     )
     mask = padded(torch.ones(sum(lengths), device=old.device), lengths)
+    chance = torch.zeros_like(mask)
+    if all(len(r.chance) for r in rollouts):
+        chance = padded(torch.cat([r.chance for r in rollouts]).to(old), lengths)
+    counts = [len(rollout.lengths) for rollout in rollouts]
+    absolute = torch.cat([r.scores for r in rollouts]).to(old) - chance.sum(1)
     relative = config.algorithm == "ppo"  # RLOO compares what is left after the penalty
-    scores = torch.cat([rl.rloo(r.scores[None])[0] if relative else r.scores for r in rollouts]).to(old)
+    scores = torch.cat([rl.rloo(some[None])[0] for some in absolute.split(counts)]) if relative else absolute
     shares: Tensor | None = None
     if config.dense and relative and all(len(r.shares) for r in rollouts):
-        shares = padded(torch.cat([r.shares for r in rollouts]).to(old), lengths)
-        absolute = torch.cat([r.scores for r in rollouts]).to(old)
+        shares = padded(torch.cat([r.shares for r in rollouts]).to(old), lengths) - chance
         shares = (shares + ((scores - absolute) / mask.sum(1))[:, None]) * mask  # the others' mean, token by token
     rewards = rl.token_rewards(scores, old, reference, mask, coefficient, shares)
-    counts = [len(rollout.lengths) for rollout in rollouts]
     if config.algorithm == "rloo":
         for rollout, total in zip(rollouts, rewards.sum(1).split(counts), strict=True):
-            rollout.advantages = rl.rloo(total[None])[0]
+            rollout.advantages, rollout.pull = rl.rloo(total[None])[0], rollout.worth
             if config.ratio == "token":
                 rollout.advantages = rollout.advantages.repeat_interleave(torch.tensor(rollout.lengths).to(mask.device))
         return
     found, returns = rl.gae(rewards, values, mask, discount=config.discount, decay=config.gae_decay)
-    advantages = rl.whiten(found, mask) if config.whiten else found
+    # in the unit of what the drawn words have in all, with their luck
+    unit = rl.deviation(found + chance, mask) if config.whiten else found.new_ones(())
+    advantages = (found - (found * mask).sum() / mask.sum()) / unit * mask if config.whiten else found
     at = 0
     for rollout, count in zip(rollouts, counts, strict=True):
         rollout.advantages = flattened(advantages[at : at + count], rollout.lengths)
         rollout.returns = flattened(returns[at : at + count], rollout.lengths)
+        rollout.pull = rollout.worth / unit.to(rollout.worth)
         at += count
 
 
 def step_loss(
-    lora: Lora, critic: Critic | None, rollouts: Sequence[Rollout], words: Words | None, config: PpoConfig
+    lora: Lora, critic: Critic | None, rollouts: Sequence[Rollout], output: Output, config: PpoConfig
 ) -> tuple[Tensor, Metrics]:
     """The mean loss over the tokens of some rollouts (or over their answers), with the values' beside it."""
     packed = lora.pack([rollout.turn for rollout in rollouts])
-    logps = token_logps(lora.model, packed, words)  # (M,)
+    places, pulls = hidden_states(lora.model, packed), [rollout.pull for rollout in rollouts]
+    if all(len(pull) for pull in pulls):
+        worth = output.values(torch.cat(pulls))
+        logps, means = output.scores.means(places, packed.labels, worth, packed.owner)
+    else:
+        logps = output.scores.logps(places, packed.labels)
+        means = torch.zeros_like(logps)
     old = torch.cat([rollout.old for rollout in rollouts])
     advantages = torch.cat([rollout.advantages for rollout in rollouts])
     if config.ratio == "answer":
@@ -352,9 +297,9 @@ def step_loss(
         each, metrics = rl.policy_loss(
             summed(logps, packed.owner, answers), summed(old, packed.owner, answers), advantages, clip=config.clip
         )
-        return each.mean(), metrics
+        return (each - summed(means, packed.owner, answers)).mean(), metrics
     each, metrics = rl.policy_loss(logps, old, advantages, clip=config.clip)
-    loss = each.mean()
+    loss = (each - means).mean()
     if critic is not None:
         states = torch.cat([rollout.states for rollout in rollouts])
         expected = torch.cat([rollout.values for rollout in rollouts])

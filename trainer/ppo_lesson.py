@@ -42,6 +42,7 @@ from trainer.outcome import Outcome
 from trainer.pooled import Pooler
 from trainer.practice import Drill, drills, requests
 from trainer.reward_task import current
+from trainer.rollouts import Critic, Rollout, described
 from trainer.served import served
 from trainer.total import Reward
 
@@ -88,7 +89,7 @@ class PpoLesson(Lesson):
             if self._imitate(lora, given):
                 known = []  # the policy is not the base any more
             pooler = Pooler.of(lora.trunk, vocab)
-        critic = ppo.Critic(int(base.model.config.hidden_size), lora.device) if config.algorithm == "ppo" else None
+        critic = Critic(int(base.model.config.hidden_size), lora.device) if config.algorithm == "ppo" else None
         told = {id: pooler.text(ids) for id, ids in texts.items()}
 
         self.total = config.batches
@@ -273,15 +274,15 @@ class PpoLesson(Lesson):
         self.store.runs.metrics(self.run_id, step, {**values, "progress.step": step, "progress.total": total})
 
 
-def guard(chosen_length: float) -> Callable[[Sequence[ppo.Rollout]], ppo.Stop | None]:
+def guard(chosen_length: float) -> Callable[[Sequence[Rollout]], ppo.Stop | None]:
     """The gate's guards on answers, for each batch beside the first one; chosen_length: of what the user preferred.
 
     What is kept of the last lesson is what keeps within the guard if answers change evenly along it.
     """
     seen: list[gate.Answers] = []
 
-    def broken(rollouts: Sequence[ppo.Rollout]) -> ppo.Stop | None:
-        found = ppo.described(rollouts)
+    def broken(rollouts: Sequence[Rollout]) -> ppo.Stop | None:
+        found = described(rollouts)
         seen.append(found)
         if len(seen) == 1:
             return None

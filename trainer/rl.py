@@ -72,12 +72,18 @@ def rloo(scores: Tensor) -> Tensor:  # (B, K) of K answers to each prompt -> (B,
     return (scores - scores.mean(1, keepdim=True)) * count / (count - 1)
 
 
-def whiten(values: Tensor, mask: Tensor, *, centre: bool = True) -> Tensor:  # (B, T)
-    """Mean 0 and variance 1 over the tokens; centre False leaves the mean where it was. Outside the mask 0."""
+def deviation(values: Tensor, mask: Tensor) -> Tensor:  # (B, T) -> ()
+    """The standard deviation over the tokens, never 0."""
     count = mask.sum().clamp(min=1)
     mean = (values * mask).sum() / count
-    variance = ((values - mean) ** 2 * mask).sum() / count
-    found = (values - mean) * torch.rsqrt(variance + 1e-8)
+    found: Tensor = (((values - mean) ** 2 * mask).sum() / count + 1e-8).sqrt()
+    return found
+
+
+def whiten(values: Tensor, mask: Tensor, *, centre: bool = True) -> Tensor:  # (B, T)
+    """Mean 0 and variance 1 over the tokens; centre False leaves the mean where it was. Outside the mask 0."""
+    mean = (values * mask).sum() / mask.sum().clamp(min=1)
+    found = (values - mean) / deviation(values, mask)
     return (found if centre else found + mean) * mask
 
 

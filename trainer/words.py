@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.logprobs import ROWS, chosen_logps
+from trainer.logprobs import ROWS, chosen_and_means, chosen_logps
 
 #: of the places, those whose distribution says which words are likely
 SAMPLED = 4
@@ -52,3 +52,9 @@ class Words:
     def logps(self, states: Tensor, labels: Tensor) -> Tensor:  # (M, D), (M,) -> (M,)
         """Log-probability of each label among these words."""
         return chosen_logps(states, self.weight, self.bias, self._place[labels])
+
+    def means(
+        self, states: Tensor, labels: Tensor, values: Tensor, owner: Tensor
+    ) -> tuple[Tensor, Tensor]:  # (M, D), (M,), (R, W), (M,) -> (M,), (M,)
+        """The same, and what a word drawn among these is worth on average."""
+        return chosen_and_means(states, self.weight, self.bias, self._place[labels], values, owner)

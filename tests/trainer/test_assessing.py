@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,7 +12,7 @@ from tests.trainer.test_pooled import END, TURNS
 from trainer import reward, rule_model
 from trainer.assessing import earned, kept_for
 from trainer.dataset import PairRef
-from trainer.logprobs import use_shared_prefix
+from trainer.logprobs import TokenTurn, use_shared_prefix
 from trainer.pooled import LENGTHS, Pooler
 from trainer.total import Reward, RuleStanding, Weights
 from trainer.trunk import Trunk
@@ -48,7 +50,7 @@ def test_tokens_have_what_preferences_and_rules_give_an_answer_beyond_a_mean_one
     assert total.preference is not None
     assert total.rules is not None
     found = earned(TURNS, pooler, total, TEXTS, Weights(rules=2.0, length=0.5), budget=64)
-    for turn, rows, mine in zip(TURNS, pooler.see(TURNS, budget=64), found, strict=True):
+    for turn, rows, (mine, _) in zip(TURNS, pooler.see(TURNS, budget=64), found, strict=True):
         sums = torch.stack([part.sum() for part in mine.split([len(r) for r in turn.responses])]).double()
         slope = total.preference.slope.clone()
         slope[-LENGTHS:] = 0
@@ -66,9 +68,27 @@ def test_a_rule_that_does_not_count_or_is_not_asked_about_has_no_share(pooler: P
     alone = earned(TURNS, pooler, made(pooler, counts=False), TEXTS, Weights(), budget=64)
     same = earned(TURNS, pooler, made(pooler), {"polite": TEXTS["polite"]}, Weights(), budget=64)
     for one, other in zip(alone, same, strict=True):
-        torch.testing.assert_close(one, other)
+        for mine, theirs in zip(one, other, strict=True):
+            torch.testing.assert_close(mine, theirs)
     nothing = earned(TURNS, pooler, made(pooler, preferences=False), {}, Weights(), budget=64)
-    assert [part.tolist() for part in nothing] == [[0.0] * 8, [0.0] * 2]
+    assert [part.tolist() for part, _ in nothing] == [[0.0] * 8, [0.0] * 2]
+    assert not any(worth.any() for _, worth in nothing)
+
+
+def test_another_word_in_the_place_of_one_changes_the_answer_by_what_it_is_worth(pooler: Pooler) -> None:
+    """The last word of an answer, which no state has read: its embedding, and nothing else, is changed."""
+    total = made(pooler)
+    assert total.preference is not None
+    turn = TURNS[0]
+    at = max(range(len(turn.responses)), key=lambda i: len(turn.responses[i]))
+    other = [*turn.responses[at][:-1], 99]
+    assert END not in (other[-1], turn.responses[at][-1])
+    turns = [TokenTurn(turn.prompt, [turn.responses[at]]), TokenTurn(turn.prompt, [other])]
+    before, after = (float(total.preference.each(x).mean()) for x in pooler.see(turns, budget=64))
+    ((_, worth),) = earned(turns[:1], pooler, replace(total, standing=[]), {}, Weights(), budget=64)
+    embeddings = pooler.trunk.model.get_input_embeddings().weight.detach()
+    change = float((embeddings[99] - embeddings[turn.responses[at][-1]]) @ worth[0])
+    assert after - before == pytest.approx(change, abs=1e-4)
 
 
 def test_what_a_nat_is_worth_by_hand() -> None:

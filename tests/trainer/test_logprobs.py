@@ -13,6 +13,8 @@ from tests.trainer.conftest import random_turns, tiny_lora, tiny_model, tiny_qwe
 from trainer.logprobs import (
     TokenTurn,
     causal_mask,
+    chosen_and_means,
+    chosen_logps,
     micro_batches,
     pack,
     plain_response_logps,
@@ -86,6 +88,29 @@ def test_more_tokens_than_one_chunk() -> None:
     lora = tiny_lora()
     long = TokenTurn([1, 2, 3], [[3 + i % 250 for i in range(150)], [9 + i % 200 for i in range(140)]])
     assert (response_logps(lora.model, pack([long])) - plain_response_logps(lora.model, [long])).abs().max() < 2e-3
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_what_a_word_is_worth_on_average_is_that_of_all_logits(bias: bool) -> None:
+    """Values and slopes, of more places than a chunk holds, against softmax and autograd as they come."""
+    drawn = torch.Generator().manual_seed(0)
+    states, weight, values = (torch.randn(n, m, generator=drawn) for n, m in ((600, 8), (40, 8), (3, 40)))
+    offset = torch.randn(40, generator=drawn) if bias else None
+    labels, owner = (torch.randint(0, n, (600,), generator=drawn) for n in (40, 3))
+    slopes = torch.randn(2, 600, generator=drawn)
+    ours, theirs = (states.clone().requires_grad_() for _ in range(2))
+    logps, means = chosen_and_means(ours, weight, offset, labels, values, owner)
+    plain = torch.log_softmax(torch.nn.functional.linear(theirs, weight, offset), -1)
+    wanted = plain.gather(1, labels[:, None])[:, 0], (plain.exp() * values[owner]).sum(1)
+    for found, expected in zip((logps, means), wanted, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    (logps * slopes[0] + means * slopes[1]).sum().backward()
+    (wanted[0] * slopes[0] + wanted[1] * slopes[1]).sum().backward()
+    assert ours.grad is not None
+    torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-5, rtol=1e-4)
+    with torch.no_grad():
+        torch.testing.assert_close(chosen_and_means(states, weight, offset, labels, values, owner)[1], means.detach())
+        torch.testing.assert_close(chosen_logps(states, weight, offset, labels), logps.detach())
 
 
 def test_bf16_path_is_near_fp32() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -16,9 +17,11 @@ from trainer import rl
 from trainer.config import PpoConfig
 from trainer.errors import BadSetting, Cancelled
 from trainer.features import Callbacks
-from trainer.logprobs import TokenTurn, summed, token_logps, use_shared_prefix
+from trainer.logprobs import Head, TokenTurn, summed, token_logps, use_shared_prefix
 from trainer.lora import Lora
-from trainer.ppo import Critic, Rollout, Stop, advise, ends, figures, flattened, look, padded, step_loss, train, within
+from trainer.ppo import Output, Stop, advise, look, step_loss, train, within
+from trainer.rollouts import Critic, Rollout, ends, figures, flattened, padded
+from trainer.words import Words
 
 CONFIG = PpoConfig(rank=4, micro_tokens=256, words=0, ordinary_weight=0.5, batches=6, turns_per_step=4)
 TEMPERATURE = 0.8
@@ -62,7 +65,7 @@ def test_rows_of_answers_and_back() -> None:
 def test_old_and_reference_are_those_of_plain_passes() -> None:
     policy, batch = lora(shaken=True), rollouts()
     critic = Critic(64, policy.device)
-    assert look(policy, critic, batch, CONFIG, Callbacks()) is None  # the whole vocabulary
+    assert isinstance(look(policy, critic, batch, CONFIG, Callbacks()).scores, Head)  # the whole vocabulary
     for rollout in batch:
         turn = rollout.turn
         wanted = torch.cat([plain(policy, turn, r) for r in turn.responses])
@@ -134,9 +137,9 @@ def test_the_first_step_goes_where_the_advantages_point(algorithm: str, ratio: s
     """At the policy that drew the answers each ratio is 1: the slope of the loss is that of -A log pi."""
     config: Any = replace(CONFIG, algorithm=algorithm, ratio=ratio)
     policy, batch = lora(shaken=True), rollouts()
-    look(policy, None, batch, config, Callbacks())
+    output = look(policy, None, batch, config, Callbacks())
     advise(batch, config, 0.1)
-    loss, metrics = step_loss(policy, None, batch, None, config)
+    loss, metrics = step_loss(policy, None, batch, output, config)
     loss.backward()
     policy.collect_gradients()
     mine = torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None])
@@ -152,6 +155,60 @@ def test_the_first_step_goes_where_the_advantages_point(algorithm: str, ratio: s
     policy.collect_gradients()
     theirs = torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None])
     torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=1e-4)
+
+
+WORDS = torch.tensor([7, 40, 90, 200])  #: of a language of four
+
+
+@pytest.mark.parametrize(("algorithm", "ratio"), [("ppo", "token"), ("rloo", "token"), ("rloo", "answer")])
+def test_the_mean_over_all_words_is_the_same_slope_with_less_luck(algorithm: str, ratio: str) -> None:
+    """All pairs of answers of two words, each as often as it is drawn: the mean slope of the loss is that of the mean
+    score, whether a word's share is learned from as it was drawn or by its mean over all words; the slopes of single
+    pairs lie closer to it in the second case. A score is what the words are worth, and something of the answer whole.
+    """
+    policy = lora(shaken=True)
+    embeddings = policy.model.get_input_embeddings().weight.detach()
+    output = Output(Words(policy.model.get_output_embeddings(), WORDS), embeddings[WORDS])
+    answers = [[int(a), int(b)] for a in WORDS for b in WORDS]
+    worth = 3 * torch.randn(1, 64, generator=torch.Generator().manual_seed(1))
+    shares = [(embeddings[torch.tensor(answer)] @ worth[0]).tolist() for answer in answers]
+    scores = [sum(share) + float(answer[0] == answer[1]) for share, answer in zip(shares, answers, strict=True)]
+    config: Any = replace(CONFIG, algorithm=algorithm, ratio=ratio, whiten=False, gae_decay=1.0, words=4)
+
+    def slope(loss: Tensor) -> Tensor:
+        loss.backward()
+        policy.collect_gradients()
+        found = torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None])
+        for parameter in policy.parameters():
+            parameter.grad = None
+        return found
+
+    packed = policy.pack([TokenTurn([9, 8, 7], answers)])
+    logps = summed(token_logps(policy.model, packed, output.scores), packed.owner, len(answers))
+    chances = logps.detach().exp()
+    assert float(chances.sum()) == pytest.approx(1, abs=1e-5)
+    wanted = -slope((logps.exp() * torch.tensor(scores)).sum()) * (1.0 if ratio == "answer" else 0.5)
+    luck = {}
+    for expected in (False, True):
+        mean, square = torch.zeros_like(wanted), 0.0
+        for a, b in product(range(len(answers)), repeat=2):
+            turn = TokenTurn([9, 8, 7], [answers[a], answers[b]])
+            rollout = Rollout(
+                turn,
+                torch.tensor([scores[a], scores[b]]),
+                shares=torch.tensor(shares[a] + shares[b]),
+                worth=worth.repeat(2, 1) if expected else torch.zeros(0),
+            )
+            seen = look(policy, None, [rollout], config, Callbacks(), [TokenTurn([9], [WORDS.tolist()])])
+            assert isinstance(seen.scores, Words)
+            assert torch.equal(seen.scores.ids, WORDS), "those that are wanted"
+            advise([rollout], config, 0.0)
+            found = slope(step_loss(policy, None, [rollout], seen, config)[0])
+            chance = float(chances[a] * chances[b])
+            mean, square = mean + chance * found, square + chance * float((found - wanted).square().sum())
+        torch.testing.assert_close(mean, wanted, atol=1e-5, rtol=1e-3)
+        luck[expected] = square
+    assert luck[True] < 0.7 * luck[False]
 
 
 class World:
@@ -187,6 +244,8 @@ def test_only_the_ends_of_a_prompts_answers_are_learned_from() -> None:
         torch.tensor([3.0, 1, 5, 2, 4]),
         {"spread": torch.arange(5.0)},
         shares=2 * flat,
+        worth=torch.arange(5.0)[:, None],
+        chance=flat + 50,
         old=flat,
         reference=-flat,
         values=flat + 100,
@@ -200,11 +259,13 @@ def test_only_the_ends_of_a_prompts_answers_are_learned_from() -> None:
     assert found.old.tolist() == kept == found.states[:, 0].tolist()
     assert found.reference.tolist() == [-t for t in kept]
     assert found.shares.tolist() == [2 * t for t in kept]
+    assert found.chance.tolist() == [t + 50 for t in kept]
+    assert found.worth[:, 0].tolist() == [1, 2, 4]
     assert found.values.tolist() == [t + 100 for t in kept]
     assert ends(whole, 5) is whole
     unseen = ends(Rollout(turn, whole.scores), 2)
     assert unseen.turn.responses == [turn.responses[1], turn.responses[2]]
-    assert len(unseen.old) == 0
+    assert len(unseen.old) == len(unseen.worth) == 0
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "rloo"])

@@ -18,7 +18,7 @@ from tests.trainer.test_reward_task import learn as learn_reward
 from trainer import gate, ppo_lesson
 from trainer.logprobs import TokenTurn
 from trainer.outcome import Outcome
-from trainer.ppo import Rollout
+from trainer.rollouts import Rollout
 from trainer.worker import work
 
 SETTINGS = {

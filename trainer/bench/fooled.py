@@ -44,6 +44,7 @@ from trainer.pooled import Pooler
 from trainer.ppo_lesson import guard
 from trainer.practice import Drill, drills
 from trainer.reward import Judged, learn
+from trainer.rollouts import Critic
 from trainer.served import served
 from trainer.simulation.comparing import win_rate
 from trainer.total import Reward
@@ -171,7 +172,7 @@ def _seed(ground: Ground, config: PpoConfig, quick: bool) -> dict[str, Any]:
     ranked = {int(turn.key) for turn, *_ in judged}
     others = [i for i in range(len(ground.ready)) if i not in ranked]
     batches = Batches(ground, config, user, others)
-    critic = ppo.Critic(int(ground.base.model.config.hidden_size), lora.device)
+    critic = Critic(int(ground.base.model.config.hidden_size), lora.device)
     chosen = statistics.fmean(min(n, config.answer_tokens) for *_, n in judged[:RANKINGS])
     rows: list[dict[str, float]] = []
 
