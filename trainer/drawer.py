@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from chatapp.engine.base import EngineConfig, Sampling
@@ -41,19 +42,17 @@ class Drawer:
     first: Sequence[TokenTurn] = ()  #: answers of the base, for the first batch
     drawn: int = 0  #: tokens
     seconds: float = 0.0  #: that drawing them took
-    order: Iterator[int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.order = _endlessly(len(self.prompts), self.config.seed)
 
     def __call__(self, batch: int) -> list[TokenTurn]:
         if batch == 0 and self.first:
             return list(self.first)
         self._swap(batch)
         count = self.config.batch_prompts if batch < self.config.batches else LAST_LOOK
+        # where a run goes on after an interruption, its next batch is what it would have been
+        order = islice(_endlessly(len(self.prompts), self.config.seed), batch * self.config.batch_prompts, None)
         found: list[TokenTurn] = []
         for attempt in range(TRIES):
-            prompts = [self.prompts[next(self.order)] for _ in range(count - len(found))]
+            prompts = [self.prompts[next(order)] for _ in range(count - len(found))]
             seed = random.Random(f"{self.config.seed}:{batch}:{attempt}").randrange(2**31)
             for prompt, answers in zip(prompts, self._answers(prompts, seed), strict=True):
                 if len(answers) > 1:

@@ -34,6 +34,7 @@ import torch
 from torch import Tensor
 
 from trainer import rl
+from trainer.checkpoint import Checkpoint, Progress, moments, restore
 from trainer.config import PpoConfig
 from trainer.features import Callbacks
 from trainer.fit import learning_rate_share, mean_metrics, take_step
@@ -85,7 +86,8 @@ def train(
     ordinary: Sequence[TokenTurn] = (),
     *,
     most_spread: float = math.inf,
-    broken: Callable[[Sequence[Rollout]], Stop | None] = lambda _: None,
+    broken: Callable[[Sequence[Metrics]], Stop | None] = lambda _: None,
+    checkpoint: Checkpoint | None = None,
 ) -> Course:
     """Make what `assess` scores high likelier. lora holds the policy, and the result.
 
@@ -93,8 +95,9 @@ def train(
     config.batches is that of the last look. assess: the
     same with their scores, and of the parts "spread", how far the reward's heads part. ordinary: texts of which each
     step sees a few, as in a preference run (PPO-ptx). most_spread: mean spread beyond which the reward is not to be
-    trusted any more. broken: what is wrong with a batch's answers, asked of each batch in order, if anything is, and
-    how much of what was learned last is all right.
+    trusted any more. broken: what is wrong with a batch's answers, if anything is, by the `figures` of all batches so
+    far, and how much of what was learned last is all right. checkpoint: where the run is kept after each batch, and
+    what it goes on from where there is one.
     Where a batch shows that the policy left the budget of KL, so much of what was learned from the batch before is
     taken back that it keeps to it (the backtracking of Schulman et al. 2015, arXiv 1502.05477, appendix C, without
     another look); where its answers are broken, as much as mends that; where it left the reward's ground, all of it;
@@ -108,11 +111,13 @@ def train(
         eps=1e-5,  # Huang et al. 2024, detail of Adam
         weight_decay=config.weight_decay,
     )
-    texts = cycle(random.Random(config.seed).sample(list(ordinary), len(ordinary))) if ordinary else None
-    shuffled = random.Random(config.seed)
     penalty = rl.AdaptiveKL(config.kl_coefficient, config.kl_target, config.kl_horizon)
-    course, before = Course(), lora.state()
-    for batch in range(config.batches + 1):  # what the last one did is looked at too, on fewer answers
+    course, begun, before = Course(), 0, lora.state()
+    if checkpoint is not None and (left := checkpoint.load()) is not None:
+        before, begun = _go_on(left, lora, critic, optimiser), left.step
+        *course.rows, last = left.history
+        penalty.coefficient = last["kl_coefficient"]
+    for batch in range(begun, config.batches + 1):  # what the last one did is looked at too, on fewer answers
         drawn = list(assess(draw(batch)))
         if lora.untouched:  # it has not drifted, and need not be looked at for that
             chosen = [ends(rollout, config.learned) for rollout in drawn]
@@ -123,7 +128,7 @@ def train(
         row = figures(drawn, penalty.coefficient)
         course.rows.append(row)
         calls.progress(batch + 1, config.batches + 1, row)
-        stops = [broken(drawn)]
+        stops = [broken(course.rows)]
         if row.get("spread", 0.0) > most_spread:
             said = f"the reward's heads part by {row['spread']:.2f} on what it writes now (at most {most_spread:.2f})"
             stops.append(Stop("spread", said))
@@ -138,31 +143,71 @@ def train(
             return course
         before = lora.state()
         advise(chosen, config, penalty.coefficient)
-        peak, step = config.learning_rate * (1 - batch / config.batches), 0
-        steps = config.ppo_epochs * math.ceil(len(chosen) / config.turns_per_step)
-        learned: list[Metrics] = []
-        for _ in range(config.ppo_epochs):
-            order = shuffled.sample(chosen, len(chosen))
-            for at in range(0, len(order), config.turns_per_step):
-                calls.before_batch()
-                optimiser.param_groups[0]["lr"] = peak * learning_rate_share(step, steps, config.warmup)
-                step += 1
-                group = order[at : at + config.turns_per_step]
-                count = sum(size(rollout, config) for rollout in group)
-                for members in micro_batches([rollout.turn.tokens for rollout in group], config.micro_tokens):
-                    mine = [group[i] for i in members]
-                    loss, metrics = step_loss(lora, critic, mine, output, config)
-                    (loss * (sum(size(rollout, config) for rollout in mine) / count)).backward()
-                    lora.collect_gradients()
-                    learned.append(metrics)
-                if texts is not None:
-                    packed = lora.pack(list(islice(texts, config.ordinary_texts)))
-                    (config.ordinary_weight * -token_logps(lora.model, packed, output.scores).mean()).backward()
-                lora.collect_gradients()
-                learned.append({"grad_norm": take_step(lora, optimiser, config, f"in batch {batch + 1}")})
-        row |= mean_metrics(learned)
+        row |= learn(lora, critic, chosen, output, optimiser, ordinary, batch, config, calls)
         penalty.update(row["kl"] * row["length"], sum(len(r.lengths) for r in drawn))
+        if checkpoint is not None:
+            coefficient = {"kl_coefficient": penalty.coefficient}
+            weights = _named(lora.state(), before, critic)
+            checkpoint.save(Progress(batch + 1, weights, moments(optimiser), [*course.rows, coefficient]))
     return course
+
+
+def learn(
+    lora: Lora,
+    critic: Critic | None,
+    chosen: Sequence[Rollout],
+    output: Output,
+    optimiser: torch.optim.Optimizer,
+    ordinary: Sequence[TokenTurn],
+    batch: int,
+    config: PpoConfig,
+    calls: Callbacks,
+) -> Metrics:
+    """The steps of one batch, whose order its number says."""
+    shuffled = random.Random(f"{config.seed}:{batch}")
+    texts = cycle(shuffled.sample(list(ordinary), len(ordinary))) if ordinary else None
+    peak, step = config.learning_rate * (1 - batch / config.batches), 0
+    steps = config.ppo_epochs * math.ceil(len(chosen) / config.turns_per_step)
+    learned: list[Metrics] = []
+    for _ in range(config.ppo_epochs):
+        order = shuffled.sample(chosen, len(chosen))
+        for at in range(0, len(order), config.turns_per_step):
+            calls.before_batch()
+            optimiser.param_groups[0]["lr"] = peak * learning_rate_share(step, steps, config.warmup)
+            step += 1
+            group = order[at : at + config.turns_per_step]
+            count = sum(size(rollout, config) for rollout in group)
+            for members in micro_batches([rollout.turn.tokens for rollout in group], config.micro_tokens):
+                mine = [group[i] for i in members]
+                loss, metrics = step_loss(lora, critic, mine, output, config)
+                (loss * (sum(size(rollout, config) for rollout in mine) / count)).backward()
+                lora.collect_gradients()
+                learned.append(metrics)
+            if texts is not None:
+                packed = lora.pack(list(islice(texts, config.ordinary_texts)))
+                (config.ordinary_weight * -token_logps(lora.model, packed, output.scores).mean()).backward()
+            lora.collect_gradients()
+            learned.append({"grad_norm": take_step(lora, optimiser, config, f"in batch {batch + 1}")})
+    return mean_metrics(learned)
+
+
+def _named(now: Mapping[str, Tensor], before: Mapping[str, Tensor], critic: Critic | None) -> dict[str, Tensor]:
+    """Everything of a run that is learned, with names."""
+    states = {"now": now, "before": before, "critic": critic.state() if critic is not None else {}}
+    return {f"{of}.{name}": tensor for of, state in states.items() for name, tensor in state.items()}
+
+
+def _go_on(left: Progress, lora: Lora, critic: Critic | None, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Put everything back, and give what the policy was before its last lesson."""
+    states: dict[str, dict[str, Tensor]] = {"now": {}, "before": {}, "critic": {}}
+    for key, tensor in left.weights.items():
+        of, _, name = key.partition(".")
+        states[of][name] = tensor
+    lora.load_state(states["now"])
+    if critic is not None:
+        critic.load_state(states["critic"])
+    restore(optimiser, left.optimiser)
+    return states["before"]
 
 
 def within(before: float, now: float, budget: float) -> float:

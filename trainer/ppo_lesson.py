@@ -29,6 +29,7 @@ from trainer import adapter_file, gate, likeness, lineage, needs, ppo
 from trainer.answers import seen_answers
 from trainer.assessing import assess
 from trainer.base_model import load_base
+from trainer.checkpoint import Checkpoint, fingerprint
 from trainer.config import PpoConfig, TrainConfig
 from trainer.dataset import Dataset, Turn, fit_prompt
 from trainer.drawer import CELLS, LAST_LOOK, TEMPERATURE, Drawer, ask, streams
@@ -42,7 +43,7 @@ from trainer.outcome import Outcome
 from trainer.pooled import Pooler
 from trainer.practice import Drill, drills, requests
 from trainer.reward_task import current
-from trainer.rollouts import Critic, Rollout, described
+from trainer.rollouts import Critic
 from trainer.served import served
 from trainer.total import Reward
 
@@ -93,6 +94,7 @@ class PpoLesson(Lesson):
         told = {id: pooler.text(ids) for id, ids in texts.items()}
 
         self.total = config.batches
+        checkpoint = self._kept(given)
         with self.clock.phase("training"), ExitStack() as opened:
             words = opened.enter_context(Vocab.open(self.gguf))
 
@@ -117,10 +119,14 @@ class PpoLesson(Lesson):
                     self.ordinary,
                     most_spread=_most_spread(reward, config),
                     broken=guard(seen_answers(given.said, config.answer_tokens).chosen_length),
+                    checkpoint=checkpoint,
                 )
             finally:
                 for path in folder.glob("policy-*.gguf"):
                     path.unlink(missing_ok=True)
+        if checkpoint.resumed_at is not None:
+            self.metrics |= {"resume.step": checkpoint.resumed_at}
+            self.remarks.append(f"It went on after batch {checkpoint.resumed_at}, where it had been interrupted.")
         self._tell(course, draw)
         beginning = lineage.Beginning(given.dataset.train, None, "what learns from a reward begins at the base")
         return self._finish(base, lora, given, beginning, [], None)
@@ -128,7 +134,7 @@ class PpoLesson(Lesson):
     def _reward(self) -> Reward:
         """What is learned from. That there is none, or why not, is said before all else."""
         found = current(self.store, self.model_hash)
-        run = rewards.current(self.store, self.model_hash).parent.name
+        run = self._rewarder()
         gone = self.store.value(
             "SELECT count(*) FROM run_judgments r JOIN judgments j ON j.id = r.judgment_id "
             "WHERE r.run_id = ? AND r.split = 'train' AND j.retracted_at IS NOT NULL",
@@ -141,11 +147,20 @@ class PpoLesson(Lesson):
         self.team.release()
         return found
 
+    def _rewarder(self) -> str:
+        """The run that learned the reward."""
+        return rewards.current(self.store, self.model_hash).parent.name
+
     def _learned_from(self, dataset: Dataset) -> list[tuple[str, str]]:
         """The judgments behind the reward, and those that the version is tested on."""
-        run = rewards.current(self.store, self.model_hash).parent.name
+        run = self._rewarder()
         rows = self.store.rows("SELECT judgment_id FROM run_judgments WHERE run_id = ? AND split = 'train'", [run])
         return [*((row["judgment_id"], "train") for row in rows), *(j for j in dataset.judgments if j[1] == "held_out")]
+
+    def _kept(self, given: Given) -> Checkpoint:
+        """The run as it is after each batch: of these judgments, this reward and these settings."""
+        of = fingerprint(given.said, self.config, self.model_hash, self._rewarder())
+        return Checkpoint(paths.run_dir(self.store.home, self.run_id), "ppo", of)
 
     def _imitate(self, lora: Lora, given: Given) -> bool:
         """What the policy begins with: the base. Whether it is another one."""
@@ -274,27 +289,24 @@ class PpoLesson(Lesson):
         self.store.runs.metrics(self.run_id, step, {**values, "progress.step": step, "progress.total": total})
 
 
-def guard(chosen_length: float) -> Callable[[Sequence[Rollout]], ppo.Stop | None]:
+def guard(chosen_length: float) -> Callable[[Sequence[Metrics]], ppo.Stop | None]:
     """The gate's guards on answers, for each batch beside the first one; chosen_length: of what the user preferred.
 
     What is kept of the last lesson is what keeps within the guard if answers change evenly along it.
     """
-    seen: list[gate.Answers] = []
 
-    def broken(rollouts: Sequence[Rollout]) -> ppo.Stop | None:
-        found = described(rollouts)
-        seen.append(found)
-        if len(seen) == 1:
+    def broken(rows: Sequence[Metrics]) -> ppo.Stop | None:
+        if len(rows) == 1:
             return None
-        first, before = seen[0], seen[-2]
+        first, before, now = (gate.Answers(r["length"], r["repetition"], 1) for r in (rows[0], rows[-2], rows[-1]))
         lengths = [chosen_length, first.length]
-        problems = gate.answer_problems(found, lengths, first.repetition, "those of the first batch")
+        problems = gate.answer_problems(now, lengths, first.repetition, "those of the first batch")
         if not problems:
             return None
         most = first.repetition + gate.MAX_REPETITION_RISE
         kept = min(
-            _within(before.length, found.length, *gate.span(lengths)),
-            _within(before.repetition, found.repetition, -math.inf, most),
+            _within(before.length, now.length, *gate.span(lengths)),
+            _within(before.repetition, now.repetition, -math.inf, most),
         )
         return ppo.Stop("guard", "; ".join(problems.values()), ppo.CAREFUL * kept)
 

@@ -42,6 +42,9 @@ class RlhfLesson(PpoLesson):
         self.remarks.append(f"Its reward model: {found.verdict}")
         return Reward.read(path, self.model_hash)
 
+    def _rewarder(self) -> str:
+        return self.run_id
+
     def _learned_from(self, dataset: Dataset) -> list[tuple[str, str]]:
         """The stage before has noted its own, flags among them; what was corrected is among those."""
         rows = self.store.rows("SELECT judgment_id, split FROM run_judgments WHERE run_id = ?", [self.run_id])

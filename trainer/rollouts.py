@@ -53,6 +53,23 @@ class Critic:
     def parameters(self) -> list[Tensor]:
         return [self.weight, self.bias]
 
+    def state(self) -> dict[str, Tensor]:
+        """Everything of it, by name."""
+        found = {"weight": self.weight, "bias": self.bias, "centre": self.centre, "scale": self.scale}
+        return {name: tensor.detach().cpu().clone() for name, tensor in found.items()}
+
+    @torch.no_grad()
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """What `state` gave, of one that has looked at answers."""
+        for mine, name in (
+            (self.weight, "weight"),
+            (self.bias, "bias"),
+            (self.centre, "centre"),
+            (self.scale, "scale"),
+        ):
+            mine.copy_(state[name])
+        self.ready = True
+
     def look(self, states: Tensor) -> None:  # (M, D)
         """Scale the inputs by what the first answers show."""
         self.centre = states.mean(0)
@@ -105,13 +122,8 @@ def figures(rollouts: Sequence[Rollout], coefficient: float) -> Metrics:
         "kl": float(drift.mean()) if len(drift) else 0.0,
         "kl_coefficient": coefficient,
         "length": sum(lengths) / len(lengths),
-        "repetition": described(rollouts).repetition,
+        "repetition": gate.describe_answers([r for rollout in rollouts for r in rollout.turn.responses]).repetition,
     }
     for name in {name for rollout in rollouts for name in rollout.parts}:
         found[name] = float(torch.cat([rollout.parts[name] for rollout in rollouts]).mean())
     return found
-
-
-def described(rollouts: Sequence[Rollout]) -> gate.Answers:
-    """What their answers look like."""
-    return gate.describe_answers([response for rollout in rollouts for response in rollout.turn.responses])

@@ -15,10 +15,10 @@ from storage.store import Store
 from tests.trainer import tiny_runs
 from tests.trainer.test_reward_task import flag
 from tests.trainer.test_reward_task import learn as learn_reward
-from trainer import gate, ppo_lesson
+from trainer import drawer, gate, ppo_lesson
 from trainer.logprobs import TokenTurn
 from trainer.outcome import Outcome
-from trainer.rollouts import Rollout
+from trainer.rollouts import Rollout, figures
 from trainer.worker import work
 
 SETTINGS = {
@@ -239,24 +239,55 @@ def test_prompts_that_have_no_two_answers_are_passed_over(judged: Store, gguf: P
 def test_the_guards_on_answers_are_the_gates() -> None:
     """Beside the first batch's, and as long as those that the user preferred are too."""
 
-    def batch(*responses: list[int]) -> list[Rollout]:
-        return [Rollout(TokenTurn([1], list(responses), 1.0), torch.zeros(len(responses)))]
+    def batch(*responses: list[int]) -> dict[str, float]:
+        return figures([Rollout(TokenTurn([1], list(responses), 1.0), torch.zeros(len(responses)))], 0.0)
 
-    plain, again = list(range(60)), [5] * 60
+    plain, again = batch(list(range(60))), batch([5] * 60)
+    short, shorter = (batch(list(range(n))) for n in (24, 15))
     broken = ppo_lesson.guard(chosen_length=30)
-    assert broken(batch(again, again)) is None, "the first one is what the others are measured by"
-    broken = ppo_lesson.guard(chosen_length=30)
-    assert broken(batch(plain, plain)) is None
-    assert broken(batch(plain, plain)) is None
-    assert broken(batch(plain[:24], plain[:24])) is None, "short ones are what the user prefers"
-    stop = broken(batch(plain[:15], plain[:15]))
+    assert broken([again]) is None, "the first one is what the others are measured by"
+    assert broken([again, again]) is None
+    assert broken([plain, plain]) is None
+    assert broken([plain, plain, short]) is None, "short ones are what the user prefers"
+    stop = broken([plain, plain, short, shorter])
     assert stop is not None
     assert stop.sentence == "its answers are 15 tokens long (20 to 90 expected)"
     assert stop.kept == pytest.approx(0.9 * 4 / 9), "from 24 to 15 it is 20 after four parts of nine"
-    broken = ppo_lesson.guard(chosen_length=30)
-    assert broken(batch(plain, plain)) is None
-    stop = broken(batch(plain, again))
+    stop = broken([plain, batch(list(range(60)), [5] * 60)])
     assert stop is not None
     said = "its answers repeat themselves (49 % of their word groups, those of the first batch 0 %)"
     assert (stop.why, stop.sentence) == ("guard", said)
     assert stop.kept == pytest.approx(0.9 * 0.2 / (0.5 * 56 / 57))
+
+
+def test_a_killed_pipeline_goes_on_too(store: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its reward is learned again, in no time; what was imitated and what was learned from that reward is there."""
+    tiny_runs.judge(store, gguf, 20)
+    tiny_runs.correct(store, gguf, 6, first=100)
+    run = tiny_runs.killed(store, gguf, monkeypatch, 2, method="rlhf", **SETTINGS)
+    found = work(store.home, gguf.parent / "cache", str(gguf), run_id=run)
+    assert found.state in ("done", "rejected"), found.error
+    assert found.metrics["resume.step"] == 1
+    assert found.metrics["ppo.batches"] == 3
+    rows = store.rows("SELECT judgment_id FROM run_judgments WHERE run_id = ?", [run])
+    assert len(rows) == len({row["judgment_id"] for row in rows})
+
+
+def test_a_killed_run_goes_on_after_its_last_batch(judged: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tiny_runs.killed(judged, gguf, monkeypatch, 3, method="ppo", **{**SETTINGS, "answers": 2})
+    assert judged.runs.checkpoints(run)
+    drawn: list[int] = []
+    draw = drawer.Drawer.__call__
+
+    def noted(self: Any, batch: int) -> Any:
+        drawn.append(batch)
+        return draw(self, batch)
+
+    monkeypatch.setattr(drawer.Drawer, "__call__", noted)
+    found = work(judged.home, gguf.parent / "cache", str(gguf), run_id=run)
+    assert found.state in ("done", "rejected"), found.error
+    assert drawn == [2, 3]
+    assert found.metrics["resume.step"] == 2
+    assert "It went on after batch 2, where it had been interrupted." in (found.verdict or "")
+    assert [step for step, _, _ in judged.runs.read_metrics(run, "ppo.reward")] == [1, 2, 3, 4]
+    assert not judged.runs.checkpoints(run)

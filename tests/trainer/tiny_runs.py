@@ -117,7 +117,9 @@ def learn(store: Store, gguf: Path, run_id: str | None = None, **settings: Any) 
     return work(store.home, gguf.parent / "cache", str(gguf), run_id=run_id, overrides={} if run_id else values)
 
 
-def killed(store: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch, step: int, **settings: Any) -> str:
+def killed(
+    store: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch, step: int, method: str = "dpo", **settings: Any
+) -> str:
     """A run whose worker died at that step, found by whoever looks next; its id."""
     metrics = type(store.runs).metrics
 
@@ -126,7 +128,8 @@ def killed(store: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch, step: int,
         if at == step and "progress.step" in values:
             raise Killed
 
-    run = store.runs.queue("dpo", {**SETTINGS, **settings}, file_hash(gguf, store.home))
+    values = {**SETTINGS, **settings} if method == "dpo" else settings
+    run = store.runs.queue(method, values, file_hash(gguf, store.home))
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "EVERY", 0.0)
         patch.setattr(checkpoint, "MAX_COST", 1e9)
