@@ -100,8 +100,8 @@ def train(
     what it goes on from where there is one.
     Where a batch shows that the policy left the budget of KL, so much of what was learned from the batch before is
     taken back that it keeps to it (the backtracking of Schulman et al. 2015, arXiv 1502.05477, appendix C, without
-    another look); where its answers are broken, as much as mends that; where it left the reward's ground, all of it;
-    and it ends. Raises Cancelled, and TrainerError where the loss is no number.
+    another look); where its answers are broken, or it left the reward's ground, as much as mends that; and it ends.
+    Raises Cancelled, and TrainerError where the loss is no number.
     """
     optimiser = torch.optim.AdamW(
         [
@@ -131,7 +131,9 @@ def train(
         stops = [broken(course.rows)]
         if row.get("spread", 0.0) > most_spread:
             said = f"the reward's heads part by {row['spread']:.2f} on what it writes now (at most {most_spread:.2f})"
-            stops.append(Stop("spread", said))
+            known = [earlier["spread"] for earlier in course.rows[-2:-1]]
+            kept = CAREFUL * share_within(known[0], row["spread"], -math.inf, most_spread) if known else 0.0
+            stops.append(Stop("spread", said, kept))
         if row["kl"] > config.kl_budget:
             said = f"it drifted {row['kl']:.3f} nats a token from the base (at most {config.kl_budget:g})"
             known = [earlier["kl"] for earlier in course.rows[-2:-1]]
@@ -215,6 +217,14 @@ def within(before: float, now: float, budget: float) -> float:
     one ray from the base: KL grows with the square of the distance there. Where they do not, it ends lower still."""
     begun, ended = max(before, 0.0) ** 0.5, now**0.5
     return min(1.0, max(0.0, (CAREFUL * budget**0.5 - begun) / (ended - begun))) if ended > begun else 0.0
+
+
+def share_within(before: float, now: float, low: float, high: float) -> float:
+    """The share of the way from one figure to another that lies between the limits."""
+    if low <= now <= high:
+        return 1.0
+    limit = low if now < low else high
+    return (limit - before) / (now - before) if low <= before <= high else 0.0
 
 
 def between(before: Mapping[str, Tensor], after: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:

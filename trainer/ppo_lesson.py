@@ -305,20 +305,12 @@ def guard(chosen_length: float) -> Callable[[Sequence[Metrics]], ppo.Stop | None
             return None
         most = first.repetition + gate.MAX_REPETITION_RISE
         kept = min(
-            _within(before.length, now.length, *gate.span(lengths)),
-            _within(before.repetition, now.repetition, -math.inf, most),
+            ppo.share_within(before.length, now.length, *gate.span(lengths)),
+            ppo.share_within(before.repetition, now.repetition, -math.inf, most),
         )
         return ppo.Stop("guard", "; ".join(problems.values()), ppo.CAREFUL * kept)
 
     return broken
-
-
-def _within(before: float, now: float, low: float, high: float) -> float:
-    """The share of the way from one figure to another that lies between the limits."""
-    if low <= now <= high:
-        return 1.0
-    limit = low if now < low else high
-    return (limit - before) / (now - before) if low <= before <= high else 0.0
 
 
 def _most_spread(reward: Reward, config: PpoConfig) -> float:

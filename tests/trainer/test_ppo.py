@@ -264,6 +264,25 @@ def test_it_ends_where_the_reward_is_not_to_be_trusted() -> None:
     assert not any(value.any() for name, value in policy.state().items() if "lora_B" in name)
 
 
+def test_it_steps_back_to_where_the_reward_is_to_be_trusted() -> None:
+    """The heads part by 0.2, then by 0.6: half of the way leads to 0.4, and a tenth of that is kept off."""
+    policy = lora()
+    world = World(policy)
+    spreads = iter([0.2, 0.6])
+
+    def assess(turns: Sequence[TokenTurn]) -> list[Rollout]:
+        spread = torch.full((4,), next(spreads))
+        return [replace(rollout, parts={"spread": spread}) for rollout in world.assess(turns)]
+
+    states: list[dict[str, torch.Tensor]] = []
+    calls = Callbacks(progress=lambda *_: states.append(policy.state()))
+    course = train(policy, None, world.draw, assess, CONFIG, calls, most_spread=0.4)
+    assert course.stop is not None
+    assert course.stop.kept == pytest.approx(0.9 * 0.5)
+    for name, value in policy.state().items():
+        torch.testing.assert_close(value, states[0][name] + course.stop.kept * (states[1][name] - states[0][name]))
+
+
 @pytest.mark.parametrize("kept", [0.0, 0.25])
 def test_it_ends_where_its_answers_are_broken_and_takes_the_step_back(kept: float) -> None:
     policy = lora()
