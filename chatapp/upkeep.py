@@ -7,7 +7,9 @@ Only damage is said; what else goes wrong (a full disk, say) is written to a log
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, ClassVar
 
 from chatapp.view import Note
@@ -26,7 +28,7 @@ class Upkeep:
         self._store = store
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
-        self._notes: list[Note] = []
+        self._notes: SimpleQueue[Note] = SimpleQueue()
 
     def start(self) -> None:
         self._thread.start()
@@ -39,7 +41,10 @@ class Upkeep:
 
     def take(self) -> list[Note]:
         """What there is to say since the last call."""
-        taken, self._notes = self._notes, []
+        taken: list[Note] = []
+        with suppress(Empty):
+            while True:
+                taken.append(self._notes.get_nowait())
         return taken
 
     def _run(self) -> None:
@@ -52,7 +57,7 @@ class Upkeep:
                 return
             damage = health.daily(self._store, self._stop)
             if damage is not None:
-                self._notes.append(Note(str(health.corrupt(self._store.path, damage)), error=True))
+                self._notes.put(Note(str(health.corrupt(self._store.path, damage)), error=True))
             elif not self._stop.is_set():
                 backups.weekly(self._store, self._stop)
         except backups.Stopped:

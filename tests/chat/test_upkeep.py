@@ -59,6 +59,27 @@ async def test_damage_found_by_the_days_check_is_said(
         assert (chat.store.meta_get(health.CHECKED) or "").startswith("2020")
 
 
+def test_what_is_found_while_the_chat_asks_is_not_lost(chat_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a moment to put damage into words, in which the chat asks what there is to say."""
+    monkeypatch.setattr(Upkeep, "DELAY", 0.0)
+    monkeypatch.setattr(health, "damage", lambda path, stop: "Page 7: it is all wrong")
+    corrupt = health.corrupt
+    with Store.open(chat_home) as store:
+        upkeep = Upkeep(store)
+        said: list[Any] = []
+
+        def slow(*arguments: Any) -> Any:
+            said.extend(upkeep.take())
+            return corrupt(*arguments)
+
+        monkeypatch.setattr(health, "corrupt", slow)
+        upkeep.start()
+        upkeep._thread.join(10)
+        said += upkeep.take()
+        assert [note.error for note in said] == [True]
+        assert upkeep.take() == []
+
+
 async def test_a_damaged_database_is_shown_as_an_error_with_the_next_step(open_chat: Any, chat_home: Path) -> None:
     fill(chat_home)
     made = backups.make(chat_home)
