@@ -147,8 +147,10 @@ class Runs:
         return None if value is None else int(value)
 
     def record_judgments(self, id: str, judgments: Iterable[tuple[str, str]]) -> None:
-        """Which judgments this run learned from ("train") and was tested on ("held_out")."""
+        """Which judgments this run learned from ("train") and was tested on ("held_out"); what it had noted before, in
+        an attempt that was interrupted, goes."""
         with self._store.write() as db:
+            db.execute("DELETE FROM run_judgments WHERE run_id = ?", [id])
             db.conn.executemany(
                 "INSERT OR REPLACE INTO run_judgments(run_id, judgment_id, split) VALUES (?, ?, ?)",
                 [(id, judgment, split) for judgment, split in judgments],

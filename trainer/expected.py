@@ -24,8 +24,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.dataset import Turn
-from trainer.logprobs import ROWS, Packed, TokenTurn, hidden_states, micro_batches
+from trainer.logprobs import Packed, TokenTurn, hidden_states, micro_batches
 from trainer.lora import Lora
+from trainer.softmax import ROWS
 
 #: (m, D) last states of the version that drew a response, by the turn's key and the response; none: the base's
 Drew = dict[tuple[str, tuple[int, ...]], Tensor]

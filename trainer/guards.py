@@ -23,8 +23,9 @@ from chatapp.engine.base import Message
 from chatapp.engine.vocab import Vocab
 from storage.assets import asset
 from trainer import tensor_file
-from trainer.logprobs import ROWS, TokenTurn, hidden_states, micro_batches
+from trainer.logprobs import TokenTurn, hidden_states, micro_batches
 from trainer.lora import Lora
+from trainer.softmax import ROWS
 from trainer.trunk import Trunk
 
 #: tokens of a plain passage that are given, not predicted

@@ -15,7 +15,8 @@ Most of such a share is what the word is, and that is known of every word, not o
 policy gains by it at each place is computed as the mean over all words, and learned from as such (expected policy
 gradients: Ciosek and Whiteson 2018, arXiv 1706.05374; Petit et al. 2019, arXiv 1910.09093); the drawn word's luck, its
 share above that mean, is taken out of all rewards, so that no word is credited with the luck of those after it. What is
-left for the sampled advantages is what a word does to the rest of its answer. The mean of the gradient is the same.
+left for the sampled advantages is what a word does to the rest of its answer, and the best and the worst answers are
+those by that. Where all answers are learned from, and have the same length, the mean of the gradient is the same.
 
 Answers are drawn by whoever is asked (ppo_lesson.py asks llama.cpp with the adapter of the moment); log-probabilities,
 old and new, are torch's, so that what llama.cpp rounds is in both. The value head is linear in the states that enter
@@ -33,6 +34,7 @@ from itertools import cycle, islice
 import torch
 from torch import Tensor
 
+from chatapp.engine.base import Sampling
 from trainer import rl
 from trainer.checkpoint import Checkpoint, Progress, moments, restore
 from trainer.config import PpoConfig
@@ -44,6 +46,8 @@ from trainer.rollouts import Critic, Rollout, ends, figures, flattened, padded
 from trainer.words import Words
 
 Metrics = dict[str, float]
+AT_ONCE = 8192  #: words
+MIN_P = Sampling().min_p  #: of all draws (drawer.py)
 CAREFUL = 0.9  #: of the distance from the base that the budget allows
 
 
@@ -65,7 +69,8 @@ class Output:
 
     def values(self, worth: Tensor) -> Tensor:  # (R, D) -> (R, W)
         """What each word is worth in each answer."""
-        return worth.to(self.embeddings.device) @ self.embeddings.float().T
+        worth = worth.to(self.embeddings.device)  # in parts: no copy of a whole table in another precision
+        return torch.cat([worth @ part.to(worth).T for part in self.embeddings.split(AT_ONCE)], 1)
 
 
 @dataclass(slots=True)
@@ -119,7 +124,8 @@ def train(
         penalty.coefficient = last["kl_coefficient"]
     for batch in range(begun, config.batches + 1):  # what the last one did is looked at too, on fewer answers
         drawn = list(assess(draw(batch)))
-        if lora.untouched:  # it has not drifted, and need not be looked at for that
+        # of a policy that has not drifted, only what is learned from needs a look, if that is known without one
+        if lora.untouched and not any(len(rollout.worth) for rollout in drawn):
             chosen = [ends(rollout, config.learned) for rollout in drawn]
             output = look(lora, critic, chosen, config, calls, ordinary)
         else:
@@ -283,7 +289,8 @@ def look(
             if len(rollout.worth):
                 places = torch.arange(len(rollout.lengths), device=lora.device)
                 owner = places.repeat_interleave(torch.tensor(rollout.lengths, device=lora.device))
-                rollout.old, means = output.scores.means(policy, labels, output.values(rollout.worth), owner)
+                worth = output.values(rollout.worth)
+                rollout.old, means = output.scores.means(policy, labels, worth, owner, _gap(rollout.turn.temperature))
                 share = (embeddings[labels].float() * rollout.worth.to(lora.device)[owner]).sum(1)
                 rollout.chance = share - means
             else:
@@ -324,7 +331,7 @@ def advise(rollouts: Sequence[Rollout], config: PpoConfig, coefficient: float) -
     found, returns = rl.gae(rewards, values, mask, discount=config.discount, decay=config.gae_decay)
     # in the unit of what the drawn words have in all, with their luck
     unit = rl.deviation(found + chance, mask) if config.whiten else found.new_ones(())
-    advantages = (found - (found * mask).sum() / mask.sum()) / unit * mask if config.whiten else found
+    advantages = rl.whiten(found, mask, unit=unit) if config.whiten else found
     at = 0
     for rollout, count in zip(rollouts, counts, strict=True):
         rollout.advantages = flattened(advantages[at : at + count], rollout.lengths)
@@ -341,7 +348,8 @@ def step_loss(
     places, pulls = hidden_states(lora.model, packed), [rollout.pull for rollout in rollouts]
     if all(len(pull) for pull in pulls):
         worth = output.values(torch.cat(pulls))
-        logps, means = output.scores.means(places, packed.labels, worth, packed.owner)
+        gap = _gap(rollouts[0].turn.temperature)
+        logps, means = output.scores.means(places, packed.labels, worth, packed.owner, gap)
     else:
         logps = output.scores.logps(places, packed.labels)
         means = torch.zeros_like(logps)
@@ -363,6 +371,11 @@ def step_loss(
         loss = loss + config.value_weight * value.mean()
         metrics |= told | {"value_loss": float(value.detach().mean())}
     return loss, metrics
+
+
+def _gap(temperature: float) -> float:
+    """Of logits over the temperature: what min-p lets be drawn, which is applied before it."""
+    return -math.log(MIN_P) / temperature
 
 
 def _inputs(packed: Packed, last: Sequence[Tensor]) -> Tensor:  # (M, D)

@@ -12,9 +12,10 @@ batch: `ppo.reward`, `ppo.kl` and each part of the reward.
 
 from __future__ import annotations
 
+import json
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -94,7 +95,8 @@ class PpoLesson(Lesson):
         told = {id: pooler.text(ids) for id, ids in texts.items()}
 
         self.total = config.batches
-        checkpoint = self._kept(given)
+        checkpoint = self._kept(given, {rule.id: rule.text for rule in rules})
+        there = checkpoint.path.exists()
         with self.clock.phase("training"), ExitStack() as opened:
             words = opened.enter_context(Vocab.open(self.gguf))
 
@@ -127,6 +129,9 @@ class PpoLesson(Lesson):
         if checkpoint.resumed_at is not None:
             self.metrics |= {"resume.step": checkpoint.resumed_at}
             self.remarks.append(f"It went on after batch {checkpoint.resumed_at}, where it had been interrupted.")
+        elif there:
+            self.metrics |= {"resume.step": 0}
+            self.remarks.append("It began anew: judgments, rules or settings had changed since it was interrupted.")
         self._tell(course, draw)
         beginning = lineage.Beginning(given.dataset.train, None, "what learns from a reward begins at the base")
         return self._finish(base, lora, given, beginning, [], None)
@@ -157,9 +162,12 @@ class PpoLesson(Lesson):
         rows = self.store.rows("SELECT judgment_id FROM run_judgments WHERE run_id = ? AND split = 'train'", [run])
         return [*((row["judgment_id"], "train") for row in rows), *(j for j in dataset.judgments if j[1] == "held_out")]
 
-    def _kept(self, given: Given) -> Checkpoint:
-        """The run as it is after each batch: of these judgments, this reward and these settings."""
-        of = fingerprint(given.said, self.config, self.model_hash, self._rewarder())
+    def _kept(self, given: Given, rules: Mapping[str, str]) -> Checkpoint:
+        """The run as it is after each batch: of these judgments, this reward, these rules (by id) and settings."""
+        run = self._rewarder()
+        rows = self.store.rows("SELECT judgment_id FROM run_judgments WHERE run_id = ? AND split = 'train'", [run])
+        reward = json.dumps([run, sorted(row["judgment_id"] for row in rows), sorted(rules.items())])
+        of = fingerprint(given.said, self.config, self.model_hash, reward)
         return Checkpoint(paths.run_dir(self.store.home, self.run_id), "ppo", of)
 
     def _imitate(self, lora: Lora, given: Given) -> bool:

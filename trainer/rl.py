@@ -80,10 +80,11 @@ def deviation(values: Tensor, mask: Tensor) -> Tensor:  # (B, T) -> ()
     return found
 
 
-def whiten(values: Tensor, mask: Tensor, *, centre: bool = True) -> Tensor:  # (B, T)
-    """Mean 0 and variance 1 over the tokens; centre False leaves the mean where it was. Outside the mask 0."""
+def whiten(values: Tensor, mask: Tensor, *, centre: bool = True, unit: Tensor | None = None) -> Tensor:  # (B, T)
+    """Mean 0 and variance 1 over the tokens; centre False leaves the mean where it was; unit: another standard
+    deviation than the values' own to divide by. Outside the mask 0."""
     mean = (values * mask).sum() / mask.sum().clamp(min=1)
-    found = (values - mean) / deviation(values, mask)
+    found = (values - mean) / (deviation(values, mask) if unit is None else unit)
     return (found if centre else found + mean) * mask
 
 

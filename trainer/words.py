@@ -8,6 +8,7 @@ prequential accuracy) uses the whole vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.logprobs import ROWS, chosen_and_means, chosen_logps
+from trainer.softmax import ROWS, chosen_and_means, chosen_logps
 
 #: of the places, those whose distribution says which words are likely
 SAMPLED = 4
@@ -54,7 +55,7 @@ class Words:
         return chosen_logps(states, self.weight, self.bias, self._place[labels])
 
     def means(
-        self, states: Tensor, labels: Tensor, values: Tensor, owner: Tensor
+        self, states: Tensor, labels: Tensor, values: Tensor, owner: Tensor, gap: float = math.inf
     ) -> tuple[Tensor, Tensor]:  # (M, D), (M,), (R, W), (M,) -> (M,), (M,)
         """The same, and what a word drawn among these is worth on average."""
-        return chosen_and_means(states, self.weight, self.bias, self._place[labels], values, owner)
+        return chosen_and_means(states, self.weight, self.bias, self._place[labels], values, owner, gap)

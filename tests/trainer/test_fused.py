@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from tests.trainer.conftest import random_turns, tiny_lora, tiny_model, tiny_qwen2
-from trainer.logprobs import chosen_logps, plain_response_logps, response_logps, use_shared_prefix
+from trainer.logprobs import plain_response_logps, response_logps, use_shared_prefix
 from trainer.lora import Lora
+from trainer.softmax import chosen_logps
 from trainer.words import Words
 
 

@@ -160,8 +160,9 @@ def test_the_first_step_goes_where_the_advantages_point(algorithm: str, ratio: s
 class World:
     """Prompts, answers drawn from whatever the policy is, and a reward: the share of low bytes."""
 
-    def __init__(self, policy: Lora, seed: int = 0) -> None:
+    def __init__(self, policy: Lora, seed: int = 0, worth: Tensor | None = None) -> None:
         self.policy, self.generator = policy, torch.Generator().manual_seed(seed)
+        self.worth = torch.zeros(0) if worth is None else worth.repeat(4, 1)
         self.prompts = [[10 + i, 20 + i, 30 + i] for i in range(8)]
 
     @torch.no_grad()
@@ -178,7 +179,8 @@ class World:
 
     def assess(self, turns: Sequence[TokenTurn]) -> list[Rollout]:
         scores = [torch.tensor([sum(t < 130 for t in r) / len(r) for r in turn.responses]) for turn in turns]
-        return [Rollout(t, s, {"spread": torch.ones(len(s))}) for t, s in zip(turns, scores, strict=True)]
+        told = {"spread": torch.ones(4)}
+        return [Rollout(t, s, told, worth=self.worth) for t, s in zip(turns, scores, strict=True)]
 
 
 def test_only_the_ends_of_a_prompts_answers_are_learned_from() -> None:
@@ -191,7 +193,7 @@ def test_only_the_ends_of_a_prompts_answers_are_learned_from() -> None:
         {"spread": torch.arange(5.0)},
         shares=2 * flat,
         worth=torch.arange(5.0)[:, None],
-        chance=flat + 50,
+        chance=torch.zeros(15),
         old=flat,
         reference=-flat,
         values=flat + 100,
@@ -205,10 +207,13 @@ def test_only_the_ends_of_a_prompts_answers_are_learned_from() -> None:
     assert found.old.tolist() == kept == found.states[:, 0].tolist()
     assert found.reference.tolist() == [-t for t in kept]
     assert found.shares.tolist() == [2 * t for t in kept]
-    assert found.chance.tolist() == [t + 50 for t in kept]
     assert found.worth[:, 0].tolist() == [1, 2, 4]
     assert found.values.tolist() == [t + 100 for t in kept]
     assert ends(whole, 5) is whole
+    # the best one, of three tokens, had 4.5 of its 5 by luck; what is left is the least, and the last one is the best
+    lucky = ends(replace(whole, chance=torch.tensor([0.0, 0, 0, 1.5, 1.5, 1.5, *[0] * 9])), 2)
+    assert lucky.scores.tolist() == [5, 4]
+    assert lucky.chance.tolist() == [1.5, 1.5, 1.5, 0, 0, 0, 0, 0]
     unseen = ends(Rollout(turn, whole.scores), 2)
     assert unseen.turn.responses == [turn.responses[1], turn.responses[2]]
     assert len(unseen.old) == len(unseen.worth) == 0
@@ -334,9 +339,14 @@ def test_settings_are_checked() -> None:
         PpoConfig.read({"algorithm": "grpo"})
 
 
+WORTH = torch.randn(1, 64, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("stops", [False, True])
 @pytest.mark.parametrize("algorithm", ["ppo", "rloo"])
-def test_a_run_that_was_cut_off_comes_to_the_same(tmp_path: Path, algorithm: str) -> None:
-    """After its second batch: the third begins with the weights, moments, values and penalty of then."""
+def test_a_run_that_was_cut_off_comes_to_the_same(tmp_path: Path, algorithm: str, stops: bool) -> None:
+    """After its second batch: the third begins with the weights, moments, values and penalty of then, and where it
+    shows that too much was learned from the second, the run steps back to what was before that."""
     config: Any = replace(CONFIG, algorithm=algorithm, batches=4, learning_rate=1e-2, kl_horizon=50.0, kl_budget=10.0)
 
     def run(checkpoint: Checkpoint | None, until: int = 9) -> tuple[Course, Lora]:
@@ -347,8 +357,14 @@ def test_a_run_that_was_cut_off_comes_to_the_same(tmp_path: Path, algorithm: str
                 raise Cancelled("killed")
             return World(policy, batch).draw(batch)
 
+        def broken(rows: Sequence[dict[str, float]]) -> Stop | None:
+            return Stop("guard", "it says nothing", 0.25) if stops and len(rows) == 3 else None
+
         critic = Critic(64, policy.device) if algorithm == "ppo" else None
-        course = train(policy, critic, draw, World(policy).assess, config, Callbacks(), checkpoint=checkpoint)
+        ordinary = [TokenTurn([7], [[60 + i, 70, 80]]) for i in range(5)]
+        assess = World(policy, worth=WORTH).assess
+        calls = Callbacks()
+        course = train(policy, critic, draw, assess, config, calls, ordinary, broken=broken, checkpoint=checkpoint)
         return course, policy
 
     whole, wanted = run(None)
@@ -357,7 +373,7 @@ def test_a_run_that_was_cut_off_comes_to_the_same(tmp_path: Path, algorithm: str
     again = Checkpoint(tmp_path, "ppo", "this run")
     course, found = run(again)
     assert again.resumed_at == 2
-    assert len(course.rows) == len(whole.rows) == 5
+    assert len(course.rows) == len(whole.rows) == (3 if stops else 5)
     for row, other in zip(course.rows, whole.rows, strict=True):
         assert row == pytest.approx(other, rel=1e-4, abs=1e-4, nan_ok=True)
     for name, value in found.state().items():
@@ -373,7 +389,7 @@ def test_a_step_in_parts_is_the_step_as_a_whole(algorithm: str) -> None:
     found = []
     for tokens in (64, 4096):
         policy = lora()
-        world = World(policy)
+        world = World(policy, worth=WORTH)
         config: Any = replace(CONFIG, algorithm=algorithm, micro_tokens=tokens, batches=1, turns_per_step=8)
         train(policy, None, world.draw, world.assess, config, Callbacks())
         found.append(torch.cat([value.flatten() for value in policy.state().values()]))

@@ -273,6 +273,27 @@ def test_a_killed_pipeline_goes_on_too(store: Store, gguf: Path, monkeypatch: py
     assert len(rows) == len({row["judgment_id"] for row in rows})
 
 
+def test_a_killed_pipeline_whose_flags_were_taken_back_begins_anew(
+    store: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reward is another one, and what was learned from the one before is nothing to go on with."""
+    tiny_runs.judge(store, gguf, 20)
+    flag(store, gguf, store.rules.list()[0].id, 10)
+    run = tiny_runs.killed(store, gguf, monkeypatch, 2, method="rlhf", **SETTINGS)
+    row = store.row(
+        "SELECT j.id FROM judgments j JOIN run_judgments r ON r.judgment_id = j.id WHERE j.kind = 'flag' AND "
+        "r.split = 'train' LIMIT 1"
+    )
+    assert row is not None
+    store.judgments.retract(row["id"])
+    found = work(store.home, gguf.parent / "cache", str(gguf), run_id=run)
+    assert found.state in ("done", "rejected"), found.error
+    assert found.metrics["resume.step"] == 0
+    assert "It began anew: judgments, rules or settings had changed" in (found.verdict or "")
+    learned = store.rows("SELECT judgment_id FROM run_judgments WHERE run_id = ?", [run])
+    assert row["id"] not in {other["judgment_id"] for other in learned}
+
+
 def test_a_killed_run_goes_on_after_its_last_batch(judged: Store, gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = tiny_runs.killed(judged, gguf, monkeypatch, 3, method="ppo", **{**SETTINGS, "answers": 2})
     assert judged.runs.checkpoints(run)
