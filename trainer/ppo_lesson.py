@@ -46,11 +46,13 @@ from trainer.practice import Drill, drills, requests
 from trainer.reward_task import current
 from trainer.rollouts import Critic
 from trainer.served import served
+from trainer.softmax import CHUNK
 from trainer.total import Reward
 
 #: prompts that the new version and the live one answer for the test, half of them the user's own where there are as
 #: many; one answer to each, as other prompts say more than other answers
 TESTED = 32
+WORTH = 32  #: answers at one time, at most, in which all words have a worth of their own: an estimate
 
 
 class PpoLesson(Lesson):
@@ -207,9 +209,12 @@ class PpoLesson(Lesson):
         return 2 * shape.parameters if shape.file_bytes <= half.LARGEST and not (folder / half.NAME).exists() else 0
 
     def _beside(self, config: TrainConfig, shape: needs.Shape) -> int:
-        """The engine that draws: the model in half precision, or as its file has it, and its cells."""
+        """The engine that draws: the model in half precision, or as its file has it, and its cells. And what all words
+        are worth: of a chunk's places, and of the answers in a batch."""
+        assert isinstance(config, PpoConfig)
         weights = 2 * shape.parameters if shape.file_bytes <= half.LARGEST else shape.file_bytes
-        return weights + 2 * 2 * shape.layers * shape.kv_width * CELLS
+        words = 4 * shape.vocabulary * (CHUNK + WORTH) if config.expected else 0
+        return weights + 2 * 2 * shape.layers * shape.kv_width * CELLS + words
 
     def _streams(self, prompts: Sequence[list[int]], config: PpoConfig) -> EngineConfig:
         lock = paths.generation_lock(self.store.home)
