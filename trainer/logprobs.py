@@ -9,7 +9,6 @@ Logits exist for response tokens only, a chunk at a time (softmax.py).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -232,7 +231,7 @@ class Scores(Protocol):
         ...
 
     def means(
-        self, states: Tensor, labels: Tensor, values: Tensor, owner: Tensor, gap: float = math.inf
+        self, states: Tensor, labels: Tensor, values: Tensor, owner: Tensor
     ) -> tuple[Tensor, Tensor]:  # (M, D), (M,), (R, V), (M,) -> (M,), (M,)
         ...
 
@@ -253,9 +252,9 @@ class Head:
         return chosen_logps(states, self.weight, self.bias, labels)
 
     def means(
-        self, states: Tensor, labels: Tensor, values: Tensor, owner: Tensor, gap: float = math.inf
+        self, states: Tensor, labels: Tensor, values: Tensor, owner: Tensor
     ) -> tuple[Tensor, Tensor]:  # (M, D), (M,), (R, V), (M,) -> (M,), (M,)
-        return chosen_and_means(states, self.weight, self.bias, labels, values, owner, gap)
+        return chosen_and_means(states, self.weight, self.bias, labels, values, owner)
 
 
 def token_logps(model: Any, packed: Packed, head: Scores | None = None) -> Tensor:  # (M,)

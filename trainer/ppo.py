@@ -15,8 +15,9 @@ Most of such a share is what the word is, and that is known of every word, not o
 policy gains by it at each place is computed as the mean over all words, and learned from as such (expected policy
 gradients: Ciosek and Whiteson 2018, arXiv 1706.05374; Petit et al. 2019, arXiv 1910.09093); the drawn word's luck, its
 share above that mean, is taken out of all rewards, so that no word is credited with the luck of those after it. What is
-left for the sampled advantages is what a word does to the rest of its answer, and the best and the worst answers are
-those by that. Where all answers are learned from, and have the same length, the mean of the gradient is the same.
+left for the sampled advantages is what a word does to the rest of its answer. Where all answers are learned from, and
+have the same length, the mean of the gradient is the same; the best and the worst are chosen with their luck, so what
+words are worth is learned a second time from those (docs/decisions.md).
 
 Answers are drawn by whoever is asked (ppo_lesson.py asks llama.cpp with the adapter of the moment); log-probabilities,
 old and new, are torch's, so that what llama.cpp rounds is in both. The value head is linear in the states that enter
@@ -34,7 +35,6 @@ from itertools import cycle, islice
 import torch
 from torch import Tensor
 
-from chatapp.engine.base import Sampling
 from trainer import rl
 from trainer.checkpoint import Checkpoint, Progress, moments, restore
 from trainer.config import PpoConfig
@@ -47,7 +47,6 @@ from trainer.words import Words
 
 Metrics = dict[str, float]
 AT_ONCE = 8192  #: words
-MIN_P = Sampling().min_p  #: of all draws (drawer.py)
 CAREFUL = 0.9  #: of the distance from the base that the budget allows
 
 
@@ -124,8 +123,7 @@ def train(
         penalty.coefficient = last["kl_coefficient"]
     for batch in range(begun, config.batches + 1):  # what the last one did is looked at too, on fewer answers
         drawn = list(assess(draw(batch)))
-        # of a policy that has not drifted, only what is learned from needs a look, if that is known without one
-        if lora.untouched and not any(len(rollout.worth) for rollout in drawn):
+        if lora.untouched:  # it has not drifted, and need not be looked at for that
             chosen = [ends(rollout, config.learned) for rollout in drawn]
             output = look(lora, critic, chosen, config, calls, ordinary)
         else:
@@ -290,7 +288,7 @@ def look(
                 places = torch.arange(len(rollout.lengths), device=lora.device)
                 owner = places.repeat_interleave(torch.tensor(rollout.lengths, device=lora.device))
                 worth = output.values(rollout.worth)
-                rollout.old, means = output.scores.means(policy, labels, worth, owner, _gap(rollout.turn.temperature))
+                rollout.old, means = output.scores.means(policy, labels, worth, owner)
                 share = (embeddings[labels].float() * rollout.worth.to(lora.device)[owner]).sum(1)
                 rollout.chance = share - means
             else:
@@ -348,8 +346,7 @@ def step_loss(
     places, pulls = hidden_states(lora.model, packed), [rollout.pull for rollout in rollouts]
     if all(len(pull) for pull in pulls):
         worth = output.values(torch.cat(pulls))
-        gap = _gap(rollouts[0].turn.temperature)
-        logps, means = output.scores.means(places, packed.labels, worth, packed.owner, gap)
+        logps, means = output.scores.means(places, packed.labels, worth, packed.owner)
     else:
         logps = output.scores.logps(places, packed.labels)
         means = torch.zeros_like(logps)
@@ -371,11 +368,6 @@ def step_loss(
         loss = loss + config.value_weight * value.mean()
         metrics |= told | {"value_loss": float(value.detach().mean())}
     return loss, metrics
-
-
-def _gap(temperature: float) -> float:
-    """Of logits over the temperature: what min-p lets be drawn, which is applied before it."""
-    return -math.log(MIN_P) / temperature
 
 
 def _inputs(packed: Packed, last: Sequence[Tensor]) -> Tensor:  # (M, D)

@@ -90,14 +90,10 @@ def flattened(rows: Tensor, lengths: Sequence[int]) -> Tensor:  # (N, T) -> (M,)
 
 
 def ends(rollout: Rollout, count: int) -> Rollout:
-    """The best and the worst `count` of its answers, in their order; half of them each. Without the luck of their
-    words, where it is known: it is no part of what is learned from them."""
+    """The best and the worst `count` of its answers, in their order; half of them each."""
     if count >= len(rollout.lengths):
         return rollout
-    scores = rollout.scores
-    if len(rollout.chance):
-        scores = scores - torch.stack([luck.sum() for luck in rollout.chance.split(rollout.lengths)]).to(scores)
-    order = scores.argsort(stable=True).tolist()
+    order = rollout.scores.argsort(stable=True).tolist()
     kept = sorted([*order[: count // 2], *order[len(order) - (count - count // 2) :]])
     wanted = torch.tensor(kept)
 

@@ -6,7 +6,6 @@ for the backward pass (the trick of Liger's fused cross-entropy).
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -18,8 +17,8 @@ ROWS = 32  #: of those, softmaxed at one time in fp32: what stays in the CPU's c
 
 
 class _ChosenLogProb(torch.autograd.Function):
-    """log softmax(h W^T + b)[label] for each row of h, and the mean that softmax, of the words whose logit is at most
-    `gap` below the largest, gives to its row of values (none without values); W, b and the values are frozen."""
+    """log softmax(h W^T + b)[label] for each row of h, and the mean that softmax gives to its row of values (none
+    without values); W, b and the values are frozen."""
 
     @staticmethod
     def forward(
@@ -30,7 +29,6 @@ class _ChosenLogProb(torch.autograd.Function):
         labels: Tensor,
         values: Tensor | None,
         owner: Tensor | None,
-        gap: float,
     ) -> tuple[Tensor, Tensor]:
         wanted = ctx.needs_input_grad[0]
         out = torch.empty(len(labels), dtype=torch.float32, device=hidden.device)
@@ -48,17 +46,12 @@ class _ChosenLogProb(torch.autograd.Function):
                 out[place] = logps.gather(1, labels[place][:, None])[:, 0]
                 if not wanted and values is None:
                     continue
+                probabilities = logps.exp_()
                 if values is not None and owner is not None:
-                    near = logps >= logps.amax(1, keepdim=True) - gap
-                    probabilities = logps.exp_()
-                    drawn = probabilities * near
-                    drawn /= drawn.sum(1, keepdim=True)
                     worth = values[owner[place]]  # (rows, V)
-                    means[place] = (drawn * worth).sum(1)
+                    means[place] = (probabilities * worth).sum(1)
                     if pulled is not None:
-                        pulled[here] = drawn * (worth - means[place][:, None])
-                else:
-                    probabilities = logps.exp_()
+                        pulled[here] = probabilities * (worth - means[place][:, None])
                 part.copy_(probabilities)  # the logits make room for them
             if slopes is not None:
                 slopes[rows] = weight[labels[rows]] - logits @ weight  # d log p(y) / dh = W_y - sum_v p_v W_v
@@ -68,12 +61,12 @@ class _ChosenLogProb(torch.autograd.Function):
         return out, means
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, of_means: Tensor) -> tuple[Tensor | None, None, None, None, None, None, None]:
+    def backward(ctx: Any, grad: Tensor, of_means: Tensor) -> tuple[Tensor | None, None, None, None, None, None]:
         slopes, pulls = ctx.saved_tensors
         found = slopes * grad[:, None].to(slopes.dtype) if slopes is not None else None
         if found is not None and pulls is not None:
             found = found + pulls * of_means[:, None].to(pulls.dtype)
-        return found, None, None, None, None, None, None
+        return found, None, None, None, None, None
 
 
 def chosen_logps(
@@ -90,9 +83,7 @@ def chosen_and_means(
     labels: Tensor,  # (M,)
     values: Tensor | None = None,  # (R, V) what each word is worth, fp32
     owner: Tensor | None = None,  # (M,) the row of values that is of a place
-    gap: float = math.inf,  # of logits, below the largest, beyond which a word is never drawn
 ) -> tuple[Tensor, Tensor]:  # (M,), (M,)
-    """The same, and what a word drawn there is worth on average: sum_v softmax(states W^T + b)_v values[owner, v], over
-    the words that are drawn at all."""
-    found: tuple[Tensor, Tensor] = _ChosenLogProb.apply(states, weight, bias, labels, values, owner, gap)
+    """The same, and what a word drawn there is worth on average: sum_v softmax(states W^T + b)_v values[owner, v]."""
+    found: tuple[Tensor, Tensor] = _ChosenLogProb.apply(states, weight, bias, labels, values, owner)
     return found

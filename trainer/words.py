@@ -8,7 +8,6 @@ prequential accuracy) uses the whole vocabulary.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,7 +54,7 @@ class Words:
         return chosen_logps(states, self.weight, self.bias, self._place[labels])
 
     def means(
-        self, states: Tensor, labels: Tensor, values: Tensor, owner: Tensor, gap: float = math.inf
+        self, states: Tensor, labels: Tensor, values: Tensor, owner: Tensor
     ) -> tuple[Tensor, Tensor]:  # (M, D), (M,), (R, W), (M,) -> (M,), (M,)
         """The same, and what a word drawn among these is worth on average."""
-        return chosen_and_means(states, self.weight, self.bias, self._place[labels], values, owner, gap)
+        return chosen_and_means(states, self.weight, self.bias, self._place[labels], values, owner)

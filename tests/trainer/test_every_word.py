@@ -11,7 +11,6 @@ import torch
 
 from tests.trainer.test_logprobs import gradients
 from tests.trainer.test_ppo import CONFIG, lora
-from trainer import ppo
 from trainer.features import Callbacks
 from trainer.logprobs import TokenTurn, summed, token_logps
 from trainer.ppo import Output, advise, look, step_loss
@@ -22,14 +21,11 @@ WORDS = torch.tensor([7, 90, 200])  #: of a language of three
 
 
 @pytest.mark.parametrize(("algorithm", "ratio"), [("ppo", "token"), ("rloo", "token"), ("rloo", "answer")])
-def test_the_mean_over_all_words_is_the_same_slope_with_less_luck(
-    algorithm: str, ratio: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_mean_over_all_words_is_the_same_slope_with_less_luck(algorithm: str, ratio: str) -> None:
     """All pairs of answers of two words, each as often as it is drawn: the mean slope of the loss is that of the mean
     score, whether a word's share is learned from as it was drawn or by its mean over all words; the slopes of single
     pairs lie closer to it in the second case. A score is what the words are worth, and something of the answer whole.
     """
-    monkeypatch.setattr(ppo, "MIN_P", 1e-12)  # every word is drawn
     policy = lora(shaken=True)
     embeddings = policy.model.get_input_embeddings().weight.detach()
     output = Output(Words(policy.model.get_output_embeddings(), WORDS), embeddings[WORDS])
@@ -65,24 +61,3 @@ def test_the_mean_over_all_words_is_the_same_slope_with_less_luck(
         torch.testing.assert_close(mean, wanted, atol=1e-5, rtol=1e-3)
         luck[expected] = square
     assert luck[True] < 0.7 * luck[False]
-
-
-def test_words_that_are_never_drawn_have_no_part_in_the_mean() -> None:
-    """min-p keeps what is likelier than a twentieth of the likeliest word, at a temperature of 1."""
-    policy = lora(shaken=True)
-    turn = TokenTurn([9, 8, 7], [[5, 6, 7], [8]], 0.5)
-    worth = torch.randn(2, 64, generator=torch.Generator().manual_seed(1))
-    rollout = Rollout(turn, torch.zeros(2), worth=worth)
-    look(policy, None, [rollout], CONFIG, Callbacks())
-    embeddings = policy.model.get_input_embeddings().weight.detach()
-    at = 0
-    for response, vector in zip(turn.responses, worth, strict=True):
-        with torch.no_grad():
-            ids = torch.tensor([[*turn.prompt, *response]])
-            raw = policy.model(input_ids=ids, use_cache=False).logits[0, len(turn.prompt) - 1 : -1]
-        likely = torch.softmax(raw, -1)
-        kept = torch.softmax(raw / 0.5, -1) * (likely >= 0.05 * likely.amax(1, keepdim=True))
-        mean = (kept / kept.sum(1, keepdim=True)) @ embeddings @ vector
-        wanted = embeddings[torch.tensor(response)] @ vector - mean
-        torch.testing.assert_close(rollout.chance[at : at + len(response)], wanted, atol=1e-3, rtol=1e-3)
-        at += len(response)

@@ -193,7 +193,7 @@ def test_only_the_ends_of_a_prompts_answers_are_learned_from() -> None:
         {"spread": torch.arange(5.0)},
         shares=2 * flat,
         worth=torch.arange(5.0)[:, None],
-        chance=torch.zeros(15),
+        chance=flat + 50,
         old=flat,
         reference=-flat,
         values=flat + 100,
@@ -207,13 +207,10 @@ def test_only_the_ends_of_a_prompts_answers_are_learned_from() -> None:
     assert found.old.tolist() == kept == found.states[:, 0].tolist()
     assert found.reference.tolist() == [-t for t in kept]
     assert found.shares.tolist() == [2 * t for t in kept]
+    assert found.chance.tolist() == [t + 50 for t in kept]
     assert found.worth[:, 0].tolist() == [1, 2, 4]
     assert found.values.tolist() == [t + 100 for t in kept]
     assert ends(whole, 5) is whole
-    # the best one, of three tokens, had 4.5 of its 5 by luck; what is left is the least, and the last one is the best
-    lucky = ends(replace(whole, chance=torch.tensor([0.0, 0, 0, 1.5, 1.5, 1.5, *[0] * 9])), 2)
-    assert lucky.scores.tolist() == [5, 4]
-    assert lucky.chance.tolist() == [1.5, 1.5, 1.5, 0, 0, 0, 0, 0]
     unseen = ends(Rollout(turn, whole.scores), 2)
     assert unseen.turn.responses == [turn.responses[1], turn.responses[2]]
     assert len(unseen.old) == len(unseen.worth) == 0
