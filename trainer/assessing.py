@@ -12,7 +12,7 @@ from trainer.config import PpoConfig
 from trainer.features import Callbacks
 from trainer.logprobs import TokenTurn
 from trainer.lora import Lora
-from trainer.pooled import Pooler
+from trainer.pooled import HELD, Pooler
 from trainer.rollouts import Rollout
 from trainer.total import Reward, Weights
 
@@ -74,13 +74,14 @@ def earned(
     is above that of a mean answer is dealt out as the log odds are.
     """
     lengths = [torch.tensor([len(r) for r in turn.responses]) for turn in turns]
+    held = [n + HELD for n in lengths]
     wide = pooler.width
     found = [(torch.zeros(int(n.sum())), torch.zeros(len(n), wide)) for n in lengths]
     if reward.preference is not None:
         slope = reward.preference.slope
         preferred = pooler.shares(turns, slope, reward.preference.centre, **how)
         word = slope[:wide].float()
-        found = [(a + b, w + word / n[:, None]) for (a, w), b, n in zip(found, preferred, lengths, strict=True)]
+        found = [(a + b, w + word / n[:, None]) for (a, w), b, n in zip(found, preferred, held, strict=True)]
     counting = [rule for rule in reward.standing if rule.counts and rule.id in rules]
     for rule in counting if reward.rules is not None else ():
         assert reward.rules is not None
@@ -91,7 +92,7 @@ def earned(
             nats = torch.tensor([unit * kept_for(float(part.sum()), level) for part in parts])
             shares, worth = found[at]
             shares = shares + torch.cat([nat * part for nat, part in zip(nats, parts, strict=True)])
-            found[at] = shares, worth + nats[:, None] * slope[:wide].float() / lengths[at][:, None]
+            found[at] = shares, worth + nats[:, None] * slope[:wide].float() / held[at][:, None]
     return found
 
 

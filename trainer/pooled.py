@@ -21,6 +21,17 @@ from trainer.logprobs import Packed, TokenTurn, hidden_states, micro_batches
 from trainer.trunk import Trunk
 
 LENGTHS = 3  #: features of an answer's length: its logarithm, its tokens by the hundred, whether it ended by itself
+HELD = 40  #: tokens of an answer whose words say half of what a long one's do (docs/experiments.md, 2026-11-29)
+
+
+def apart(features: Tensor, centre: Tensor) -> Tensor:  # (R, F), (F,) -> (R, F) in fp64
+    """What sets answers apart from the mean one. Of an answer of n tokens the words count for n / (n + HELD): the mean
+    of few embeddings lies far out by chance, and a model of long answers would be sure of a curt one for nothing. That
+    is the mean of n tokens and of HELD more of a mean answer, so it is a sum over tokens still."""
+    away = features.double() - centre.double()
+    words, count = (away.shape[1] - LENGTHS) // 2, features[:, -LENGTHS].double().exp()
+    away[:, :words] *= (count / (count + HELD))[:, None]
+    return away
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +90,8 @@ class Pooler:
         budget: int,
         before: Callable[[], object] = lambda: None,
     ) -> list[Tensor]:  # (M,) of each turn, fp32 on the CPU
-        """What each token has in slope @ (features - centre), the length's features left out. As means are of tokens,
-        that is exact: an answer's shares add up to it."""
+        """What each token has in slope @ apart(features, centre), the length's features left out. As means are of
+        tokens, that is exact: an answer's shares add up to it."""
         wide = self.width
         words, states = slope[:wide].float(), slope[wide : 2 * wide].float()
         level = float(slope[:wide] @ centre[:wide]), float(slope[wide : 2 * wide] @ centre[wide : 2 * wide])
@@ -95,7 +106,7 @@ class Pooler:
             rows = []
             for response, seen in zip(responses, inside.split([len(r) for r in responses]), strict=True):
                 said = embeddings[torch.tensor(response, device=embeddings.device)].float().cpu() @ words - level[0]
-                share = said / len(response)
+                share = said / (len(response) + HELD)
                 if len(response) > 1:  # a state is of the token that was read last
                     share[:-1] += seen[1:] / (len(response) - 1)
                 else:

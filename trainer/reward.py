@@ -21,7 +21,7 @@ from torch import Tensor
 
 from trainer import losses
 from trainer.dataset import PairRef, SingleRef
-from trainer.pooled import LENGTHS
+from trainer.pooled import LENGTHS, apart
 
 HEADS = 4
 FOLDS = 5
@@ -76,12 +76,12 @@ class RewardModel:
 
     @property
     def slope(self) -> Tensor:  # (F,)
-        """What the heads' mean gains by one more of each feature."""
+        """What the heads' mean gains by one more of each feature, as `apart` gives them."""
         found: Tensor = (self.heads / self.unit[:, None]).mean(0) / self.scale
         return found
 
     def _scaled(self, features: Tensor) -> Tensor:
-        return ((features.double() - self.centre) / self.scale).to(torch.float64)
+        return apart(features, self.centre) / self.scale
 
     def tensors(self) -> dict[str, Tensor]:
         return {name: getattr(self, name) for name in ("centre", "scale", "heads", "whole", "zero", "unit")}
@@ -162,7 +162,7 @@ class Table:
         better, worse, weights, margins, owner = zip(*rows, strict=True)
         centre = features.mean(0)
         firsts, seconds = torch.tensor(better), torch.tensor(worse)
-        whole = torch.cat([features - centre, torch.zeros(1, features.shape[1], dtype=torch.float64)])
+        whole = torch.cat([apart(features, centre), torch.zeros(1, features.shape[1], dtype=torch.float64)])
         # by how far what is compared differs, the mean answer included
         scale = (whole[firsts] - whole[seconds]).pow(2).mean(0).sqrt()
         scale = scale.clamp(min=1e-3 * float(scale.median()) + 1e-12) / balance(features.shape[1])

@@ -47,7 +47,7 @@ class Examined:
     alike: float  #: accuracy on pairs whose lengths differ by at most a tenth; NaN: there are none
     log_loss: float  #: nats a judgment; chance has 0.693
     calibration: float  #: mean gap between the predicted probability and how often it came true, over BINS bins
-    gain: gate.Bound  #: over chance, in log-loss
+    gain: gate.Bound  #: over chance, in the share of each prompt's judgments that it orders as they were said
     held_out: int  #: prompts that were held out for ever
     pairs: int
 
@@ -240,7 +240,7 @@ class RewardTask(Task):
 
 def examine(turns: Sequence[Turn], logits: Sequence[Tensor], *, seed: int = 0) -> Examined:
     """How well logits of the answers, by a model that did not see what was said of them, tell it."""
-    right, ends, longer, losses = [], [], [], []
+    right, ends, longer, losses, wrong = [], [], [], [], []
     alike: list[float] = []
     chances: list[tuple[float, float]] = []  # predicted probability of the likelier side, and whether it won; weight 1
     pairs = 0
@@ -250,6 +250,7 @@ def examine(turns: Sequence[Turn], logits: Sequence[Tensor], *, seed: int = 0) -
         said += [(r[s.response] * (1 if s.good else -1), s.weight) for s in turn.singles]
         weight = sum(w for _, w in said)
         losses.append(sum(w * gate.log_loss(x) for x, w in said) / weight)
+        wrong.append(sum(w * gate.half(-x) for x, w in said) / weight)
         chances += [(1 / (1 + math.exp(-min(abs(x), 500))), gate.half(x)) for x, _ in said]
         if not turn.pairs:
             continue
@@ -268,7 +269,8 @@ def examine(turns: Sequence[Turn], logits: Sequence[Tensor], *, seed: int = 0) -
             standing[pair.rejected] -= pair.weight
         best, worst = standing.index(max(standing)), standing.index(min(standing))
         ends.append(gate.half(r[best] - r[worst]))
-    chance = [math.log(2)] * len(losses)
+    # by order: what scores are used for, and one prompt of which it was sure and wrong counts as one
+    gain = gate.bootstrap(wrong, [0.5] * len(wrong), seed=seed)
     return Examined(
         _mean(right),
         _mean(ends),
@@ -276,7 +278,7 @@ def examine(turns: Sequence[Turn], logits: Sequence[Tensor], *, seed: int = 0) -
         _mean(alike),
         _mean(losses),
         ece(chances),
-        gate.bootstrap(losses, chance, seed=seed),
+        gain,
         sum(t.split == "held_out" for t in turns),
         pairs,
     )
@@ -285,8 +287,11 @@ def examine(turns: Sequence[Turn], logits: Sequence[Tensor], *, seed: int = 0) -
 def decide(found: Examined) -> tuple[bool, str]:
     """Whether it may be relied on, and the sentence that says so."""
     prompts = f"{found.gain.prompts} judged prompts, each left out in turn"
-    bound = f"{gate.percent(found.gain.level)} bound of its gain {found.gain.low:+.3f}"
-    figures = f"log-loss {found.log_loss:.3f} against {math.log(2):.3f} of chance, {bound}"
+    right, bound = gate.percent(0.5 + found.gain.mean), gate.percent(0.5 + found.gain.low)
+    figures = (
+        f"{right} right, {gate.percent(found.gain.level)} bound {bound} where chance has 50 %, "
+        f"log-loss {found.log_loss:.3f} against {math.log(2):.3f}"
+    )
     problems = []
     if not found.gain.low > 0:
         problems.append(f"it does not surely tell more than chance on {prompts} ({figures})")

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainer.pooled import apart
 from trainer.reward import balance
 
 FOLDS = 5
@@ -50,7 +51,7 @@ class RuleModel:
         return _scaled(features, self.centre, self.scale) @ self._of(rule)
 
     def line(self, rule: Tensor) -> tuple[Tensor, float]:  # (D,) -> (F,), scalar
-        """What the log odds gain by one more of each feature, and what they are at the centre."""
+        """What the log odds gain by one more of each feature of `apart`, and what they are at the centre."""
         weights = self._of(rule)
         return weights[:-1] / self.scale, float(weights[-1])
 
@@ -116,7 +117,7 @@ def auc(scores: Sequence[float], positive: Sequence[bool]) -> float:
 
 
 def _scaled(features: Tensor, centre: Tensor, scale: Tensor) -> Tensor:  # (R, F) -> (R, F + 1)
-    x = (features.double() - centre) / scale
+    x = apart(features, centre) / scale
     return torch.cat([x, torch.ones(len(x), 1, dtype=torch.float64)], 1)
 
 
@@ -131,7 +132,7 @@ class _Table:
         self.before = before
         features = torch.stack([flag.features for flag in flags]).double()
         self.centre = features.mean(0)
-        scale = features.std(0, correction=0)
+        scale = apart(features, self.centre).std(0, correction=0)
         self.scale = scale.clamp(min=1e-3 * float(scale.median()) + 1e-12) / balance(features.shape[1])
         self.rules = sorted({flag.rule for flag in flags})
         self.middle = torch.stack([t.double() for t in texts.values()]).mean(0)

@@ -22,7 +22,7 @@ from trainer.errors import TrainerError
 from trainer.reward import RewardModel
 from trainer.rule_model import RuleModel
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)

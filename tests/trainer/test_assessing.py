@@ -13,7 +13,7 @@ from trainer import reward, rule_model
 from trainer.assessing import earned, kept_for
 from trainer.dataset import PairRef
 from trainer.logprobs import TokenTurn, use_shared_prefix
-from trainer.pooled import LENGTHS, Pooler
+from trainer.pooled import LENGTHS, Pooler, apart
 from trainer.total import Reward, RuleStanding, Weights
 from trainer.trunk import Trunk
 
@@ -54,12 +54,12 @@ def test_tokens_have_what_preferences_and_rules_give_an_answer_beyond_a_mean_one
         sums = torch.stack([part.sum() for part in mine.split([len(r) for r in turn.responses])]).double()
         slope = total.preference.slope.clone()
         slope[-LENGTHS:] = 0
-        wanted = (rows.double() - total.preference.centre) @ slope
+        wanted = apart(rows, total.preference.centre) @ slope
         for rule in total.standing:
-            level = rows.double().clone()
-            level[:, -LENGTHS:] = total.rules.centre[-LENGTHS:]
-            kept = 1 - torch.sigmoid(total.rules.logits(level, TEXTS[rule.id]))
-            mean = 1 - torch.sigmoid(total.rules.logits(total.rules.centre[None], TEXTS[rule.id]))
+            text, centre = TEXTS[rule.id], total.rules.centre
+            of_length = (rows.double() - centre)[:, -LENGTHS:] @ total.rules.line(text)[0][-LENGTHS:]
+            kept = 1 - torch.sigmoid(total.rules.logits(rows, text) - of_length)
+            mean = 1 - torch.sigmoid(total.rules.logits(centre[None], text))
             wanted += 2.0 / 2 * (kept - mean) / rule.unit
         torch.testing.assert_close(sums, wanted, atol=2e-3, rtol=1e-3)
 

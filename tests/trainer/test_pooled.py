@@ -9,7 +9,7 @@ import torch
 
 from tests.trainer.conftest import tiny_model
 from trainer.logprobs import TokenTurn, use_shared_prefix
-from trainer.pooled import LENGTHS, Pooler
+from trainer.pooled import HELD, LENGTHS, Pooler, apart
 from trainer.trunk import Trunk
 
 END = 2
@@ -48,9 +48,9 @@ def test_batches_change_nothing() -> None:
     use_shared_prefix(model)
     pooler = Pooler(Trunk(model, 1), {END})
     calls: list[int] = []
-    apart = pooler.see(TURNS, budget=1, before=lambda: calls.append(1))
+    singly = pooler.see(TURNS, budget=1, before=lambda: calls.append(1))
     assert len(calls) == 2
-    for one, other in zip(apart, pooler.see(TURNS, budget=1000), strict=True):
+    for one, other in zip(singly, pooler.see(TURNS, budget=1000), strict=True):
         torch.testing.assert_close(one, other)
 
 
@@ -67,11 +67,21 @@ def test_the_shares_of_tokens_add_up_to_what_is_linear_in_an_answer(first: int) 
         shares = pooler.shares(TURNS, slope, centre, budget=budget)
         for turn, rows, mine in zip(TURNS, seen, shares, strict=True):
             sums = torch.stack([part.sum() for part in mine.split([len(r) for r in turn.responses])])
-            torch.testing.assert_close(sums, ((rows - centre) @ slope).float(), atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(sums, (apart(rows, centre) @ slope).float(), atol=1e-4, rtol=1e-4)
     # what follows a token changes nothing of its share but by how many it is divided
     (short, long) = pooler.shares(
         [TokenTurn([5, 6], [[8, 9, 10]]), TokenTurn([5, 6], [[8, 9, 10, 30, 31]])], slope, 0 * centre, budget=64
     )
     words = model.get_input_embeddings().weight.detach().double() @ slope[:64]
-    inside = [float(short[i] - words[t] / 3) * 2 for i, t in enumerate((8, 9))]
-    assert [float(long[i] - words[t] / 5) * 4 for i, t in enumerate((8, 9))] == pytest.approx(inside, abs=1e-3)
+    inside = [float(short[i] - words[t] / (3 + HELD)) * 2 for i, t in enumerate((8, 9))]
+    assert [float(long[i] - words[t] / (5 + HELD)) * 4 for i, t in enumerate((8, 9))] == pytest.approx(inside, abs=1e-3)
+
+
+def test_the_words_of_a_curt_answer_say_less() -> None:
+    """Of HELD tokens half, of three times as many three quarters; states and length as they are."""
+    centre = torch.tensor([1.0, 0.0, 0.5, 0.0, 1.0, 0.0, 0.0])
+    rows = torch.tensor([[3.0, -2.0, 2.5, 1.0, math.log(n), n / 100, 1.0] for n in (HELD, 3 * HELD)])
+    found = apart(rows, centre)
+    assert found.dtype == torch.float64
+    assert found[:, :2].flatten().tolist() == pytest.approx([1.0, -1.0, 1.5, -1.5])
+    torch.testing.assert_close(found[:, 2:], (rows - centre)[:, 2:].double())

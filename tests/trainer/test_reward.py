@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from trainer.dataset import PairRef, SingleRef
+from trainer.pooled import LENGTHS
 from trainer.reward import EMBEDDED, LENGTH, RIDGES, Judged, RewardModel, Table, balance, learn, left_out
 
 SIZE = 2 * 8 + 3  # embeddings and states of a model of width 8, and the length
@@ -28,6 +29,7 @@ def rankings(count: int, seed: int, *, flipped: float = 0.0, blind: bool = False
     found = []
     for number in range(count):
         x = torch.randn(4, SIZE, generator=draw) + torch.randn(1, SIZE, generator=draw)  # a prompt has something too
+        x[:, -LENGTHS] = math.log(150)
         score = torch.randn(4, generator=draw) if blind else taste(x)
         if coin.random() < flipped:
             score = -score

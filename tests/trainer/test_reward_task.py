@@ -186,7 +186,7 @@ def test_the_figures_by_hand() -> None:
     assert found.alike == pytest.approx(0.5)
     first = sum(math.log1p(math.exp(-x)) for x in (-1, 1, 2)) / 3
     assert found.log_loss == pytest.approx((first + math.log(2)) / 2)
-    assert found.gain.mean == pytest.approx(math.log(2) - found.log_loss)
+    assert found.gain.mean == pytest.approx((2 / 3 + 0.5) / 2 - 0.5)
     assert (found.held_out, found.pairs) == (1, 4)
     # bins from 0.5: 0.5 (a tie, half); 0.731 twice (lost, won); 0.881 (won)
     p, q = 1 / (1 + math.exp(-1)), 1 / (1 + math.exp(-2))
@@ -200,7 +200,23 @@ def test_single_answers_are_told_from_the_mean() -> None:
     assert found.log_loss == pytest.approx(math.log1p(math.exp(-2)))
     accepted, sentence = decide(found)
     assert accepted
-    assert sentence.startswith("It tells good answers from bad ones: log-loss 0.127 against 0.693 of chance")
+    assert sentence.startswith(
+        "It tells good answers from bad ones: 100 % right, 95 % bound 100 % where chance has 50 %"
+    )
+
+
+def test_one_prompt_of_which_it_was_sure_and_wrong_counts_as_one() -> None:
+    """Of thirty-nine prompts it orders the pair rightly, of one it is sure and wrong, and worse than chance by
+    log-loss; one that is right of every other prompt is not surely better than chance."""
+    turns = [turn(i, "train", [10, 20 if i % 2 else 5], [(0, 1)]) for i in range(40)]
+    logits = [torch.tensor([-40.0 if i == 7 else 1.0, 0.0]) for i in range(40)]
+    found = examine(turns, logits)
+    assert found.log_loss > math.log(2)
+    assert decide(found)[0]
+    accepted, sentence = decide(examine(turns, [torch.tensor([float(i % 2), 0.4]) for i in range(40)]))
+    assert not accepted
+    assert sentence.startswith("Refused: it does not surely tell more than chance on 40 judged prompts")
+    assert "50 % right" in sentence
 
 
 @pytest.mark.parametrize("which", ["longer", "shorter"])

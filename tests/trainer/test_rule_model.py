@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from trainer.pooled import LENGTHS
 from trainer.rule_model import SHARED, Flag, _Table, alike, auc, code, learn, left_out
 
 SIZE, WIDTH = 2 * 8 + 3, 6
@@ -25,13 +26,20 @@ def broken(features: Tensor, rule: str) -> Tensor:  # (R, F) -> (R,)
     return features[:, 2 if rule in ("lists", "bullets") else 5] > 0.5
 
 
-def flags(count: int, seed: int, *rules: str) -> list[Flag]:
+def drawn(count: int, seed: int) -> Tensor:
+    """Features of answers of 150 tokens."""
     x = torch.randn(count, SIZE, generator=torch.Generator().manual_seed(seed))
+    x[:, -LENGTHS] = math.log(150)
+    return x
+
+
+def flags(count: int, seed: int, *rules: str) -> list[Flag]:
+    x = drawn(count, seed)
     return [Flag(str(i), rule, x[i], bool(broken(x[i : i + 1], rule)[0])) for i in range(count) for rule in rules]
 
 
 def seen(count: int = 400, seed: int = 99) -> Tensor:
-    return torch.randn(count, SIZE, generator=torch.Generator().manual_seed(seed))
+    return drawn(count, seed)
 
 
 def measured(model: object, rule: str) -> float:
