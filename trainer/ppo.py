@@ -3,7 +3,8 @@
 The loop of Stiennon et al. 2020 (arXiv 2009.01325) with the details of Huang et al. 2024 (arXiv 2403.17031): the score
 comes with the last token, each token pays for its drift from the base, advantages are whitened, policy and values are
 clipped, values come from a head of their own. RLOO (Ahmadian et al. 2024, arXiv 2402.14740) is the same without values:
-a whole answer is one action, and the others to its prompt are what it is compared with.
+the others to its prompt are what an answer is compared with. A whole answer is one action there, and here too where all
+of its score comes with the last token; where tokens earn shares, each is told what its answer earns from there on.
 
 Of each prompt's answers only the best and the worst are learned from (Xu et al. 2025, arXiv 2504.13818: the subset of
 the largest variance): a step costs as much as ever, and those between say little. What a score is measured by are the
@@ -300,9 +301,10 @@ def look(
 
 
 def advise(rollouts: Sequence[Rollout], config: PpoConfig, coefficient: float) -> None:
-    """Advantages and returns of all tokens of a batch. With a critic an answer earns its score less the mean of the
-    others to its prompt, so that the critic need not learn how hard a prompt is; of RLOO all tokens of an answer, or
-    the answer as one, have its own advantage. What is told of a word by the mean over all words is in neither."""
+    """Advantages and returns of all tokens of a batch. With a critic, and where tokens earn shares, an answer earns its
+    score less the mean of the others to its prompt, so that nobody need learn how hard a prompt is. Else all tokens of
+    an answer of RLOO, or the answer as one, have its own advantage. What is told of a word by the mean over all words
+    is in neither."""
     lengths = [n for rollout in rollouts for n in rollout.lengths]
     old, reference, values = (
         padded(torch.cat([getattr(r, name) for r in rollouts]), lengths) for name in ("old", "reference", "values")
@@ -313,14 +315,15 @@ def advise(rollouts: Sequence[Rollout], config: PpoConfig, coefficient: float) -
         chance = padded(torch.cat([r.chance for r in rollouts]).to(old), lengths)
     counts = [len(rollout.lengths) for rollout in rollouts]
     absolute = torch.cat([r.scores for r in rollouts]).to(old) - chance.sum(1)
-    relative = config.algorithm == "ppo"  # RLOO compares what is left after the penalty
+    onward = config.dense and config.ratio == "token" and all(len(r.shares) for r in rollouts)
+    relative = config.algorithm == "ppo" or onward  # RLOO of whole answers compares what is left after the penalty
     scores = torch.cat([rl.rloo(some[None])[0] for some in absolute.split(counts)]) if relative else absolute
     shares: Tensor | None = None
-    if config.dense and relative and all(len(r.shares) for r in rollouts):
+    if onward:
         shares = padded(torch.cat([r.shares for r in rollouts]).to(old), lengths) - chance
         shares = (shares + ((scores - absolute) / mask.sum(1))[:, None]) * mask  # the others' mean, token by token
     rewards = rl.token_rewards(scores, old, reference, mask, coefficient, shares)
-    if config.algorithm == "rloo":
+    if config.algorithm == "rloo" and not onward:
         for rollout, total in zip(rollouts, rewards.sum(1).split(counts), strict=True):
             rollout.advantages, rollout.pull = rl.rloo(total[None])[0], rollout.worth
             if config.ratio == "token":

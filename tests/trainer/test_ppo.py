@@ -113,8 +113,11 @@ def test_shares_of_a_reward_leave_its_sum_and_take_out_what_came_before() -> Non
     plain = replace(CONFIG, whiten=False, gae_decay=1.0)
     advise([rollout], plain, 0.1)
     assert rollout.advantages.tolist() == pytest.approx([2, 1.5, -2, -1])
-    advise([rollout], replace(plain, dense=False), 0.1)
-    assert rollout.advantages.tolist() == pytest.approx([2, 2, -2, -2])
+    advise([rollout], replace(plain, algorithm="rloo"), 0.1)
+    assert rollout.advantages.tolist() == pytest.approx([2, 1.5, -2, -1])
+    for config in (plain, replace(plain, algorithm="rloo")):
+        advise([rollout], replace(config, dense=False), 0.1)
+        assert rollout.advantages.tolist() == pytest.approx([2, 2, -2, -2])
 
 
 def test_rloo_by_hand() -> None:
