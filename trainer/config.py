@@ -195,7 +195,10 @@ class PpoConfig(TrainConfig):
     whiten: bool = True  #: advantages
     dense: bool = True  #: tokens earn what the reward, linear in them, owes to each; else all comes with the last one
     expected: bool = True  #: of such a share that of the word itself is learned from by its mean over all words
-    kl_coefficient: float = 0.05  #: at first, of the KL penalty, in rewards a nat
+    kl_coefficient: float = 0.05  #: at first, of the KL penalty, in rewards a nat; 0: there is none
+    #: nats a token from the base: the KL penalty is a mean over all words too, and so strong that what is best by their
+    #: worth lies there; 0: it is sampled
+    kl_aim: float = 0.0
     kl_target: float = 6.0  #: nats an answer, which the coefficient is led to
     kl_horizon: float = 1000.0  #: answers
     kl_budget: float = 0.1  #: nats a token beyond which the run ends
@@ -232,6 +235,7 @@ class PpoConfig(TrainConfig):
             ("value_weight", self.value_weight >= 0, "at least 0"),
             ("gae_decay", 0 <= self.gae_decay <= 1, "from 0 to 1"),
             ("discount", 0 < self.discount <= 1, "above 0 and at most 1"),
+            ("kl_aim", self.kl_aim >= 0, "at least 0"),
             ("kl_coefficient", self.kl_coefficient >= 0, "at least 0"),
             ("kl_target", self.kl_target > 0, "above 0"),
             ("kl_horizon", self.kl_horizon >= 1, "at least 1"),

@@ -227,11 +227,20 @@ def _last_states(model: Any, packed: Packed) -> Tensor:  # (M, D)
 class Scores(Protocol):
     """What turns states into the log-probabilities of labels, and into what a word drawn there is worth on average."""
 
+    def every(self, states: Tensor) -> Tensor:  # (M, D) -> (M, V) log-probabilities
+        ...
+
     def logps(self, states: Tensor, labels: Tensor) -> Tensor:  # (M, D), (M,) -> (M,)
         ...
 
     def means(
-        self, states: Tensor, labels: Tensor, values: Tensor, owner: Tensor
+        self,
+        states: Tensor,
+        labels: Tensor,
+        values: Tensor,
+        owner: Tensor,
+        anchor: Tensor | None = None,
+        hold: float = 0.0,
     ) -> tuple[Tensor, Tensor]:  # (M, D), (M,), (R, V), (M,) -> (M,), (M,)
         ...
 
@@ -248,13 +257,22 @@ class Head:
         layer = model.get_output_embeddings()
         return cls(layer.weight, layer.bias)
 
+    def every(self, states: Tensor) -> Tensor:
+        return torch.log_softmax(F.linear(states, self.weight, self.bias).float(), -1)
+
     def logps(self, states: Tensor, labels: Tensor) -> Tensor:  # (M, D), (M,) -> (M,)
         return chosen_logps(states, self.weight, self.bias, labels)
 
     def means(
-        self, states: Tensor, labels: Tensor, values: Tensor, owner: Tensor
+        self,
+        states: Tensor,
+        labels: Tensor,
+        values: Tensor,
+        owner: Tensor,
+        anchor: Tensor | None = None,
+        hold: float = 0.0,
     ) -> tuple[Tensor, Tensor]:  # (M, D), (M,), (R, V), (M,) -> (M,), (M,)
-        return chosen_and_means(states, self.weight, self.bias, labels, values, owner)
+        return chosen_and_means(states, self.weight, self.bias, labels, values, owner, anchor, hold)
 
 
 def token_logps(model: Any, packed: Packed, head: Scores | None = None) -> Tensor:  # (M,)

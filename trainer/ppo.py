@@ -16,9 +16,13 @@ Most of such a share is what the word is, and that is known of every word, not o
 policy gains by it at each place is computed as the mean over all words, and learned from as such (expected policy
 gradients: Ciosek and Whiteson 2018, arXiv 1706.05374; Petit et al. 2019, arXiv 1910.09093); the drawn word's luck, its
 share above that mean, is taken out of all rewards, so that no word is credited with the luck of those after it. What is
-left for the sampled advantages is what a word does to the rest of its answer. Where all answers are learned from, and
-have the same length, the mean of the gradient is the same; the best and the worst are chosen with their luck, so what
-words are worth is learned a second time from those (docs/decisions.md).
+left for the sampled advantages is what a word does to the rest of its answer. With `kl_aim` the penalty
+for drifting from the base is such a mean too: at every place, over all words, E[u] - beta KL(policy || base), which is
+best at a policy that is known (worth.py); beta is the one that puts it where it is wanted. A sampled penalty says only
+whether the drawn word became likelier; this one costs each direction what it costs, so that a budget goes into words
+that are worth it (docs/experiments.md, 2026-11-29). Ordinary texts are held by the same KL then. Where all answers are
+learned from, and have the same length, the mean of the gradient is the same; the best and the worst are chosen with
+their luck, so what words are worth is learned a second time from those (docs/decisions.md).
 
 Answers are drawn by whoever is asked (ppo_lesson.py asks llama.cpp with the adapter of the moment); log-probabilities,
 old and new, are torch's, so that what llama.cpp rounds is in both. The value head is linear in the states that enter
@@ -41,13 +45,13 @@ from trainer.checkpoint import Checkpoint, Progress, moments, restore
 from trainer.config import PpoConfig
 from trainer.features import Callbacks
 from trainer.fit import learning_rate_share, mean_metrics, take_step
-from trainer.logprobs import Head, Packed, Scores, TokenTurn, hidden_states, micro_batches, summed, token_logps
+from trainer.logprobs import Head, Packed, TokenTurn, hidden_states, micro_batches, summed, token_logps
 from trainer.lora import Lora
 from trainer.rollouts import Critic, Rollout, ends, figures, flattened, padded
 from trainer.words import Words
+from trainer.worth import Output
 
 Metrics = dict[str, float]
-AT_ONCE = 8192  #: words
 CAREFUL = 0.9  #: of the distance from the base that the budget allows
 
 
@@ -58,19 +62,6 @@ class Stop:
     why: str  #: "kl", "spread" or "guard"
     sentence: str
     kept: float = 0.0  #: share of what was learned last
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """The words that count for a batch."""
-
-    scores: Scores
-    embeddings: Tensor  # (W, D) of these words where they enter the model
-
-    def values(self, worth: Tensor) -> Tensor:  # (R, D) -> (R, W)
-        """What each word is worth in each answer."""
-        worth = worth.to(self.embeddings.device)  # in parts: no copy of a whole table in another precision
-        return torch.cat([worth @ part.to(worth).T for part in self.embeddings.split(AT_ONCE)], 1)
 
 
 @dataclass(slots=True)
@@ -117,11 +108,11 @@ def train(
         weight_decay=config.weight_decay,
     )
     penalty = rl.AdaptiveKL(config.kl_coefficient, config.kl_target, config.kl_horizon)
-    course, begun, before = Course(), 0, lora.state()
+    course, begun, before, held = Course(), 0, lora.state(), False
     if checkpoint is not None and (left := checkpoint.load()) is not None:
         before, begun = _go_on(left, lora, critic, optimiser), left.step
         *course.rows, last = left.history
-        penalty.coefficient = last["kl_coefficient"]
+        penalty.coefficient, held = last["kl_coefficient"], True
     for batch in range(begun, config.batches + 1):  # what the last one did is looked at too, on fewer answers
         drawn = list(assess(draw(batch)))
         if lora.untouched:  # it has not drifted, and need not be looked at for that
@@ -130,6 +121,9 @@ def train(
         else:
             output = look(lora, critic, drawn, config, calls, ordinary)
             chosen = [ends(rollout, config.learned) for rollout in drawn]
+        exact = config.kl_aim > 0 < config.kl_coefficient and all(len(rollout.worth) for rollout in drawn)
+        if exact and not held:
+            penalty.coefficient, held = output.beta(chosen, config.kl_aim), True
         row = figures(drawn, penalty.coefficient)
         course.rows.append(row)
         calls.progress(batch + 1, config.batches + 1, row)
@@ -149,9 +143,10 @@ def train(
         if course.stop is not None or batch == config.batches:
             return course
         before = lora.state()
-        advise(chosen, config, penalty.coefficient)
+        advise(chosen, config, penalty.coefficient, exact=exact)
         row |= learn(lora, critic, chosen, output, optimiser, ordinary, batch, config, calls)
-        penalty.update(row["kl"] * row["length"], sum(len(r.lengths) for r in drawn))
+        if not exact:
+            penalty.update(row["kl"] * row["length"], sum(len(r.lengths) for r in drawn))
         if checkpoint is not None:
             coefficient = {"kl_coefficient": penalty.coefficient}
             weights = _named(lora.state(), before, critic)
@@ -191,11 +186,25 @@ def learn(
                 lora.collect_gradients()
                 learned.append(metrics)
             if texts is not None:
-                packed = lora.pack(list(islice(texts, config.ordinary_texts)))
-                (config.ordinary_weight * -token_logps(lora.model, packed, output.scores).mean()).backward()
+                some = list(islice(texts, config.ordinary_texts))
+                (config.ordinary_weight * ordinary_loss(lora, some, output, chosen[0].hold)).backward()
             lora.collect_gradients()
             learned.append({"grad_norm": take_step(lora, optimiser, config, f"in batch {batch + 1}")})
     return mean_metrics(learned)
+
+
+def ordinary_loss(lora: Lora, texts: Sequence[TokenTurn], output: Output, hold: float) -> Tensor:
+    """What ordinary texts cost a token: how far the policy lies from the base there, at `hold` a nat; without that how
+    unlikely they are (PPO-ptx, Ouyang et al. 2022)."""
+    packed = lora.pack(texts)
+    if not hold:
+        return -token_logps(lora.model, packed, output.scores).mean()
+    states = hidden_states(lora.model, packed)
+    with torch.no_grad(), lora.disabled():
+        base = hidden_states(lora.model, packed)
+    nothing = states.new_zeros(1, len(output.embeddings))
+    owner = torch.zeros_like(packed.labels)
+    return -output.scores.means(states, packed.labels, nothing, owner, base, hold)[1].mean()
 
 
 def _named(now: Mapping[str, Tensor], before: Mapping[str, Tensor], critic: Critic | None) -> dict[str, Tensor]:
@@ -284,6 +293,7 @@ def look(
         if critic is not None and not critic.ready:
             critic.look(torch.cat(inputs))
         for rollout, policy, base, states in zip(rollouts, mine, theirs, inputs, strict=True):
+            rollout.base = base if config.kl_aim else rollout.base
             labels = torch.tensor([t for r in rollout.turn.responses for t in r], device=lora.device)
             if len(rollout.worth):
                 places = torch.arange(len(rollout.lengths), device=lora.device)
@@ -300,11 +310,11 @@ def look(
     return output
 
 
-def advise(rollouts: Sequence[Rollout], config: PpoConfig, coefficient: float) -> None:
+def advise(rollouts: Sequence[Rollout], config: PpoConfig, coefficient: float, *, exact: bool = False) -> None:
     """Advantages and returns of all tokens of a batch. With a critic, and where tokens earn shares, an answer earns its
     score less the mean of the others to its prompt, so that nobody need learn how hard a prompt is. Else all tokens of
     an answer of RLOO, or the answer as one, have its own advantage. What is told of a word by the mean over all words
-    is in neither."""
+    is in neither; nor is the penalty where that is told so (exact)."""
     lengths = [n for rollout in rollouts for n in rollout.lengths]
     old, reference, values = (
         padded(torch.cat([getattr(r, name) for r in rollouts]), lengths) for name in ("old", "reference", "values")
@@ -322,10 +332,11 @@ def advise(rollouts: Sequence[Rollout], config: PpoConfig, coefficient: float) -
     if onward:
         shares = padded(torch.cat([r.shares for r in rollouts]).to(old), lengths) - chance
         shares = (shares + ((scores - absolute) / mask.sum(1))[:, None]) * mask  # the others' mean, token by token
-    rewards = rl.token_rewards(scores, old, reference, mask, coefficient, shares)
+    rewards = rl.token_rewards(scores, old, reference, mask, 0.0 if exact else coefficient, shares)
     if config.algorithm == "rloo" and not onward:
         for rollout, total in zip(rollouts, rewards.sum(1).split(counts), strict=True):
             rollout.advantages, rollout.pull = rl.rloo(total[None])[0], rollout.worth
+            rollout.hold = coefficient if exact else 0.0
             if config.ratio == "token":
                 rollout.advantages = rollout.advantages.repeat_interleave(torch.tensor(rollout.lengths).to(mask.device))
         return
@@ -338,6 +349,7 @@ def advise(rollouts: Sequence[Rollout], config: PpoConfig, coefficient: float) -
         rollout.advantages = flattened(advantages[at : at + count], rollout.lengths)
         rollout.returns = flattened(returns[at : at + count], rollout.lengths)
         rollout.pull = rollout.worth / unit.to(rollout.worth)
+        rollout.hold = coefficient / float(unit) if exact else 0.0
         at += count
 
 
@@ -349,7 +361,9 @@ def step_loss(
     places, pulls = hidden_states(lora.model, packed), [rollout.pull for rollout in rollouts]
     if all(len(pull) for pull in pulls):
         worth = output.values(torch.cat(pulls))
-        logps, means = output.scores.means(places, packed.labels, worth, packed.owner)
+        hold = rollouts[0].hold
+        base = torch.cat([rollout.base for rollout in rollouts]) if hold else None
+        logps, means = output.scores.means(places, packed.labels, worth, packed.owner, base, hold)
     else:
         logps = output.scores.logps(places, packed.labels)
         means = torch.zeros_like(logps)

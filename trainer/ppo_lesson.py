@@ -210,10 +210,13 @@ class PpoLesson(Lesson):
 
     def _beside(self, config: TrainConfig, shape: needs.Shape) -> int:
         """The engine that draws: the model in half precision, or as its file has it, and its cells. And what all words
-        are worth: of a chunk's places, and of the answers in a batch."""
+        are worth: of a chunk's places, and of the answers in a batch; and the base beside the policy."""
         assert isinstance(config, PpoConfig)
         weights = 2 * shape.parameters if shape.file_bytes <= half.LARGEST else shape.file_bytes
         words = 4 * shape.vocabulary * (CHUNK + WORTH) if config.expected else 0
+        if config.kl_aim:  # the base's states at all places, and its logits at a chunk's
+            drawn = max(config.first_prompts, config.batch_prompts) * config.answers * config.answer_tokens
+            words += 4 * (shape.width * drawn + shape.vocabulary * CHUNK)
         return weights + 2 * 2 * shape.layers * shape.kv_width * CELLS + words
 
     def _streams(self, prompts: Sequence[list[int]], config: PpoConfig) -> EngineConfig:

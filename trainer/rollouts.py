@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +33,8 @@ class Rollout:
     values: Tensor = field(default_factory=lambda: torch.zeros(0))  # (M,)
     advantages: Tensor = field(default_factory=lambda: torch.zeros(0))  # (M,), of RLOO (K,)
     pull: Tensor = field(default_factory=lambda: torch.zeros(0))  # (K, D) the worth, in the unit of the advantages
+    hold: float = 0.0  #: what a nat of KL to the base costs, in the same unit; 0: it is in the sampled rewards
+    base: Tensor = field(default_factory=lambda: torch.zeros(0))  # (M, D) the base's last states
     returns: Tensor = field(default_factory=lambda: torch.zeros(0))  # (M,)
     states: Tensor = field(default_factory=lambda: torch.zeros(0))  # (M, D) what the critic sees
 
@@ -102,8 +105,8 @@ def ends(rollout: Rollout, count: int) -> Rollout:
         return torch.cat([parts[i] for i in kept]) if parts else flat
 
     turn = replace(rollout.turn, responses=[rollout.turn.responses[i] for i in kept])
-    names = ("shares", "chance", "old", "reference", "values", "states")
-    tokens = {name: of_tokens(getattr(rollout, name)) for name in names}
+    names = ("shares", "chance", "old", "reference", "values", "states", "base")
+    tokens: dict[str, Any] = {name: of_tokens(getattr(rollout, name)) for name in names}
     parts = {name: part[wanted] for name, part in rollout.parts.items()}
     worth = rollout.worth[wanted] if len(rollout.worth) else rollout.worth
     return Rollout(turn, rollout.scores[wanted], parts, worth=worth, **tokens)

@@ -49,12 +49,23 @@ class Words:
         mass[wanted] = float("inf")
         return cls(head, mass.topk(min(len(mass), max(count, len(wanted)))).indices.sort().values)
 
+    def every(self, states: Tensor) -> Tensor:  # (M, D) -> (M, W)
+        """Log-probability of each of these words."""
+        return torch.log_softmax(F.linear(states, self.weight, self.bias).float(), -1)
+
     def logps(self, states: Tensor, labels: Tensor) -> Tensor:  # (M, D), (M,) -> (M,)
         """Log-probability of each label among these words."""
         return chosen_logps(states, self.weight, self.bias, self._place[labels])
 
     def means(
-        self, states: Tensor, labels: Tensor, values: Tensor, owner: Tensor
+        self,
+        states: Tensor,
+        labels: Tensor,
+        values: Tensor,
+        owner: Tensor,
+        anchor: Tensor | None = None,
+        hold: float = 0.0,
     ) -> tuple[Tensor, Tensor]:  # (M, D), (M,), (R, W), (M,) -> (M,), (M,)
-        """The same, and what a word drawn among these is worth on average."""
-        return chosen_and_means(states, self.weight, self.bias, self._place[labels], values, owner)
+        """The same, and what a word drawn among these is worth on average, less `hold` times the KL to the words of
+        the anchors (M, D)."""
+        return chosen_and_means(states, self.weight, self.bias, self._place[labels], values, owner, anchor, hold)

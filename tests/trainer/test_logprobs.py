@@ -112,6 +112,26 @@ def test_what_a_word_is_worth_on_average_is_that_of_all_logits(bias: bool) -> No
         torch.testing.assert_close(chosen_logps(states, weight, offset, labels), logps.detach())
 
 
+@pytest.mark.parametrize("bias", [False, True])
+def test_what_a_drift_costs_on_average_is_that_of_all_logits(bias: bool) -> None:
+    """sum_v p_v (u_v - 0.7 log(p_v / q_v)) with its slope, against softmax and autograd as they come."""
+    drawn = torch.Generator().manual_seed(0)
+    states, anchor, weight = (torch.randn(n, 8, generator=drawn) for n in (600, 600, 40))
+    values = torch.randn(3, 40, generator=drawn)
+    offset = torch.randn(40, generator=drawn) if bias else None
+    labels, owner = (torch.randint(0, n, (600,), generator=drawn) for n in (40, 3))
+    slopes = torch.randn(600, generator=drawn)
+    ours, theirs = (states.clone().requires_grad_() for _ in range(2))
+    _, means = chosen_and_means(ours, weight, offset, labels, values, owner, anchor, 0.7)
+    p, q = (torch.log_softmax(torch.nn.functional.linear(x, weight, offset), -1) for x in (theirs, anchor))
+    wanted = (p.exp() * (values[owner] - 0.7 * (p - q))).sum(1)
+    torch.testing.assert_close(means, wanted, atol=1e-5, rtol=1e-5)
+    (means * slopes).sum().backward()
+    (wanted * slopes).sum().backward()
+    assert ours.grad is not None
+    torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-5, rtol=1e-4)
+
+
 def test_bf16_path_is_near_fp32() -> None:
     """The hand-written attention and the bf16 copies of A and B: rounding only."""
     turns = random_turns(3)
