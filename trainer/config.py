@@ -236,6 +236,12 @@ class PpoConfig(TrainConfig):
             ("gae_decay", 0 <= self.gae_decay <= 1, "from 0 to 1"),
             ("discount", 0 < self.discount <= 1, "above 0 and at most 1"),
             ("kl_aim", self.kl_aim >= 0, "at least 0"),
+            (
+                "kl_aim",
+                not self.kl_aim or self.expected,
+                "0 where expected is off: what words are worth is not asked then",
+            ),
+            ("kl_aim", not self.kl_aim or self.kl_coefficient > 0, "0 where kl_coefficient is 0: there is no penalty"),
             ("kl_coefficient", self.kl_coefficient >= 0, "at least 0"),
             ("kl_target", self.kl_target > 0, "above 0"),
             ("kl_horizon", self.kl_horizon >= 1, "at least 1"),

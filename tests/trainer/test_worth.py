@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch
 from tests.trainer.test_logprobs import gradients
 from tests.trainer.test_ppo import CONFIG, WORTH, World, lora, rollouts
 from trainer import ppo
+from trainer.errors import BadSetting
 from trainer.features import Callbacks
 from trainer.logprobs import Head, TokenTurn, hidden_states
 from trainer.ppo import advise, look, ordinary_loss, step_loss
@@ -102,7 +104,7 @@ def test_ordinary_texts_hold_a_policy_where_it_is() -> None:
 
 @pytest.mark.parametrize("algorithm", ["ppo", "rloo"])
 def test_the_penalty_is_found_at_the_first_batch_and_kept(algorithm: str) -> None:
-    """The tighter the aim, the dearer a nat; without a penalty there is none."""
+    """The tighter the aim, the dearer a nat."""
     found = {}
     for aim in (0.01, 0.1):
         policy = lora()
@@ -112,7 +114,11 @@ def test_the_penalty_is_found_at_the_first_batch_and_kept(algorithm: str) -> Non
         assert len({row["kl_coefficient"] for row in rows}) == 1
         found[aim] = rows[0]["kl_coefficient"]
     assert found[0.01] > found[0.1] > 0
-    policy = lora()
-    world = World(policy, worth=WORTH)
-    config = replace(CONFIG, algorithm=algorithm, batches=1, kl_aim=0.1, kl_coefficient=0.0, kl_budget=10.0)  # type: ignore[arg-type]
-    assert ppo.train(policy, None, world.draw, world.assess, config, Callbacks()).rows[0]["kl_coefficient"] == 0
+
+
+@pytest.mark.parametrize(
+    ("without", "why"), [({"expected": False}, "expected is off"), ({"kl_coefficient": 0.0}, "is 0")]
+)
+def test_an_aim_that_could_not_be_kept_is_refused(without: dict[str, Any], why: str) -> None:
+    with pytest.raises(BadSetting, match=f"kl_aim is 0.1; it must be 0 where .*{why}"):
+        replace(CONFIG, kl_aim=0.1, **without)
