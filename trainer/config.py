@@ -241,6 +241,7 @@ class PpoConfig(TrainConfig):
                 not self.kl_aim or self.expected,
                 "0 where expected is off: what words are worth is not asked then",
             ),
+            ("kl_aim", not self.kl_aim or self.ratio == "token", "0 where ratio is 'answer'"),
             ("kl_aim", not self.kl_aim or self.kl_coefficient > 0, "0 where kl_coefficient is 0: there is no penalty"),
             ("kl_coefficient", self.kl_coefficient >= 0, "at least 0"),
             ("kl_target", self.kl_target > 0, "above 0"),

@@ -121,7 +121,7 @@ def train(
         else:
             output = look(lora, critic, drawn, config, calls, ordinary)
             chosen = [ends(rollout, config.learned) for rollout in drawn]
-        exact = config.kl_aim > 0 < config.kl_coefficient and all(len(rollout.worth) for rollout in drawn)
+        exact = config.kl_aim > 0 < config.kl_coefficient and any(bool(rollout.worth.any()) for rollout in drawn)
         if exact and not held:
             penalty.coefficient, held = output.beta(chosen, config.kl_aim), True
         row = figures(drawn, penalty.coefficient)
@@ -199,9 +199,12 @@ def ordinary_loss(lora: Lora, texts: Sequence[TokenTurn], output: Output, hold: 
     packed = lora.pack(texts)
     if not hold:
         return -token_logps(lora.model, packed, output.scores).mean()
-    states = hidden_states(lora.model, packed)
-    with torch.no_grad(), lora.disabled():
+    with (
+        torch.no_grad(),
+        lora.disabled(),
+    ):  # before the pass that is learned from: the adapter is put in and out in place
         base = hidden_states(lora.model, packed)
+    states = hidden_states(lora.model, packed)
     nothing = states.new_zeros(1, len(output.embeddings))
     owner = torch.zeros_like(packed.labels)
     return -output.scores.means(states, packed.labels, nothing, owner, base, hold)[1].mean()

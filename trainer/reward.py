@@ -5,8 +5,8 @@ Bradley-Terry (Ouyang et al. 2022, arXiv 2203.02155, eq. 1) on linear heads over
 several heads, each on a bootstrap sample of the prompts, say how sure it is: a reward is their mean less their spread
 (Coste et al. 2024, arXiv 2310.02743, uncertainty-weighted optimisation), so where they part there is little to be had.
 
-A judgment of a single answer is a comparison with the mean answer, whose reward is 0. Not here: data (dataset.py), the
-test of it (reward_task.py), and what is added to it (total.py).
+A judgment of a single answer is a comparison with the mean answer, whose reward is about 0.
+Not here: data (dataset.py), the test of it (reward_task.py), and what is added to it (total.py).
 """
 
 from __future__ import annotations

@@ -98,6 +98,9 @@ def test_ordinary_texts_hold_a_policy_where_it_is() -> None:
     cost = ordinary_loss(moved, texts, output, 2.0)
     assert float(cost.detach()) == pytest.approx(2 * float((p.exp() * (p - q)).sum(1).mean()), rel=1e-4)
     assert float(cost.detach()) > 0
+    plain = torch.log_softmax(hidden_states(moved.model, packed) @ output.scores.weight.T, -1)  # type: ignore[attr-defined]
+    wanted = gradients(moved, 2 * (plain.exp() * (plain - q)).sum(1).mean())
+    torch.testing.assert_close(gradients(moved, ordinary_loss(moved, texts, output, 2.0)), wanted, atol=1e-6, rtol=1e-3)
     nll = -p.gather(1, packed.labels[:, None]).mean()
     assert float(ordinary_loss(moved, texts, output, 0.0).detach()) == pytest.approx(float(nll), rel=1e-4)
 
@@ -117,8 +120,20 @@ def test_the_penalty_is_found_at_the_first_batch_and_kept(algorithm: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("without", "why"), [({"expected": False}, "expected is off"), ({"kl_coefficient": 0.0}, "is 0")]
+    ("without", "why"),
+    [
+        ({"expected": False}, "expected is off"),
+        ({"kl_coefficient": 0.0}, "is 0"),
+        ({"algorithm": "rloo", "ratio": "answer"}, "ratio is 'answer'"),
+    ],
 )
 def test_an_aim_that_could_not_be_kept_is_refused(without: dict[str, Any], why: str) -> None:
     with pytest.raises(BadSetting, match=f"kl_aim is 0.1; it must be 0 where .*{why}"):
         replace(CONFIG, kl_aim=0.1, **without)
+
+
+def test_where_no_word_is_worth_anything_the_penalty_is_sampled() -> None:
+    policy = lora()
+    world = World(policy, worth=torch.zeros_like(WORTH))
+    config = replace(CONFIG, batches=1, kl_aim=0.1, kl_budget=10.0)
+    assert ppo.train(policy, None, world.draw, world.assess, config, Callbacks()).rows[0]["kl_coefficient"] == 0.05
