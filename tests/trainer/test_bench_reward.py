@@ -9,6 +9,7 @@ import torch
 
 from trainer.bench import reward_bench
 from trainer.bench.reward_bench import Answered
+from trainer.pooled import LENGTHS
 from trainer.users import User
 
 SIZE = 2 * 8 + 3
@@ -25,7 +26,9 @@ def answered(count: int, seed: int = 0) -> list[Answered]:
         texts = [f"{say} {'x' * n}." for n in longest]
         x = torch.randn(4, SIZE, generator=noise)
         x[:, 3] = torch.tensor(longest).float()
-        found.append(Answered(texts, [draw.randint(50, 60) for _ in range(4)], x))
+        lengths = [draw.randint(50, 60) for _ in range(4)]
+        x[:, -LENGTHS] = torch.tensor(lengths).log()
+        found.append(Answered(texts, lengths, x))
     return found
 
 
