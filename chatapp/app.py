@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from textual.app import App, SystemCommand
 from textual.events import Event, Key
@@ -20,6 +21,7 @@ class HoneApp(App[int]):
     """The chat. `make_engine` and the other seams are for tests."""
 
     TITLE = "Hone"
+    LOOK: ClassVar[float] = 1.0  #: seconds between looks at whether the terminal is still there
 
     def __init__(self, settings: Settings, make_engine: MakeEngine | None = None, **seams: Any) -> None:
         super().__init__()
@@ -32,6 +34,8 @@ class HoneApp(App[int]):
         return self.chat
 
     def on_mount(self) -> None:
+        if not self.is_headless and _has_terminal():
+            self.set_interval(self.LOOK, self._follow_terminal)
         if self.settings.theme in self.available_themes:
             self.theme = self.settings.theme
         else:
@@ -66,9 +70,22 @@ class HoneApp(App[int]):
             yield from self.chat.commands()
         yield from super().get_system_commands(screen)
 
+    async def _follow_terminal(self) -> None:
+        """Quit when the terminal was closed. SIGHUP does not say it to everybody: of a window that runs `make chat`
+        only make gets it, and waits; Textual would read the end of the file as fast as it can."""
+        if not _has_terminal():
+            await self.action_quit()
+
     async def action_quit(self) -> None:
         await self.chat.leave()
         self.exit(self.return_code_on_exit)
+
+
+def _has_terminal() -> bool:
+    try:
+        return sys.__stdin__ is not None and os.isatty(sys.__stdin__.fileno())
+    except (OSError, ValueError):  # closed
+        return False
 
 
 def run_chat(settings: Settings) -> int:
