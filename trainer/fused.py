@@ -30,6 +30,9 @@ class _Through(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        for group in ctx.layer.groups:
+            if not group.on:  # a pass of the base alone came between
+                group.refresh(True)
         back, found = ctx.layer.backward(grad, ctx.kept, ctx.plan, ctx.needs_input_grad[0])
         ctx.kept = None
         return (back, None, None, *found)

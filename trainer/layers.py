@@ -42,6 +42,7 @@ class Group:
         self.scales = [float(m.scaling["default"]) for m in adapted]
         self.factors = [p for m in adapted for p in (m.lora_A["default"].weight, m.lora_B["default"].weight)]
         like = bases[0].weight
+        self.on = False  #: whether the factors are in `long` and `down`
         self.long = like.new_zeros(sum(self.outputs), self.inputs + sum(self.ranks))  # (O, I + R)
         self.down = like.new_zeros(sum(self.ranks), self.inputs)  # (R, I)
         with torch.no_grad():
@@ -65,6 +66,7 @@ class Group:
     @torch.no_grad()
     def refresh(self, on: bool) -> None:
         """Take the factors' values as they are now; off: the base alone."""
+        self.on = on
         if not self.factors:
             return
         self.long[:, self.inputs :].zero_()

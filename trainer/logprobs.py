@@ -227,7 +227,12 @@ def _last_states(model: Any, packed: Packed) -> Tensor:  # (M, D)
 class Scores(Protocol):
     """What turns states into the log-probabilities of labels, and into what a word drawn there is worth on average."""
 
-    def every(self, states: Tensor) -> Tensor:  # (M, D) -> (M, V) log-probabilities
+    @property
+    def weight(self) -> Tensor:  # (V, D) of the words that count
+        ...
+
+    @property
+    def bias(self) -> Tensor | None:  # (V,)
         ...
 
     def logps(self, states: Tensor, labels: Tensor) -> Tensor:  # (M, D), (M,) -> (M,)
@@ -256,9 +261,6 @@ class Head:
     def of(cls, model: Any) -> Head:
         layer = model.get_output_embeddings()
         return cls(layer.weight, layer.bias)
-
-    def every(self, states: Tensor) -> Tensor:
-        return torch.log_softmax(F.linear(states, self.weight, self.bias).float(), -1)
 
     def logps(self, states: Tensor, labels: Tensor) -> Tensor:  # (M, D), (M,) -> (M,)
         return chosen_logps(states, self.weight, self.bias, labels)

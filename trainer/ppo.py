@@ -199,12 +199,9 @@ def ordinary_loss(lora: Lora, texts: Sequence[TokenTurn], output: Output, hold: 
     packed = lora.pack(texts)
     if not hold:
         return -token_logps(lora.model, packed, output.scores).mean()
-    with (
-        torch.no_grad(),
-        lora.disabled(),
-    ):  # before the pass that is learned from: the adapter is put in and out in place
-        base = hidden_states(lora.model, packed)
     states = hidden_states(lora.model, packed)
+    with torch.no_grad(), lora.disabled():
+        base = hidden_states(lora.model, packed)
     nothing = states.new_zeros(1, len(output.embeddings))
     owner = torch.zeros_like(packed.labels)
     return -output.scores.means(states, packed.labels, nothing, owner, base, hold)[1].mean()

@@ -49,10 +49,6 @@ class Words:
         mass[wanted] = float("inf")
         return cls(head, mass.topk(min(len(mass), max(count, len(wanted)))).indices.sort().values)
 
-    def every(self, states: Tensor) -> Tensor:  # (M, D) -> (M, W)
-        """Log-probability of each of these words."""
-        return torch.log_softmax(F.linear(states, self.weight, self.bias).float(), -1)
-
     def logps(self, states: Tensor, labels: Tensor) -> Tensor:  # (M, D), (M,) -> (M,)
         """Log-probability of each label among these words."""
         return chosen_logps(states, self.weight, self.bias, self._place[labels])

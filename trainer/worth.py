@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.logprobs import Scores
@@ -63,5 +64,5 @@ class Output:
         the base."""
         states = some([rollout.base for rollout in rollouts])
         owned = [rollout.worth.repeat_interleave(torch.tensor(rollout.lengths), 0) for rollout in rollouts]
-        worth = self.values(some(owned))
-        return beta_for(self.scores.every(states), worth, aim)
+        logits = F.linear(states, self.scores.weight, self.scores.bias).float()
+        return beta_for(torch.log_softmax(logits, -1), self.values(some(owned)), aim)

@@ -81,6 +81,22 @@ def test_with_the_adapter_off_it_is_the_base() -> None:
         assert (response_logps(lora.model, lora.pack(turns)) - off).abs().max() > 0.1  # and on again it is not
 
 
+def test_a_pass_of_the_base_before_the_backward_changes_no_gradient() -> None:
+    """The adapter is taken out in place: the backward of the pass before it puts it back."""
+    found = []
+    for between in (False, True):
+        lora = tiny_lora()
+        assert lora.fused is not None
+        packed = lora.pack(random_turns(2))
+        loss = response_logps(lora.model, packed).sum()
+        if between:
+            with torch.no_grad(), lora.disabled():
+                response_logps(lora.model, packed)
+        found.append(gradients(lora, loss))
+    assert float(found[0].abs().max()) > 0
+    torch.testing.assert_close(*found)
+
+
 def test_the_base_is_whole_after_the_adapter_was_taken_off() -> None:
     turns, lora = random_turns(2), tiny_lora()
     base = tiny_model()

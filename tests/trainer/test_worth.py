@@ -92,13 +92,13 @@ def test_ordinary_texts_hold_a_policy_where_it_is() -> None:
     output = Output(Head.of(moved.model), moved.model.get_input_embeddings().weight.detach())
     packed = moved.pack(texts)
     with torch.no_grad():
-        p = torch.log_softmax(hidden_states(moved.model, packed) @ output.scores.weight.T, -1)  # type: ignore[attr-defined]
+        p = torch.log_softmax(hidden_states(moved.model, packed) @ output.scores.weight.T, -1)
         with moved.disabled():
-            q = torch.log_softmax(hidden_states(moved.model, packed) @ output.scores.weight.T, -1)  # type: ignore[attr-defined]
+            q = torch.log_softmax(hidden_states(moved.model, packed) @ output.scores.weight.T, -1)
     cost = ordinary_loss(moved, texts, output, 2.0)
     assert float(cost.detach()) == pytest.approx(2 * float((p.exp() * (p - q)).sum(1).mean()), rel=1e-4)
     assert float(cost.detach()) > 0
-    plain = torch.log_softmax(hidden_states(moved.model, packed) @ output.scores.weight.T, -1)  # type: ignore[attr-defined]
+    plain = torch.log_softmax(hidden_states(moved.model, packed) @ output.scores.weight.T, -1)
     wanted = gradients(moved, 2 * (plain.exp() * (plain - q)).sum(1).mean())
     torch.testing.assert_close(gradients(moved, ordinary_loss(moved, texts, output, 2.0)), wanted, atol=1e-6, rtol=1e-3)
     nll = -p.gather(1, packed.labels[:, None]).mean()
