@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
 from time import monotonic
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from textual import on
 from textual.app import SystemCommand
@@ -26,6 +26,9 @@ from chatapp.widgets.answers import Answers
 from chatapp.widgets.prompt import Prompt
 from chatapp.widgets.threads import ThreadList, Threads
 
+if TYPE_CHECKING:
+    from chatapp.screens.page import Page
+
 
 class ChatScreen(ForgetActions):
     """Where one writes, reads and judges."""
@@ -39,6 +42,38 @@ class ChatScreen(ForgetActions):
             "ctrl+l", "learn", "Learn now", show=False, id="chat.learn", tooltip="Start a lesson with what was judged"
         ),
         Binding("escape", "stop", "Stop", show=False, id="chat.stop", tooltip="Stop the answers; their text is kept"),
+        Binding(
+            "f3",
+            "page('training')",
+            "Training",
+            show=False,
+            id="chat.training",
+            tooltip="The lessons, and the one under way",
+        ),
+        Binding(
+            "f4",
+            "page('versions')",
+            "Versions",
+            show=False,
+            id="chat.versions",
+            tooltip="What was learned, version by version; roll back and forward",
+        ),
+        Binding(
+            "f5",
+            "page('judgments')",
+            "Judgments",
+            show=False,
+            id="chat.judgments",
+            tooltip="Search, open, change and take back what was judged",
+        ),
+        Binding(
+            "f6",
+            "page('insights')",
+            "Insights",
+            show=False,
+            id="chat.insights",
+            tooltip="What your judgments show: who wins, how consistent they are",
+        ),
     ]
     POLL: ClassVar[float] = 1.0  #: seconds between looks at what other processes wrote
     #: what has no key of its own: title, help, action
@@ -180,6 +215,23 @@ class ChatScreen(ForgetActions):
                 [*ChatScreen.BINDINGS, Binding("ctrl+p", "", "Every command"), Binding("ctrl+q", "", "Quit")],
             ),
         ]
+
+    def action_page(self, name: Literal["training", "versions", "judgments", "insights"]) -> None:
+        """Lay a page over the chat, once there is something to read."""
+        if self.opened is None:
+            self.say("Hone is still opening. One moment.", quiet=True)
+            return
+        # each with what it needs, so that the first paint waits for none of it
+        page: type[Page]
+        if name == "training":
+            from chatapp.screens.training import TrainingPage as page
+        elif name == "versions":
+            from chatapp.screens.versions import VersionsPage as page
+        elif name == "judgments":
+            from chatapp.screens.judgments import JudgmentsPage as page
+        else:
+            from chatapp.screens.insights import InsightsPage as page
+        self.app.push_screen(page(self))
 
     def action_help(self) -> None:
         self.app.push_screen(Help(self.key_sections()))

@@ -79,15 +79,16 @@ class Help(ModalScreen[None]):
         Binding("escape,f1,question_mark,q", "app.pop_screen", "Close", id="help.close", tooltip="Back to the chat"),
     ]
 
-    def __init__(self, sections: Sequence[tuple[str, Sequence[BindingType]]]) -> None:
+    def __init__(self, sections: Sequence[tuple[str, Sequence[BindingType]]], intro: str = INTRO) -> None:
         super().__init__()
         self.sections = sections
+        self.intro = intro
 
     def compose(self) -> ComposeResult:
         with VerticalScroll() as panel:
             panel.border_title = "Keys"
             panel.border_subtitle = "Esc closes · ↑↓ scroll"
-            yield Static(Content(INTRO))
+            yield Static(Content(self.intro))
             for title, bindings in self.sections:
                 yield Static(Content(title), classes="heading")
                 lines = [

@@ -1,0 +1,107 @@
+"""What the pages beside the chat have in common: a title, a body, a line that says things, the keys at the foot.
+
+A page lies over the chat, which goes on beneath it: answers stream, lessons run, and Esc goes back to all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from chatapp.clean import clean, one_line
+from chatapp.screens.jobs import Jobs
+from chatapp.view import Note
+
+if TYPE_CHECKING:
+    from chatapp.screens.chat import ChatScreen
+    from chatapp.session import ChatSession
+    from storage.store import Store
+
+T = TypeVar("T")
+
+
+class Page(Screen[None]):
+    """A full-screen page. A subclass gives NAME and `body`, and reads the store by `await self.call(...)` alone."""
+
+    NAME: ClassVar[str] = ""  #: stands at the top
+
+    DEFAULT_CSS = """
+    Page {
+        & > .title { height: 1; width: 1fr; padding: 0 1; background: $panel; color: $foreground; text-style: bold; }
+        & > #page { height: 1fr; width: 1fr; padding: 0 1; }
+        & > #page-said {
+            height: 1; width: 1fr; padding: 0 2; color: $text-muted; text-wrap: nowrap; text-overflow: ellipsis;
+        }
+        & > #page-said.-error { color: $text-error; }
+    }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "back", "Back", key_display="Esc", id="page.back", tooltip="Back to the chat"),
+        Binding("f1,question_mark", "help", "Help", key_display="F1", id="page.help", tooltip="The keys of this page"),
+    ]
+
+    def __init__(self, chat: ChatScreen) -> None:
+        super().__init__()
+        self.chat = chat
+        self._jobs = Jobs(self, self.say, self.note)
+
+    def compose(self) -> ComposeResult:
+        yield Static(Content(self.NAME), classes="title")
+        with Vertical(id="page"):
+            yield from self.body()
+        yield Static(id="page-said", markup=False)
+        yield Footer(compact=True)
+
+    def body(self) -> ComposeResult:
+        """The widgets between title and foot."""
+        raise NotImplementedError
+
+    # -- what a page works with --------------------------------------------------------------------------------------
+
+    @property
+    def session(self) -> ChatSession:
+        return self.chat.session
+
+    @property
+    def store(self) -> Store:
+        return self.chat.session.store
+
+    async def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """function in the store's thread, after all that was called before."""
+        return await self.chat.jobs.call(function, *arguments)
+
+    def start(self, job: Coroutine[Any, Any, None], group: str) -> None:
+        """Run a job beside everything else; what storage or session refuse is said on this page."""
+        self._jobs.start(job, group)
+
+    def heading(self, text: str) -> None:
+        """Say more in the title than the name of the page."""
+        self.query_one(".title", Static).update(Content(one_line(text, 200)))
+
+    def say(self, text: str, error: bool = False) -> None:
+        """The one line above the keys."""
+        said = self.query_one("#page-said", Static)
+        said.set_class(error, "-error")
+        said.update(Content(("! " if error else "") + " ".join(clean(text).split())))
+
+    def note(self, note: Note) -> None:
+        self.say(note.text, error=note.error)
+
+    # -- keys --------------------------------------------------------------------------------------------------------
+
+    def action_back(self) -> None:
+        self.dismiss(None)
+
+    def action_help(self) -> None:
+        from chatapp.screens.help import Help
+
+        mine = [b for cls in type(self).__mro__ for b in cls.__dict__.get("BINDINGS", []) if issubclass(cls, Page)]
+        self.app.push_screen(Help([(self.NAME, mine)], intro=self.__doc__ or ""))
