@@ -28,6 +28,9 @@ class Settings:
     model: str | None = None  #: GGUF path, ollama:NAME or hf:owner/repo/file.gguf; None: the bundled one
     system_prompt: str | None = None  #: of new threads
     alternatives: int = 3  #: answers to each prompt
+    alternatives_when: str = "always"  #: always, sometimes or never (then only Ctrl+R asks for them)
+    alternatives_chance: float = 0.3  #: of a question to get alternatives, where that is sometimes
+    alternatives_cooldown: int = 2  #: questions with one answer after each with alternatives, at least
     reward_picks: bool = False  #: the chat goes on from the one that the reward model likes best, where none was chosen
     temperature: float = 0.8  #: 0 is greedy
     top_p: float = 0.95  #: 1 is off
@@ -48,6 +51,13 @@ class Settings:
     def __post_init__(self) -> None:
         checks: list[tuple[str, bool, str]] = [
             ("alternatives", 1 <= self.alternatives <= MAX_CANDIDATES, f"from 1 to {MAX_CANDIDATES}"),
+            (
+                "alternatives_when",
+                self.alternatives_when in ("always", "sometimes", "never"),
+                "always, sometimes or never",
+            ),
+            ("alternatives_chance", 0 <= self.alternatives_chance <= 1, "from 0 to 1"),
+            ("alternatives_cooldown", 0 <= self.alternatives_cooldown <= 1000, "from 0 to 1000"),
             ("context_size", 256 <= self.context_size <= 1_048_576, "from 256 to 1048576"),
             ("threads", self.threads is None or 1 <= self.threads <= 512, "from 1 to 512"),
             ("gpu_layers", self.gpu_layers >= -1, "-1 (all) or more"),
@@ -99,6 +109,11 @@ class Settings:
             if name in names:
                 values[name] = _convert(name, value, types[name], f"--{name.replace('_', '-')}")
         return cls(home=home, config_file=config_file, cache_dir=cache_dir, **values)
+
+
+def converted(name: str, text: str, where: str) -> Any:
+    """What was typed for a setting, as its type. Raises ConfigError."""
+    return _convert(name, text, get_type_hints(Settings)[name], where)
 
 
 def _read(path: Path) -> dict[str, Any]:
