@@ -81,10 +81,9 @@ def parser() -> Parser:
     group = common.add_argument_group("settings (flags win over the environment, that over the file)")
     for flag, kind, metavar, text in _SETTINGS:
         group.add_argument(flag, type=kind, metavar=metavar, help=text)
-    opening = _opening()
     main = Parser(
         "hone",
-        parents=[common, opening],
+        parents=[common, _opening()],
         description="A chat with a model on your own machine that learns from your judgments.",
     )
     main.add_argument("--version", action="version", version=_Version())
@@ -105,7 +104,7 @@ def parser() -> Parser:
             action.add_argument("--json", **JSON)
         return found
 
-    command("chat", Lazy("chat"), "open the chat", json=False, more=[opening])
+    command("chat", Lazy("chat"), "open the chat", json=False, more=[_opening()])
 
     ask = command("ask", Lazy("ask"), "print answers to a prompt, or to each prompt of a file")
     ask.add_argument("prompt", nargs="?", help="the prompt; without it and --file, it is read from stdin")
@@ -138,7 +137,7 @@ def parser() -> Parser:
 
 
 def _opening() -> Parser:
-    """What the chat opens with; the same on `hone` and on `hone chat`."""
+    """What the chat opens with; the same on `hone` and on `hone chat`. Each needs its own: set_defaults changes it."""
     opening = Parser(add_help=False, argument_default=argparse.SUPPRESS)
     opening.add_argument("--plain", action="store_true", help="without a full-screen interface: screen readers, pipes")
     which = opening.add_mutually_exclusive_group()

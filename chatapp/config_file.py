@@ -53,19 +53,14 @@ class ConfigFile:
         """The table [keys], {id of an action: keys}. Which ids there are is for the chat to say. Raises ConfigError."""
         table = self.values["keys"]
         if not isinstance(table, dict):
-            raise ConfigError(
-                f"{self.where('keys')}: keys is {table!r}; it must be a table: [keys], and lines below it"
-            )
+            raise ConfigError(f"{self.where('keys')}: keys is {table!r}; it must be a table: [keys], and lines below")
         found = _flat(table)
         for id, keys in found.items():
-            if isinstance(keys, str) and keys.strip():
-                continue
             where = self.where("keys", id)
-            if id in settings:
+            if id in settings:  # ids of actions have a dot
                 raise ConfigError(f"{where}: the setting {id} stands below [keys]; move its line above that")
-            raise ConfigError(
-                f'{where}: the keys of {id!r} are {keys!r}; they must be a text such as "c" or "ctrl+j,f7"'
-            )
+            if not isinstance(keys, str) or not keys.strip():
+                raise ConfigError(f'{where}: the key of {id!r} is {keys!r}; it must be a text such as "c" or "ctrl+j"')
         return found
 
 

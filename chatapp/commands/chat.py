@@ -23,8 +23,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def _thread(settings: Settings, arguments: argparse.Namespace) -> str | None:
-    """The thread that was asked for; None: the one of the last session. What it is called wrongly, is said before the
-    screen opens."""
+    """The thread that was asked for; None: the one of the last session. A wrong id is told before the screen opens."""
     if arguments.resume is None and not arguments.newest:
         return None  # the first paint waits for no database
     from chatapp.clean import one_line

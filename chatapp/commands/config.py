@@ -52,12 +52,8 @@ def document() -> str:
     lines = [_HEAD]
     for name, doc in docs().items():
         if name == "keys":  # a table: it ends the file
-            lines += [
-                "",
-                f"{'# [keys]':<{_WIDTH}}  # {doc}; nothing else stands below",
-                '# "answers.correct" = "c"',
-                "",
-            ]
+            table = f"{'# [keys]':<{_WIDTH}}  # {doc}; nothing else stands below"
+            lines += ["", table, '# "answers.correct" = "c"', ""]
         elif name not in PLACES:
             setting = f"# {name} = {_toml(getattr(defaults, name))}"
             lines.append(f"{setting:<{_WIDTH}}  # {doc.replace('None', _toml(None))}")
@@ -84,10 +80,8 @@ def _write(file: Path, force: bool) -> None:
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # beside it and renamed, so that there is never half a file
-        with tempfile.NamedTemporaryFile(
-            "w", dir=file.parent, prefix=".config", delete=False, encoding="utf-8"
-        ) as part:
-            part.write(document())
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".config", delete=False) as part:
+            part.write(document().encode())
         try:
             os.replace(part.name, file)
         except OSError:

@@ -123,7 +123,8 @@ def _print(rows: list[dict[str, Any]], left: list[LeftOut]) -> None:
 
 
 def _line(mark: str, name: str, size: str, architecture: str, quantised: str, parameters: str, learns: str) -> str:
-    return f"{mark} {name:<{_NAME}} {size:>7}  {_cell(architecture, 10)} {_cell(quantised, 7)} {_cell(parameters, 6)} {learns}"
+    cells = f"{_cell(architecture, 10)} {_cell(quantised, 7)} {_cell(parameters, 6)}"
+    return f"{mark} {name:<{_NAME}} {size:>7}  {cells} {learns}"
 
 
 def _cell(text: str, width: int) -> str:
@@ -141,12 +142,10 @@ def _notes(row: dict[str, Any]) -> list[str]:
 
 
 def _typed(spec: str) -> str:
-    """As it can be typed into a shell, where that is possible, and on one line."""
-    home = os.path.expanduser("~")
-    short = f"~{spec[len(home) :]}" if spec.startswith(home + os.sep) else spec
-    if shlex.quote(short.removeprefix("~")) != short.removeprefix("~"):
-        short = shlex.quote(spec)  # a quoted ~ is no home to a shell
-    return clean(short).replace("\n", "␊")
+    """As it can be typed into a shell, on one line; the home folder is ~, which must stand outside quotes."""
+    home = os.path.expanduser("~") + os.sep
+    typed = f"~/{shlex.quote(spec.removeprefix(home))}" if spec.startswith(home) else shlex.quote(spec)
+    return clean(typed).replace("\n", "␊")
 
 
 def _wrapped(text: str, indent: str) -> None:

@@ -1,4 +1,4 @@
-"""Finds the models that are on this disk already: ours, Ollama's, the Hub's cache, LM Studio's and folders of one's own.
+"""Finds the models that are on this disk already: ours, Ollama's, the Hub's, LM Studio's and in folders of one's own.
 
 Names and headers are read, and nothing more: no file is hashed, loaded or fetched. What cannot be chatted with is left
 out with the reason, and so is a folder that cannot be read.
@@ -31,9 +31,9 @@ BUNDLED = "none"
 #: round activations to 8 bits as well
 MAX_KL = 0.02
 #: general.file_type of a GGUF, by number; "-": never used, or no longer
-QUANTISATIONS = """\
+_QUANTISATIONS = """\
 F32 F16 Q4_0 Q4_1 - - - Q8_0 Q5_0 Q5_1 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K IQ2_XXS IQ2_XS Q2_K_S
-IQ3_XS IQ3_XXS IQ1_S IQ4_NL IQ3_S IQ3_M IQ2_S IQ2_M IQ4_XS IQ1_M BF16 - - - TQ1_0 TQ2_0 MXFP4_MOE NVFP4 Q1_0""".split()
+IQ3_XS IQ3_XXS IQ1_S IQ4_NL IQ3_S IQ3_M IQ2_S IQ2_M IQ4_XS IQ1_M BF16 - - - TQ1_0 TQ2_0 MXFP4_MOE NVFP4 Q1_0"""
 _LM_STUDIO = ("~/.lmstudio/models", "~/.cache/lm-studio/models")
 #: general.type of files that belong to a model and are none
 _BESIDE = {"adapter": "an adapter", "mmproj": "the eyes or ears of a model", "imatrix": "a quantisation's statistics"}
@@ -276,7 +276,8 @@ def _no_chat(header: dict[str, Any], architecture: str) -> str | None:
 def _quantisation(kind: Any) -> str:
     if not isinstance(kind, int) or kind < 0:
         return ""
-    name = QUANTISATIONS[kind] if kind < len(QUANTISATIONS) else "-"
+    names = _QUANTISATIONS.split()
+    name = names[kind] if kind < len(names) else "-"
     return f"type {kind}" if name == "-" else name
 
 
