@@ -336,9 +336,17 @@ class _Lines:
 
 
 def run_plain(
-    settings: Settings, stdin: TextIO, stdout: TextIO, make_engine: MakeEngine | None = None, spawn: Spawn | None = None
+    settings: Settings,
+    stdin: TextIO,
+    stdout: TextIO,
+    make_engine: MakeEngine | None = None,
+    spawn: Spawn | None = None,
+    thread: str | None = None,
 ) -> int:
-    """`hone chat --plain`. Returns the exit code: 1 when it could not open or, in a pipe, when a line failed."""
+    """`hone chat --plain`. Returns the exit code: 1 when it could not open or, in a pipe, when a line failed.
+
+    thread: the one to open; None: that of the last session.
+    """
 
     def out(line: str) -> None:
         stdout.write(clean(line) + "\n")  # whoever wrote it, and whether or not it was cleaned before
@@ -350,7 +358,7 @@ def run_plain(
         print(f"hone: {clean(str(error))}", file=sys.stderr)
         return 1
     with lock:
-        opened = open_chat(settings, make_engine, spawn)
+        opened = open_chat(settings, make_engine, spawn, thread)
         plain = Plain(opened, settings, stdin, out)
         try:
             plain.show(opened.view)

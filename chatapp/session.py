@@ -95,10 +95,10 @@ class ChatSession(Verdicts):
         if self.busy:
             raise SessionError("Still answering. Esc stops it.")
 
-    def resume(self) -> tuple[View, tuple[Note, ...]]:
-        """Open the thread of the last session, and say what became of it."""
+    def resume(self, thread: str | None = None) -> tuple[View, tuple[Note, ...]]:
+        """Open that thread, or the one of the last session, and say what became of it."""
         notes: list[Note] = []
-        id = self.store.meta_get("chat.thread")
+        id = thread or self.store.meta_get("chat.thread")
         view = self.view()
         if id:
             try:
