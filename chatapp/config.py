@@ -82,7 +82,7 @@ class Settings:
     idle_seconds: float = 5.0  #: without a key press, before a run starts by itself
     rules_weight: float = 1.0  #: of the rules beside the preferences, in the reward of an answer
     length_weight: float = 0.0  #: taken off an answer's reward for each standard deviation that it is longer
-    theme: str = "textual-dark"  #: of the full-screen chat
+    theme: str = "hone-dark"  #: of the full-screen chat
     model_dirs: tuple[Path, ...] = ()  #: folders with models of your own, for `hone models`
     keys: Mapping[str, str] = field(default_factory=dict)  #: other keys for what the chat can do, by the action's id
 

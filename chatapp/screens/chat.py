@@ -15,12 +15,14 @@ from textual import on
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.events import Key
+from textual.widget import Widget
 
 from chatapp.config import Settings
+from chatapp.keys import EVERYWHERE, key_rows, keys_of
 from chatapp.opening import MakeEngine, open_chat
 from chatapp.screens.chat_keys import CHAT_KEYS, KEYLESS
 from chatapp.screens.help import Help
-from chatapp.screens.slash import SlashActions
+from chatapp.screens.slash import COMMANDS, SlashActions
 from chatapp.turn import label
 from chatapp.view import Note
 from chatapp.widgets.answers import Answers
@@ -153,17 +155,26 @@ class ChatScreen(SlashActions):
 
     # -- the rest --------------------------------------------------------------------------------------------------
 
-    def key_sections(self) -> list[tuple[str, list[BindingType]]]:
-        """What the help shows."""
-        return [
-            ("With the answers", Answers.BINDINGS),
-            ("In the prompt", Prompt.BINDINGS),
-            ("In the list of threads", [*Threads.BINDINGS, *ThreadList.BINDINGS]),
-            (
-                "Everywhere",
-                [*ChatScreen.BINDINGS, Binding("ctrl+p", "", "Every command"), Binding("ctrl+q", "", "Quit")],
-            ),
+    def key_sections(self) -> list[tuple[str, list[tuple[str, str, str]]]]:
+        """What the help shows: first the keys that work right now in what has the focus, then all."""
+        own = self.settings.keys
+        places: list[tuple[str, list[BindingType], type[Widget]]] = [
+            ("with the answers", [*Answers.BINDINGS], Answers),
+            ("in the prompt", [*Prompt.BINDINGS], Prompt),
+            ("in the list of threads", [*Threads.BINDINGS, *ThreadList.BINDINGS], ThreadList),
         ]
+        works = {active.binding.id for active in self.active_bindings.values() if active.enabled}
+        focus = [self.focused, *self.focused.ancestors] if self.focused is not None else []
+        sections: list[tuple[str, list[tuple[str, str, str]]]] = []
+        for where, bindings, kind in places:
+            if any(isinstance(one, kind) for one in focus):
+                now = [b for b in bindings if isinstance(b, Binding) and b.id in works]
+                sections.insert(0, (f"Now, {where}", key_rows(now, own)))
+            else:
+                sections.append((where.capitalize(), key_rows(bindings, own)))
+        sections.append(("Everywhere", key_rows([*CHAT_KEYS, *EVERYWHERE], own)))
+        commands = [(f"{name} {follows}".strip(), "", about) for name, (follows, about, _) in COMMANDS.items()]
+        return [*sections, ("Typed in the prompt", commands)]
 
     def action_page(self, name: PageName) -> None:
         """Lay a page over the chat, once there is something to read."""
@@ -194,8 +205,11 @@ class ChatScreen(SlashActions):
                     title = f"Pick {label(int(binding.id[-1]) - 1)}"
                     if int(binding.id[-1]) > self.settings.alternatives:
                         continue
+                keys = keys_of(binding, self.settings.keys)
                 yield SystemCommand(
-                    f"{place}: {title}", binding.tooltip, partial(self.app.run_action, binding.action, widget)
+                    f"{place}: {title}",
+                    f"{keys} · {binding.tooltip}",
+                    partial(self.app.run_action, binding.action, widget),
                 )
         for title, about, action in KEYLESS:
             yield SystemCommand(f"Chat: {title}", about, partial(self.app.run_action, action, self))

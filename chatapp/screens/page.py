@@ -102,10 +102,11 @@ class Page(Screen[None]):
         self.dismiss(None)
 
     def action_help(self) -> None:
+        from chatapp.keys import key_rows
         from chatapp.screens.help import Help
 
         mine = [b for cls in type(self).__mro__ for b in cls.__dict__.get("BINDINGS", []) if issubclass(cls, Page)]
-        self.app.push_screen(Help([(self.NAME, mine)], intro=self.__doc__ or ""))
+        self.app.push_screen(Help([(self.NAME, key_rows(mine, self.chat.settings.keys))], intro=self.__doc__ or ""))
 
 
 def page_named(name: PageName) -> type[Page]:

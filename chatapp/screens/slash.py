@@ -80,15 +80,16 @@ class SlashActions(DuelActions):
                 self.say("")
             return
         word, blank, _ = text.partition(" ")
-        found = [name for name in COMMANDS if name.startswith(word)]
-        if len(found) == 1 or blank:
-            found = [word] if blank else found
-            follows, about, _ = COMMANDS.get(found[0] if found else "", ("", "", ""))
-            line = f"{found[0]} {follows}".strip() + f": {about}" if about else ""
+        found = [name for name in COMMANDS if (name == word if blank else name.startswith(word))]
+        if not found:
+            return  # what was said of it stays
+        if len(found) == 1:
+            follows, about, _ = COMMANDS[found[0]]
+            line = f"{found[0]} {follows}".strip() + f": {about}"
         else:
             line = "  ".join(found)
         self._hinted = True
-        self.say(line or "No such command; /help lists them, // asks it as a question.", quiet=True)
+        self.say(line, quiet=True)
 
     _hinted = False  #: the line beneath the answers is about commands
 

@@ -196,5 +196,5 @@ def test_a_forgotten_answer_has_no_rank_and_can_be_ranked_around(home: Path) -> 
     assert chat.rank(((2,), (0,), (1,))).line == "C > B: 1 pair, weight 1"
     assert chat.turn.groups == ((2,), (1,), (0,))
     assert chat.all_bad().line == "all bad: 2 bad examples"
-    assert chat.correct(1, "better").line == "correction > B, C: 2 pairs"
+    assert chat.correct(1, "better").line == "correction > B, C: 2 pairs, weight 1"
     chat.close()
