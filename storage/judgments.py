@@ -204,6 +204,11 @@ class Judgments:
         where, parameters = _sources(include)
         return self._select(f"WHERE {_USABLE} AND ({where})", parameters)
 
+    def duels(self) -> list[Judgment]:
+        """One's own duels that count, the oldest first."""
+        where, parameters = _sources(())
+        return self._select(f"WHERE j.kind = 'duel' AND {_USABLE} AND ({where})", parameters)
+
     def each_turn(self, include: Sequence[str] = ()) -> Iterator[list[Judgment]]:
         """What `live` gives, turn by turn in the order of prompt ids: a million judgments take no more memory than ten.
 
