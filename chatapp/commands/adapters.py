@@ -99,9 +99,7 @@ def _prune(store: Store, arguments: argparse.Namespace) -> int:
     if not arguments.dry_run:
         found = pruning.prune(store, [one.adapter.id for one in found.prunable])
     if arguments.json:
-        removed = [
-            {"version": one.adapter.name, "id": one.adapter.id, "bytes": one.bytes} for one in found.prunable
-        ]
+        removed = [{"version": one.adapter.name, "id": one.adapter.id, "bytes": one.bytes} for one in found.prunable]
         total = sum(one.bytes for one in found.prunable)
         print_json({"removed": removed, "bytes": total, "caches": found.caches, "held": found.held})
         return 0

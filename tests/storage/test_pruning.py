@@ -17,9 +17,7 @@ def version(store: Store, state: str = "retired", parent: Adapter | None = None,
     folder = paths.adapter_dir(store.home, id)
     folder.mkdir(parents=True)
     (folder / "adapter.gguf").write_bytes(b"G" * size)
-    return store.adapters.register(
-        id, model_hash=MODEL, files={}, parent_id=parent.id if parent else None, state=state
-    )
+    return store.adapters.register(id, model_hash=MODEL, files={}, parent_id=parent.id if parent else None, state=state)
 
 
 def names(usage: pruning.Usage) -> list[str]:
