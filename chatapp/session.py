@@ -9,7 +9,8 @@ Left out on purpose: judgments across tries. Answers of an earlier try are anoth
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from chatapp import judging
@@ -20,7 +21,7 @@ from chatapp.config import Settings
 from chatapp.engine.base import Engine, EngineError, Message
 from chatapp.reading import branch_ends, past_turns, read_branch, tip_turn
 from chatapp.turn import Groups, PastTurn, Turn
-from chatapp.view import Model, Note, Outcome, Said, View
+from chatapp.view import Model, Note, NotSaved, Outcome, Said, SessionError, View
 
 if TYPE_CHECKING:
     from storage.adapters import Adapter
@@ -34,18 +35,6 @@ __all__ = ["SHOWN_TURNS", "ChatSession", "Model", "NotSaved", "Note", "Outcome",
 #: earlier turns that are shown; the others stay in the database
 SHOWN_TURNS = 24
 INTERRUPTED = "The last session ended before an answer was complete. Press r to ask again."
-
-
-class SessionError(RuntimeError):
-    """Something that cannot be done now; the text says why."""
-
-
-class NotSaved(SessionError, OSError):
-    """The answers came and could not be stored. They are kept in memory; asking again tries to store them."""
-
-    def __init__(self, reason: str, texts: Sequence[str]) -> None:
-        super().__init__(f"{reason} The answers are kept here; press r to try to save them again.")
-        self.texts = list(texts)
 
 
 class ChatSession:
@@ -200,14 +189,7 @@ class ChatSession:
         turn, thread = self.turn, self.thread
         if turn is None or thread is None:
             raise SessionError("There is no question to answer.")
-        self._not_busy()
-        if not self._busy.acquire(timeout=60):  # a swap under way is waited for
-            raise SessionError("The engine is busy with something else. Press r to ask again.")
-        self._answering = True
-        try:
-            if self.engine is None:
-                raise SessionError(self.engine_error or "The model is still being opened.")
-            self.load()
+        with self.taken() as engine:
             notes = [] if (line := self._swap_if_changed()) is None else [line]
             speed = 0.0
             if self._unsaved is None or self._unsaved[0] != turn.prompt_id:
@@ -220,7 +202,7 @@ class ChatSession:
                 if self.settings.reward_picks:
                     self.choosing.begin()
                 drawn = draw(
-                    self.engine,
+                    engine,
                     messages,
                     self.settings.alternatives,
                     self.settings.sampling,
@@ -239,6 +221,19 @@ class ChatSession:
             self._unsaved = None
             self.turn = read_branch(self.store, self.store.threads.message(turn.prompt_id), stored[0].id)
             return Outcome(self.turn, tuple(notes), speed)
+
+    @contextmanager
+    def taken(self) -> Iterator[Engine]:
+        """The engine, for one answer or comparison at a time: no other swaps it. Raises SessionError, EngineError."""
+        self._not_busy()
+        if not self._busy.acquire(timeout=60):  # a swap under way is waited for
+            raise SessionError("The engine is busy with something else. Press r to ask again.")
+        self._answering = True
+        try:
+            if self.engine is None:
+                raise SessionError(self.engine_error or "The model is still being opened.")
+            self.load()
+            yield self.engine
         finally:
             self._answering = False
             self._busy.release()

@@ -131,11 +131,7 @@ class TrainingPage(Page):
     async def _look_closely(self) -> None:
         option = self.runs.highlighted_option
         if option is None or option.id is None:
-            self._text(
-                Content(
-                    "No lesson yet. Judge some answers in the chat: with enough of them one starts by itself, or l."
-                )
-            )
+            self._text(Content("No lesson yet. Judge some answers in the chat: one then starts by itself, or with l."))
             return
         seen = await self.call(watching.watch, self.store, option.id)
         now = self.runs.highlighted_option
