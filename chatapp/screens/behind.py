@@ -57,7 +57,8 @@ class Behind(Dialog):
     DEFAULT_CSS = """
     Behind {
         & > Vertical { width: 92; }
-        & VerticalScroll { height: auto; max-height: 30; margin: 1 0 0 0; }
+        & VerticalScroll { height: auto; max-height: 60vh; margin: 1 0 0 0; }
+        & .judgment { margin: 0 0 1 0; }
     }
     """
 
@@ -81,7 +82,8 @@ class Behind(Dialog):
                             (f"{one.when} {one.kind}{held}", "$text-muted"),
                             (f"\n{one_line(one.said, 160)}", "bold"),
                             f"\n  {one_line(one.question, 160)}",
-                        )
+                        ),
+                        classes="judgment",
                     )
                 if self.count > len(self.told):
                     left = self.count - len(self.told)

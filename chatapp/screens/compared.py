@@ -31,7 +31,6 @@ class Pair(Vertical):
         & .answer { border: round $foreground 20%; padding: 0 1; border-title-color: $text-muted; }
         & .after { border: round $accent 60%; border-title-color: $text-accent; }
     }
-    .-wide Pair > Container { layout: horizontal; }
     """
 
     def __init__(self, tried: Tried, before: str, after: str) -> None:
@@ -70,7 +69,10 @@ class ComparedPage(Page):
     WIDE: ClassVar[int] = 76
 
     DEFAULT_CSS = """
-    ComparedPage #pairs { height: 1fr; width: 1fr; }
+    ComparedPage {
+        & #pairs { height: 1fr; width: 1fr; }
+        &.-wide Pair > Container { layout: horizontal; }
+    }
     """
 
     def __init__(self, chat: ChatScreen, comparing: Comparing) -> None:

@@ -190,7 +190,7 @@ def _line(run: Run) -> Content:
     sign = watching.SIGNS.get(run.state, " ")
     when = run.created_at[5:16].replace("T", " ")
     head = f"{sign} {run.number:>3}  {watching.kind(run):<13} "
-    style = "$text-accent" if run.state == "running" else ""
+    style = "bold" if run.state == "running" else ""
     return Content.assemble((head, style), f"{watching.state(run):<12} ", (when, "$text-muted"))
 
 
@@ -204,8 +204,8 @@ def _details(seen: Watched, figures: bool) -> Content:
     parts = [Content.assemble((title[0].upper() + title[1:], "bold"), " · " + " · ".join(about))]
     if seen.share is not None:
         filled = round(BAR * seen.share)
-        line = [("━" * filled, "$accent"), ("╌" * (BAR - filled), "$text-muted"), f" {seen.share:.0%}"]
-        parts.append(Content.assemble(*line, f" · {seen.left}" if seen.left else ""))
+        done, rest = ("━" * filled, "$accent"), ("╌" * (BAR - filled), "$text-muted")
+        parts.append(Content.assemble(done, rest, f" {seen.share:.0%}", f" · {seen.left}" if seen.left else ""))
     if run.cancel_requested_at and not run.finished:
         parts.append(Content("It was asked to stop, and will at its next step."))
     said = run.error or str(run.result.get("verdict") or "")

@@ -63,11 +63,11 @@ class VersionsPage(Page):
         Binding(
             "w",
             "compare",
-            "What did it learn?",
+            "Compare",
             id="versions.compare",
-            tooltip="Your last questions, answered by the highlighted version and the one before it",
+            tooltip="What did it learn? Your last questions, answered by the highlighted version and the one before it",
         ),
-        Binding("o", "open", "Learned from", id="versions.open", tooltip="The judgments that made it; Enter too"),
+        Binding("o", "open", "Judgments", id="versions.open", tooltip="The judgments that made it; Enter too"),
         Binding("p", "prune", "Free disk", id="versions.prune", tooltip="Delete the files that nobody goes back to"),
     ]
 
@@ -165,7 +165,7 @@ class VersionsPage(Page):
 
     def _use(self, row: Row | None) -> Adapter | None:
         if row is None or row.live:
-            raise SessionError(f"{row.name if row else 'It'} answers already.")
+            raise SessionError(f"{row.name if row and row.adapter else 'The base'} answers already.")
         return self.store.adapters.use(row.adapter.id if row.adapter else None, self._model)
 
     async def _change(self, change: Changing) -> None:
@@ -180,14 +180,14 @@ class VersionsPage(Page):
         adapters = self.store.adapters
         before = adapters.live(self._model)
         now = change(row)
-        was, is_ = (before.name if before else "the base"), (now.name if now else "the base")
+        was, is_ = (before.name if before else "the base"), (now.name if now else "The base")
         if way_forward(self.store, self._model) == (before and adapters.get(before.id)):
             key = f"{was} is one key away: f"
         elif now is not None and adapters.way_back(self._model)[0] == (before and adapters.get(before.id)):
             key = f"{was} is one key away: b"
         else:
             key = f"{was} comes back with u"
-        return f"{is_[0].upper()}{is_[1:]} answers from now on; {key}. No lesson changes that until you judge again."
+        return f"{is_} answers from now on; {key}. No lesson changes that until you judge again."
 
     # -- what it learned ---------------------------------------------------------------------------------------------
 
@@ -205,8 +205,8 @@ class VersionsPage(Page):
         await self._look()
         looked = self._looked
         if looked is None or not looked.learned:
-            name = looked.row.name if looked else "It"
-            raise SessionError(f"{name[0].upper()}{name[1:]} learned from no judgment of yours.")
+            name = looked.row.name if looked and looked.row.adapter else "The base"
+            raise SessionError(f"{name} learned from no judgment of yours.")
         told = await self.call(tell, self.store, looked.learned)
         await self.app.push_screen_wait(Behind(looked.row.name, told, len(looked.learned)))
 
@@ -246,7 +246,7 @@ class VersionsPage(Page):
         if found.prunable:
             names = ", ".join(one.adapter.name for one in found.prunable)
             freed = sum(one.bytes for one in found.prunable)
-            parts.append(f"The files of {names} go ({_size(freed)}); what they learned from stays listed.")
+            parts.append(f"The files of {names} go ({_size(freed)}); what was learned from stays listed.")
         if found.caches:
             parts.append(f"Caches go ({_size(found.caches)}); the next lesson computes them again.")
         question = f"Free {_size(found.freed)}? " + " ".join(parts)
@@ -267,7 +267,7 @@ def _size(bytes: int) -> str:
 def _line(row: Row) -> Content:
     when = row.adapter.created_at[5:16].replace("T", " ") if row.adapter else ""
     head = f"{row.branch}{row.sign} {row.name}"
-    style = "bold $text-success" if row.live else "" if row.there else "$text-muted"
+    style = "bold" if row.live else "" if row.there else "$text-muted"
     return Content.assemble((f"{head:<10} ", style), f"{row.state:<18} ", (when, "$text-muted"))
 
 
@@ -282,9 +282,7 @@ def _details(looked: Looked) -> Content:
     head = [row.state, adapter.created_at[:16].replace("T", " ") + " UTC", _size(looked.bytes)]
     parts = [
         Content.assemble((adapter.name, "bold"), " · " + " · ".join(head)),
-        Content(
-            f"Made by {made}, after {looked.before}." + (" Provisional: few prompts tested it." * adapter.provisional)
-        ),
+        Content(made + (" Provisional: few prompts tested it." if adapter.provisional else "")),
         Content(""),
         Content.assemble(("Verdict: ", "bold"), clean(adapter.verdict) or "none was given"),
         Content(""),
