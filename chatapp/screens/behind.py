@@ -57,7 +57,7 @@ class Behind(Dialog):
     DEFAULT_CSS = """
     Behind {
         & > Vertical { width: 92; }
-        & VerticalScroll { height: auto; max-height: 60vh; margin: 1 0 0 0; }
+        & VerticalScroll { height: auto; max-height: 50vh; margin: 1 0 0 0; }
         & .judgment { margin: 0 0 1 0; }
     }
     """
