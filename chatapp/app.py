@@ -18,16 +18,18 @@ from chatapp.screens.chat import ChatScreen
 
 
 class HoneApp(App[int]):
-    """The chat. `make_engine` and the other seams are for tests."""
+    """The chat. thread: the one to open; None: that of the last session. The seams are for tests."""
 
     TITLE = "Hone"
     LOOK: ClassVar[float] = 1.0  #: seconds between looks at whether the terminal is still there
 
-    def __init__(self, settings: Settings, make_engine: MakeEngine | None = None, **seams: Any) -> None:
+    def __init__(
+        self, settings: Settings, make_engine: MakeEngine | None = None, thread: str | None = None, **seams: Any
+    ) -> None:
         super().__init__()
         self.settings = settings
         self.return_code_on_exit = 0
-        self.chat = ChatScreen(settings, make_engine, **seams)
+        self.chat = ChatScreen(settings, make_engine, thread=thread, **seams)
         self._done: list[Key] = []  # keys that took effect and are still on their way through the widgets
 
     def get_default_screen(self) -> Screen[None]:
@@ -88,15 +90,18 @@ def _has_terminal() -> bool:
         return False
 
 
-def run_chat(settings: Settings) -> int:
-    """The full-screen chat. Returns the exit code; 1 when this home cannot be opened."""
+def run_chat(settings: Settings, thread: str | None = None) -> int:
+    """The full-screen chat, with that thread or the one of the last session.
+
+    Returns the exit code; 1 when this home cannot be opened.
+    """
     try:
         lock = lock_home(settings)
     except (AlreadyRunning, OSError) as error:
         print(f"hone: {clean(str(error))}", file=sys.stderr)
         return 1
     with lock:
-        code = HoneApp(settings).run()
+        code = HoneApp(settings, thread=thread).run()
     return 1 if code is None else code
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from storage.adapters import Adapter
+    from storage.duels import Tally
     from storage.store import Store
-    from storage.versions import Duels, Learned
+    from storage.versions import Learned
 
 BASE = "base"  #: in the place of an id
 STATES = {"live": "answers now", "retired": "was in use", "rejected": "not adopted", "candidate": "passed, not used"}
@@ -57,7 +58,7 @@ class Looked:
     run: int | None  #: the lesson that made it
     bytes: int
     learned: Sequence[Learned]
-    duels: Sequence[Duels]
+    duels: Sequence[tuple[str, Tally]]  #: by the other's name
 
 
 def rows(store: Store, model_hash: str) -> list[Row]:
@@ -125,7 +126,7 @@ def by_kind(learned: Sequence[Learned]) -> str:
     )
 
 
-def record(duels: Duels) -> str:
+def record(other: str, duels: Tally) -> str:
     """ "against v1: 7 won, 2 lost, 1 even"."""
     even = f", {duels.ties} even" if duels.ties else ""
-    return f"against {duels.other}: {duels.wins} won, {duels.losses} lost{even}"
+    return f"against {other}: {duels.wins} won, {duels.losses} lost{even}"

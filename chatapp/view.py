@@ -1,23 +1,10 @@
-"""What a session hands to the screen and the plain chat besides turns: a thread to show, lines to say, errors."""
+"""What a session hands to the screen and the plain chat besides turns: a thread to show, and lines to say."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chatapp.turn import PastTurn, Turn
-
-
-class SessionError(RuntimeError):
-    """Something that cannot be done now; the text says why."""
-
-
-class NotSaved(SessionError, OSError):
-    """The answers came and could not be stored. They are kept in memory; asking again tries to store them."""
-
-    def __init__(self, reason: str, texts: Sequence[str]) -> None:
-        super().__init__(f"{reason} The answers are kept here; press r to try to save them again.")
-        self.texts = list(texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +34,7 @@ class View:
     hidden: int = 0  #: earlier turns that are not in past
     turn: Turn | None = None  #: without answers: asked and not answered
     draft: str = ""  #: typed and not sent
+    later: int = 0  #: turns after this one, where an earlier one is looked at
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from storage.adapters import Adapter
+from storage.duels import Tally, tallies
 
 if TYPE_CHECKING:
     from storage.store import Store
@@ -23,20 +23,6 @@ class Learned:
     forgotten: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Duels:
-    """How a version fared against another one."""
-
-    other: str  #: "base", or "v2"
-    wins: int
-    losses: int
-    ties: int
-
-    @property
-    def n(self) -> int:
-        return self.wins + self.losses + self.ties
-
-
 def learned(store: Store, run_id: str | None) -> list[Learned]:
     """The judgments behind a run's version, the newest first."""
     rows = store.tuples(
@@ -47,22 +33,9 @@ def learned(store: Store, run_id: str | None) -> list[Learned]:
     return [Learned(id, kind, created, split, bool(forgotten)) for id, kind, created, split, forgotten in rows]
 
 
-def duels(store: Store, model_hash: str, adapter_id: str | None) -> list[Duels]:
-    """A version's (None: the base's) duels with others of its model, the newest other first, the base last."""
-    judgments = store.judgments.duels()
-    made = store.threads.generations({item.message_id for judgment in judgments for item in judgment.items})
-    sums: dict[str | None, Counter[str]] = {}
-    for judgment in judgments:
-        ranks = {
-            made[item.message_id].adapter_id: item.rank or 0
-            for item in judgment.items
-            if item.message_id in made and made[item.message_id].model_hash == model_hash
-        }
-        if len(ranks) != 2 or adapter_id not in ranks:
-            continue
-        mine = ranks.pop(adapter_id)
-        ((other, theirs),) = ranks.items()
-        sums.setdefault(other, Counter())["ties" if mine == theirs else "wins" if mine < theirs else "losses"] += 1
+def duels(store: Store, model_hash: str, adapter_id: str | None) -> list[tuple[str, Tally]]:
+    """A version's (None: the base's) duels, by the name of the other; the newest other first, the base last."""
+    found = tallies(store, model_hash, adapter_id)
     known = {adapter.id: adapter for adapter in store.adapters.list(model_hash)}
 
     def name(id: str | None) -> str:
@@ -71,10 +44,7 @@ def duels(store: Store, model_hash: str, adapter_id: str | None) -> list[Duels]:
     def age(id: str | None) -> int:
         return 0 if id is None else known[id].number if id in known else 1
 
-    return [
-        Duels(name(other), sums[other]["wins"], sums[other]["losses"], sums[other]["ties"])
-        for other in sorted(sums, key=age, reverse=True)
-    ]
+    return [(name(other), found[other]) for other in sorted(found, key=age, reverse=True)]
 
 
 def questions(store: Store, limit: int) -> list[str]:

@@ -273,7 +273,7 @@ def _line(row: Row) -> Content:
 
 def _details(looked: Looked) -> Content:
     row, adapter = looked.row, looked.row.adapter
-    duels = "; ".join(lineage.record(one) for one in looked.duels)
+    duels = "; ".join(lineage.record(other, found) for other, found in looked.duels)
     against = Content.assemble(("Duels ", "bold"), f"{duels}.") if duels else Content("No duels yet.")
     if adapter is None:
         about = Content.assemble(("The base", "bold"), f" · {row.state} · the model as it came, before any lesson")

@@ -137,9 +137,9 @@ def test_duels_of_a_version(store: Store) -> None:
     duel(v1, v2)
     duel(v1, None)
     store.judgments.retract(duel(v2, v1))
-    found = [(d.other, d.wins, d.losses, d.ties) for d in duels(store, MODEL, v2.id)]
+    found = [(other, d.wins, d.losses, d.ties) for other, d in duels(store, MODEL, v2.id)]
     assert found == [("v1", 0, 1, 0), ("base", 1, 0, 1)]
-    assert [(d.other, d.n) for d in duels(store, MODEL, None)] == [("v2", 2), ("v1", 1)]
+    assert [(other, d.n) for other, d in duels(store, MODEL, None)] == [("v2", 2), ("v1", 1)]
 
 
 def test_what_a_version_learned_from_and_the_last_questions(store: Store) -> None:
