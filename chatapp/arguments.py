@@ -176,7 +176,9 @@ def _learning(command: Callable[..., Parser], actions: Callable[..., dict[str, P
         ("use", "answer with this version (base: none) from now on"),
         ("rollback", "go back to the version before the live one"),
         ("remove", "delete the files of a version that is not in use; its row stays"),
+        ("prune", "delete the files of versions that nobody goes back to, and the caches; says what it frees"),
     )
+    adapters["prune"].add_argument("--dry-run", action="store_true", help="only say what would be freed")
     for name in ("show", "use", "remove"):
         adapters[name].add_argument("adapter", metavar="ID", help="v3, an id or its beginning, or base")
 

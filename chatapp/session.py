@@ -9,7 +9,8 @@ Left out on purpose: judgments across tries. Answers of an earlier try are anoth
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -245,14 +246,7 @@ class ChatSession(Verdicts):
         turn, thread = self.turn, self.thread
         if turn is None or thread is None:
             raise SessionError("There is no question to answer.")
-        self._not_busy()
-        if not self._busy.acquire(timeout=60):  # a swap under way is waited for
-            raise SessionError("The engine is busy with something else. Ask again in a moment.")
-        self._answering = True
-        try:
-            if self.engine is None:
-                raise SessionError(self.engine_error or "The model is still being opened.")
-            self.load()
+        with self.taken():
             notes = [] if (line := self._swap_if_changed()) is None else [line]
             speed = 0.0
             if self._unsaved is None or self._unsaved[0] != turn.prompt_id:
@@ -276,6 +270,19 @@ class ChatSession(Verdicts):
             self._unsaved = None
             self.turn = read_branch(self.store, self.store.threads.message(turn.prompt_id), stored[0].id)
             return Outcome(self.turn, tuple(notes), speed)
+
+    @contextmanager
+    def taken(self) -> Iterator[Engine]:
+        """The engine, for one answer or comparison at a time: no other swaps it. Raises SessionError, EngineError."""
+        self._not_busy()
+        if not self._busy.acquire(timeout=60):  # a swap under way is waited for
+            raise SessionError("The engine is busy with something else. Ask again in a moment.")
+        self._answering = True
+        try:
+            if self.engine is None:
+                raise SessionError(self.engine_error or "The model is still being opened.")
+            self.load()
+            yield self.engine
         finally:
             self._answering = False
             self._busy.release()

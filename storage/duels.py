@@ -37,6 +37,11 @@ class Tally:
 
 def tally(store: Store, model_hash: str, a: str | None, b: str | None) -> Tally:
     """a, b: adapter ids; None is the base of that model."""
+    return tallies(store, model_hash, a).get(b, Tally(0, 0, 0))
+
+
+def tallies(store: Store, model_hash: str, a: str | None) -> dict[str | None, Tally]:
+    """The duels of a with each other version that it met, by that one's id."""
     rows = store.rows(
         "SELECT j.id, i.rank, g.adapter_id FROM judgments j JOIN judgment_items i ON i.judgment_id = j.id "
         "JOIN generations g ON g.message_id = i.message_id "
@@ -46,8 +51,9 @@ def tally(store: Store, model_hash: str, a: str | None, b: str | None) -> Tally:
     met: dict[str, dict[str | None, int]] = {}
     for row in rows:
         met.setdefault(row["id"], {})[row["adapter_id"]] = row["rank"] or 0
-    counts = [0, 0, 0]
+    counts: dict[str | None, list[int]] = {}
     for ranks in met.values():
-        if a != b and set(ranks) == {a, b}:
-            counts[1 + (ranks[a] > ranks[b]) - (ranks[a] < ranks[b])] += 1
-    return Tally(*counts)
+        if len(ranks) == 2 and a in ranks:
+            (other,) = set(ranks) - {a}
+            counts.setdefault(other, [0, 0, 0])[1 + (ranks[a] > ranks[other]) - (ranks[a] < ranks[other])] += 1
+    return {other: Tally(*found) for other, found in counts.items()}
