@@ -20,14 +20,6 @@ CHAT_KEYS = [
     Binding("ctrl+l", "learn", "Learn now", show=False, id="chat.learn", tooltip="Start a lesson with what was judged"),
     Binding("escape", "stop", "Stop", show=False, id="chat.stop", tooltip="Stop the answers; their text is kept"),
     Binding(
-        "f7",
-        "duel",
-        "Duel",
-        show=False,
-        id="chat.duel",
-        tooltip="Two versions answer blind, one each, until you end it",
-    ),
-    Binding(
         "f3",
         "page('training')",
         "Training",
@@ -52,7 +44,7 @@ CHAT_KEYS = [
         tooltip="Search, open, change and take back what was judged",
     ),
     Binding(
-        "f6",
+        "f9",
         "page('insights')",
         "Insights",
         show=False,

@@ -44,7 +44,7 @@ class DuelActions(ForgetActions):
             self.note(
                 Note(
                     f"Duel: {duel.words}. Each question gets one answer of each, in places by chance; "
-                    "who is who is said when you have chosen. F7 ends it."
+                    "who is who is said when you have chosen. /duel ends it."
                 )
             )
         await self._refresh_status()

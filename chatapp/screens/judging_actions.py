@@ -101,6 +101,8 @@ class JudgingActions(TurnActions):
             self._skip()
         elif event.wish == "frequency":
             self.jobs.start(self._change_frequency(), "store")
+        elif event.wish == "duel":
+            self.run_worker(self.run_action("duel"), group="slash", name="duel")
         elif event.wish == "diff":
             self._show_differences(event.index)
         elif event.wish in ("earlier_turn", "later_turn"):

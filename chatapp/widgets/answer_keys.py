@@ -130,6 +130,14 @@ KEYS = [
     ),
     Binding("P", "wish('later_turn')", "Later turn", show=False, id="answers.forth", tooltip="The turn after this one"),
     Binding(
+        "v",
+        "wish('duel')",
+        "Duel",
+        show=False,
+        id="answers.duel",
+        tooltip="Two versions answer blind, one each, until you end it",
+    ),
+    Binding(
         "m",
         "wish('frequency')",
         "How often",

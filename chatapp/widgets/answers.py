@@ -33,6 +33,7 @@ Wish = Literal[
     "undo",
     "copy",
     "diff",
+    "duel",
     "skip",
     "teaches",
     "frequency",
