@@ -6,9 +6,6 @@ from textual.binding import Binding
 
 from chatapp.turn import label
 
-RANK = Binding.Group("Rank", compact=True)
-THUMB = Binding.Group("Thumb", compact=True)
-
 KEYS = [
     *(
         Binding(
@@ -34,9 +31,8 @@ KEYS = [
     Binding(
         "J,alt+down",
         "rank(1)",
-        "Rank lower",
-        key_display="J",
-        group=RANK,
+        "Rank",
+        key_display="J K",
         id="answers.lower",
         tooltip="Move the focused answer one place down in the ranking",
     ),
@@ -44,8 +40,7 @@ KEYS = [
         "K,alt+up",
         "rank(-1)",
         "Rank higher",
-        key_display="K",
-        group=RANK,
+        show=False,
         id="answers.higher",
         tooltip="Move the focused answer one place up in the ranking",
     ),
@@ -56,14 +51,11 @@ KEYS = [
         "+",
         "thumb(1)",
         "Good",
-        key_display="+",
-        group=THUMB,
+        show=False,
         id="answers.good",
         tooltip="The focused answer is good",
     ),
-    Binding(
-        "-", "thumb(-1)", "Bad", key_display="-", group=THUMB, id="answers.bad", tooltip="The focused answer is bad"
-    ),
+    Binding("-", "thumb(-1)", "Bad", show=False, id="answers.bad", tooltip="The focused answer is bad"),
     Binding(
         "r",
         "rate",
