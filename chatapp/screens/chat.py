@@ -45,6 +45,7 @@ class ChatScreen(SlashActions):
         self._seams = seams
         self._last_key = monotonic()
         self._polling = False
+        self._opened_before = False  # with another model
 
     # -- opening ---------------------------------------------------------------------------------------------------
 
@@ -64,10 +65,13 @@ class ChatScreen(SlashActions):
             return
         self.opened = opened
         self.status.model = opened.session.model.name if opened.session.engine else "no model"
-        await self._take_theme()
+        if not self._opened_before:
+            await self._take_theme()
         # who has just started is about to write: bare keys must not judge the turn of yesterday
         await self._show(opened.view, judge=False)
-        self.set_interval(self.POLL, self._poll)
+        if not self._opened_before:
+            self.set_interval(self.POLL, self._poll)
+        self._opened_before = True
         for line in opened.notes:
             self.note(line)
         if opened.session.engine is not None:

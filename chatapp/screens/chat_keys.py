@@ -72,5 +72,6 @@ KEYLESS: list[tuple[str, str, str]] = [
     ("Forget this thread", "Remove all its text for good, from the backups too", "forget_thread"),
     ("Pause learning, or go on", "Whether lessons start by themselves", "toggle_learning"),
     ("Stop the lesson", "Cancel the training run under way", "cancel_lesson"),
+    ("Answer with another model", "Those on this disk; each has its own versions", "model"),
     ("Roll back", "Answer with the version before the live one", "rollback"),
 ]

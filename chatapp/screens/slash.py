@@ -13,7 +13,7 @@ from pathlib import Path
 
 from textual import on
 
-from chatapp.screens.duel_actions import DuelActions
+from chatapp.screens.model_actions import ModelActions
 from chatapp.session import SessionError
 from chatapp.view import Note
 from chatapp.widgets.prompt import Prompt
@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "/train": ("", "learn from the judgments now", "learn"),
     "/rollback": ("", "answer with the version before the live one", "rollback"),
     "/duel": ("", "two versions answer blind", "duel"),
+    "/model": ("[NAME]", "answer with another model: one of a list, a file, ollama:NAME", ""),
     "/settings": ("", "how answers are drawn", "generation"),
     "/export": ("[FILE]", "this thread as Markdown", ""),
     "/rename": ("TITLE", "rename this thread", ""),
@@ -40,7 +41,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 
 
-class SlashActions(DuelActions):
+class SlashActions(ModelActions):
     """Reads commands off the prompt, and does what has no key."""
 
     def _is_command(self, text: str) -> bool:
@@ -64,6 +65,7 @@ class SlashActions(DuelActions):
         else:
             done: dict[str, Callable[[str], object]] = {
                 "/system": self._system,
+                "/model": lambda spec: self.jobs.start(self._model(spec), "dialog"),
                 "/export": lambda file: self.jobs.start(self._export(file), "store"),
                 "/rename": lambda title: self._with_current(partial(self._retitle, title=title), "store"),
             }

@@ -262,3 +262,33 @@ async def test_generation_settings_hold_from_the_next_question_on(open_chat: Ope
         await chat.says("answers are drawn so")
         await chat.ask("One?")
         assert len(chat.answers.turn.answers) == 2
+
+
+# -- another model -----------------------------------------------------------------------------------------------------
+
+
+async def test_another_model_answers_from_the_next_question_on(open_chat: Open, tmp_path: Path) -> None:
+    other = tmp_path / "models" / "other.gguf"
+    other.parent.mkdir()
+    async with open_chat() as chat:
+        other.write_bytes((tmp_path / "fake.gguf").read_bytes() + b"other")
+        await chat.ask("One?")
+        thread = chat.screen.session.thread.id
+        chat.screen.prompt.put(f"/model {other}")
+        await chat.press("i", "enter")
+        await chat.says("other answers until the chat ends")
+        assert chat.screen.status.model == "other"
+        await chat.ask("Two?")
+        turn = chat.answers.turn
+        assert chat.store.threads.generation(turn.answers[0].message_id).model_hash == chat.screen.session.model.hash
+        assert chat.screen.session.thread.id == thread
+        assert len({row["model_hash"] for row in chat.store.rows("SELECT model_hash FROM generations")}) == 2
+
+
+async def test_a_model_that_is_not_there_changes_nothing(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        chat.screen.prompt.put("/model nowhere.gguf")
+        await chat.press("enter")
+        await chat.says("The model before goes on answering")
+        await chat.ask("One?")
+        assert chat.answers.ready
