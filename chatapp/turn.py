@@ -120,6 +120,15 @@ def tie(groups: Groups, index: int) -> Groups:
     return tuple(tuple(sorted(group)) for group in rest)
 
 
+def put(groups: Groups, index: int, other: int) -> Groups:
+    """groups with answer index in the place of another one, which makes room."""
+    before = _locate(groups, index) > _locate(groups, other)
+    rest = [group for group in (tuple(one for one in group if one != index) for group in groups) if group]
+    at = _locate(tuple(rest), other)
+    rest.insert(at if before else at + 1, (index,))
+    return tuple(rest)
+
+
 def places(groups: Groups) -> dict[int, str]:
     """index -> "1st", "tied 2nd" ... (ties share the better place)."""
     result: dict[int, str] = {}

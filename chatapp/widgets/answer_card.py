@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
-from textual.events import Click
+from textual.events import Click, MouseDown, MouseUp
 from textual.message import Message
 
 from chatapp.turn import label
@@ -41,18 +43,31 @@ class AnswerCard(Vertical):
     }
     """
 
+    @dataclass
     class Chosen(Message):
-        """The card was clicked."""
+        """The card was clicked; twice: that is a choice."""
 
-        def __init__(self, index: int) -> None:
-            super().__init__()
-            self.index = index
+        index: int
+        twice: bool
+
+    @dataclass
+    class Grabbed(Message):
+        """The mouse was pressed on the frame's upper line."""
+
+        index: int
+
+    @dataclass
+    class Dropped(Message):
+        """The mouse was let go over the card."""
+
+        index: int
 
     def __init__(self, index: int) -> None:
         super().__init__(classes="-waiting")
         self.index = index
         self.prose = Prose(WAITING)
         self._streamed = ""
+        self._grabbed = False
         self._shown: str | None = None
         self.set_title([])
 
@@ -84,6 +99,20 @@ class AnswerCard(Vertical):
         """How many lines a folded card does not show."""
         return max(0, self.prose.outer_size.height - self.size.height)
 
+    @property
+    def allow_select(self) -> bool:
+        """Its text can be marked with the mouse; its frame is what one drags."""
+        return not self._grabbed
+
+    def on_mouse_down(self, event: MouseDown) -> None:
+        if event.screen_y == self.region.y:  # the frame's upper line, where the letter stands
+            self._grabbed = True
+            self.post_message(self.Grabbed(self.index))
+
+    def on_mouse_up(self, event: MouseUp) -> None:
+        self._grabbed = False
+        self.post_message(self.Dropped(self.index))
+
     def on_click(self, event: Click) -> None:
         event.stop()
-        self.post_message(self.Chosen(self.index))
+        self.post_message(self.Chosen(self.index, twice=event.chain == 2))

@@ -22,7 +22,7 @@ from textual.events import Resize
 from textual.message import Message
 from textual.widgets import Static
 
-from chatapp.turn import Groups, Turn, move, start_order, tie
+from chatapp.turn import Groups, Turn, move, put, start_order, tie
 from chatapp.widgets.answer_card import AnswerCard
 from chatapp.widgets.answer_keys import KEYS
 from chatapp.widgets.marks import about, marks
@@ -111,6 +111,7 @@ class Answers(Container, can_focus=True):
         self.focused_index = 0
         self.rating = False  #: the next digit rates the focused answer
         self._ready_at: float | None = None
+        self._grabbed: int | None = None  # by the mouse
         self._fed: deque[tuple[int, str]] = deque()
         self._none = Static(Content("No answer yet. Ctrl+R asks again."), id="unanswered")
         self.add_class("-empty")
@@ -281,6 +282,24 @@ class Answers(Container, can_focus=True):
         event.stop()
         self.focus(scroll_visible=False)
         self._look_at(event.index)
+        if event.twice:
+            self.action_pick(event.index + 1)
+
+    @on(AnswerCard.Grabbed)
+    def card_grabbed(self, event: AnswerCard.Grabbed) -> None:
+        event.stop()
+        self._grabbed = event.index
+
+    @on(AnswerCard.Dropped)
+    def card_dropped(self, event: AnswerCard.Dropped) -> None:
+        """A card was drawn onto another by its frame: it takes that one's place in the ranking."""
+        event.stop()
+        index, self._grabbed = self._grabbed, None
+        if index is None or index == event.index or not self._may_judge() or self.turn is None:
+            return
+        self.focus(scroll_visible=False)
+        self._look_at(index)
+        self._drafted(put(self.draft or start_order(self.turn), index, event.index))
 
     def _look_at(self, index: int) -> None:
         self.focused_index = index

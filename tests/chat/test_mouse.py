@@ -1,0 +1,58 @@
+"""Judging with the mouse alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from chatapp.turn import put
+from tests.chat.conftest import SMALL, WIDE
+
+Open = Callable[..., Any]
+
+
+@pytest.mark.parametrize("size", [WIDE, SMALL], ids=["wide", "small"])
+async def test_a_card_drawn_onto_another_takes_its_place(open_chat: Open, size: tuple[int, int]) -> None:
+    async with open_chat(size) as chat:
+        await chat.ask()
+        await chat.pilot.mouse_down(chat.answers.cards[2], offset=(3, 0))
+        await chat.pilot.hover(chat.answers.cards[0], offset=(3, 1))
+        await chat.pilot.mouse_up(chat.answers.cards[0], offset=(3, 1))
+        await chat.says("C > A > B · Enter records this ranking")
+        await chat.press("enter")
+        await chat.says("C > A > B: 3 pairs")
+
+
+async def test_a_press_inside_the_text_ranks_nothing(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        await chat.pilot.mouse_down(chat.answers.cards[2], offset=(3, 1))
+        await chat.pilot.mouse_up(chat.answers.cards[0], offset=(3, 1))
+        await chat.pilot.pause()
+        assert chat.answers.draft is None
+
+
+async def test_two_clicks_pick(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        await chat.pilot.click(chat.answers.cards[1], offset=(3, 1), times=2)
+        await chat.says("B > A, C: 2 pairs")
+
+
+async def test_the_footer_is_clicked(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        key = next(key for key in chat.screen.query("FooterKey") if key.description == "All bad")
+        await chat.pilot.click(key)
+        await chat.says("all bad")
+
+
+def test_the_other_makes_room() -> None:
+    order = ((0,), (1,), (2,))
+    assert put(order, 2, 0) == ((2,), (0,), (1,))
+    assert put(order, 0, 2) == ((1,), (2,), (0,))
+    assert put(order, 0, 1) == ((1,), (0,), (2,))
+    assert put(((0, 1), (2,)), 2, 1) == ((2,), (0, 1))
+    assert put(((0, 1), (2,)), 0, 2) == ((1,), (2,), (0,))
