@@ -1,6 +1,6 @@
 """Code in colours, by Pygments. The colours are the theme's, so every theme keeps them readable.
 
-A block is coloured in pieces that end at blank lines, each once: code that grows ten times a second costs its last piece.
+A block is coloured in pieces that end at blank lines, each once: code that grows costs its last piece.
 """
 
 from __future__ import annotations

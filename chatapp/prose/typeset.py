@@ -112,7 +112,8 @@ class Typeset(Visual):
         for lines in self._laid_out(width):
             y = len(strips)
             if options.selection is not None and options.selection_style is not None:
-                lines = [_marked(line, y + n, options) for n, line in enumerate(lines)]
+                selection, mark = options.selection, options.selection_style
+                lines = [_marked(line, selection.get_span(y + n), mark) for n, line in enumerate(lines)]
             kept = self._drawn.get(y)
             if kept is None or kept.lines is not lines or kept.look != look:
                 made = [_strip(line.content, y + n, style, get_style) for n, line in enumerate(lines)]
@@ -123,13 +124,11 @@ class Typeset(Visual):
         return strips if height is None else strips[:height]
 
 
-def _marked(line: Line, y: int, options: RenderOptions) -> Line:
-    assert options.selection is not None and options.selection_style is not None
-    span = options.selection.get_span(y)
+def _marked(line: Line, span: tuple[int, int] | None, mark: Style) -> Line:
     if span is None:
         return line
     start, end = span
-    return line._replace(content=line.content.stylize(options.selection_style, start, None if end == -1 else end))
+    return line._replace(content=line.content.stylize(mark, start, None if end == -1 else end))
 
 
 def _strip(content: Content, y: int, style: Style, get_style: Callable[[str | Style], Style]) -> Strip:

@@ -9,7 +9,9 @@ from typing import Any
 from textual import on
 from textual.message import Message
 
+from chatapp import copying
 from chatapp.config import Settings
+from chatapp.screens.choose_code import choose_code
 from chatapp.screens.correct import Correct
 from chatapp.screens.dialogs import AskText, Choose, Score
 from chatapp.screens.frame import ChatFrame
@@ -199,6 +201,15 @@ class TurnActions(ChatFrame):
         last = self._last_question or (self.answers.turn.prompt if self.answers.turn else "")
         self.prompt.put(last)
 
+    @on(Prompt.Elsewhere)
+    def prompt_elsewhere(self) -> None:
+        from chatapp.editing import edited
+
+        text, said = edited(self.app, self.prompt.text)
+        if text is not None:
+            self.prompt.put_instead(text)
+        self.say(said, quiet=True)
+
     @on(Prompt.Scrolled)
     def scroll_chat(self, event: Prompt.Scrolled) -> None:
         if event.pages < 0:
@@ -299,11 +310,23 @@ class TurnActions(ChatFrame):
             self.jobs.start(self._teaches(), "dialog")
         elif event.wish == "edit_question":
             self.jobs.start(self._edit_question(), "dialog")
-        elif event.wish == "copy" and self.answers.turn is not None and self.answers.turn.answers:
-            self.app.copy_to_clipboard(self.answers.turn.text_of(event.index))
-            self.say(f"{label(event.index)} was copied.", quiet=True)
+        elif event.wish in ("copy", "copy_code"):
+            self.jobs.start(self._copy(event.index, code=event.wish == "copy_code"), "dialog")
         elif event.wish in ("earlier_version", "later_version"):
             self.jobs.start(self._go_to_version(-1 if event.wish == "earlier_version" else 1), "turn")
+
+    async def _copy(self, index: int, code: bool) -> None:
+        turn = self.answers.turn
+        if turn is None or not turn.answers:
+            return
+        text, what = turn.text_of(index), label(index)
+        if code:
+            chosen = await choose_code(self.app, text, what)
+            if isinstance(chosen, str):
+                self.say(chosen, quiet=True)
+                return
+            text, what = chosen.code, f"The code of {what}"
+        self.say(await copying.copy(self.app, text) or f"{what} was copied.", quiet=True)
 
     async def _teaches(self) -> None:
         turn, store = self.answers.turn, self.session.store

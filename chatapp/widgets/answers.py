@@ -28,7 +28,7 @@ from chatapp.widgets.answer_keys import KEYS
 
 JUDGING = {"pick", "rank", "tie", "all_bad", "correct", "thumb", "rate", "note", "flag"}
 
-Wish = Literal["undo", "copy", "again", "teaches", "edit_question", "earlier_version", "later_version"]
+Wish = Literal["undo", "copy", "copy_code", "again", "teaches", "edit_question", "earlier_version", "later_version"]
 
 
 class Answers(Container, can_focus=True):
