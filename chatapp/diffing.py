@@ -65,11 +65,12 @@ def around(pieces: Sequence[Piece], words: int = CONTEXT) -> list[Piece]:
     """The changes with some words around them; what is left out is an ellipsis."""
     short: list[Piece] = []
     for at, (kind, text) in enumerate(pieces):
-        parts = _WORD.findall(text)
+        parts = list(re.finditer(r"\s*\S+", text))
         head = words if at else 0
         tail = words if at + 1 < len(pieces) else 0
         if kind == "same" and len(parts) > head + tail + 2:
-            text = "".join(parts[:head]) + " … " + "".join(parts[len(parts) - tail :]).lstrip()
+            before = text[: parts[head].start()]
+            text = f"{before} … {text[parts[-tail].start() :].lstrip() if tail else ''}"
         short.append((kind, text))
     return short
 
@@ -91,6 +92,10 @@ def shown(pieces: Iterable[Piece]) -> Content:
             parts.append(text)
             continue
         left, right, style = _MARKS[kind]
-        body = text.lstrip() or text.replace("\n", "¶\n").replace(" ", "·")
-        parts += [text[: len(text) - len(body)] if text.strip() else "", (f"{left}{body}{right}", style)]
+        body = text.lstrip()
+        parts.append(text[: len(text) - len(body)] if body else "")
+        # of nothing but space: made visible, and a line break that came breaks the line behind its mark
+        parts.append((f"{left}{body or text.replace(chr(10), '¶').replace(' ', '·')}{right}", style))
+        if not body and kind == "new":
+            parts.append("\n" * text.count("\n"))
     return Content.assemble(*parts)

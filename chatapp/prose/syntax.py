@@ -60,8 +60,8 @@ def coloured(language: str, code: str) -> list[Content]:
 @lru_cache(maxsize=64)
 def _lexer(language: str) -> Any:
     # here: the first paint needs no lexer
-    from pygments.lexers import get_lexer_by_name
-    from pygments.util import ClassNotFound
+    from pygments.lexers import get_lexer_by_name  # type: ignore[import-untyped]
+    from pygments.util import ClassNotFound  # type: ignore[import-untyped]
 
     try:
         return get_lexer_by_name(language, stripnl=False, ensurenl=False)

@@ -24,7 +24,8 @@ def laid_out(table: Table, width: int) -> list[Content]:
     if room < sum(min(share, NARROWEST) for share in wanted):
         return _listed(names, rows, width)
     widths = _shares(wanted, room)
-    aligns: list[Align] = [*table.aligns, *("left" for _ in range(columns))]
+    left: Align = "left"
+    aligns = [*table.aligns, *[left] * columns]
     drawn = [_row(row, widths, aligns) for row in full]
     rule = Content.styled("─┼─".join("─" * share for share in widths), LINES)
     # rows of several lines are hard to tell from each other

@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 from rich.segment import Segment
 from textual.content import Content
+from textual.css.styles import RulesMap
 from textual.selection import Selection
 from textual.strip import Strip
 from textual.style import Style
-from textual.visual import RenderOptions, RulesMap, Visual
+from textual.visual import RenderOptions, Visual
 
 from chatapp.clean import clean
 from chatapp.prose.blocks import Block, CodeBlock, Table, TextLine, split
@@ -47,7 +48,7 @@ class Typeset(Visual):
     def __init__(self, text: str, before: Typeset | None = None) -> None:
         if before is not None and not text.startswith(before._settled):
             before = None
-        self._settled = before._settled if before else ""  # what no further text can change
+        self._settled: str = before._settled if before else ""  # what no further text can change
         self._done: list[Block] = list(before._done) if before else []
         tail = text[len(self._settled) :]
         if end := tail.rfind("\n\n") + 1:
@@ -57,7 +58,7 @@ class Typeset(Visual):
                 self._settled += tail[: end + 1]
                 tail = tail[end + 1 :]
         self.blocks = self._done + split(clean(tail))
-        self._width = before._width if before else 0
+        self._width: int = before._width if before else 0
         self._lines: dict[Block, list[Line]] = before._lines if before else {}
         self._drawn: dict[int, _Drawn] = before._drawn if before else {}  # by the number of its first line
 

@@ -19,7 +19,7 @@ from chatapp.diffing import around, counted, shown, word_diff
 from chatapp.screens.dialogs import Confirm
 from chatapp.widgets.fields import SafeTextArea
 
-HINT = "Ctrl+S saves · Ctrl+G your editor · Esc cancels"
+HINT = "Ctrl+S saves · Ctrl+G editor · Esc cancels"
 BESIDE = 110  #: cells of the terminal from which on the changes stand beside the editor
 LOW = 16  #: lines below which there is no room for them
 
@@ -89,17 +89,20 @@ class Correct(ModalScreen[str | None]):
 
     async def _compare(self) -> None:
         await asyncio.sleep(self.PAUSE)
+        if not self.query(TextArea):
+            return  # closed meanwhile
         text = self.query_one(TextArea).text
         # in a thread: two long texts with little in common take a while
         pieces = await asyncio.to_thread(word_diff, self.before, text)
-        same = text == self.before
-        diff = self.query_one("#correct-diff", Static)
-        diff.set_class(same, "-none")
-        diff.update(Content("Nothing was changed yet.") if same else shown(around(pieces)))
-        self._hint("" if same else counted(pieces))
+        for diff in self.query("#correct-diff").results(Static):
+            same = text == self.before
+            diff.set_class(same, "-none")
+            diff.update(Content("Nothing was changed yet.") if same else shown(around(pieces)))
+            self._hint("" if same else counted(pieces))
 
     def _hint(self, said: str) -> None:
-        self.query_one("#correct-hint", Static).update(Content(f"{said} · {HINT}" if said else HINT))
+        for hint in self.query("#correct-hint").results(Static):
+            hint.update(Content(f"{said} · {HINT}" if said else HINT))
 
     # -- keys ------------------------------------------------------------------------------------------------------
 

@@ -67,6 +67,8 @@ class Diff(ModalScreen[None]):
         (name, before), (other, after) = self.texts[self.first], self.texts[self.second]
         # in a thread: two long texts with little in common take a while
         pieces = await asyncio.to_thread(word_diff, before, after)
+        if not self.query("#diff-text"):
+            return  # closed meanwhile
         name, other = one_line(name, 30), one_line(other, 30)
         self.query_one(Vertical).border_title = Content(f"From {name} to {other}")
         same = f"{name} and {other} say the same."

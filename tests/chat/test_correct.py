@@ -76,3 +76,12 @@ async def test_the_changes_stand_where_there_is_room() -> None:
             if seen:
                 assert (changes.region.y == editor.region.y) == beside
                 assert (changes.region.x == editor.region.x) != beside
+
+
+async def test_closing_it_while_the_changes_are_looked_for() -> None:
+    for keys in (["ctrl+s"], ["escape", "y"]):
+        async with correcting(SMALL) as (pilot, _):
+            await pilot.press("x", *keys)
+            for _ in range(60):
+                await pilot.pause(0.01)
+            assert not isinstance(pilot.app.screen, Correct)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from textual.app import App
 from textual.containers import VerticalScroll
@@ -37,6 +37,7 @@ def test_words_that_went_and_came() -> None:
     ]
 
 
+@settings(deadline=None)
 @given(TEXTS, TEXTS)
 def test_both_texts_can_be_read_from_it(before: str, after: str) -> None:
     pieces = word_diff(before, after)
@@ -48,10 +49,12 @@ def test_both_texts_can_be_read_from_it(before: str, after: str) -> None:
 
 def test_changes_are_told_by_marks_and_style_not_by_colour_alone() -> None:
     content = shown(word_diff("The cat sat\n", "The dog sat"))
-    assert content.plain == "The [-cat-] {+dog+} sat[-¶\n-]"
+    assert content.plain == "The [-cat-] {+dog+} sat[-¶-]"
     styles = {content.plain[span.start : span.end]: str(span.style) for span in content.spans}
     assert styles["[-cat-]"] == "strike $text-error"
     assert styles["{+dog+}"] == "bold underline $text-success"
+    assert shown(word_diff("a b", "a\n\nb\n")).plain == "a [-b-]\n\n{+b\n+}"
+    assert shown(word_diff("a", "a\n")).plain == "a{+¶+}\n"
     assert counted(word_diff("a b c", "a x")) == "2 words gone, 1 new"
 
 
