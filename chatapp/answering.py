@@ -36,9 +36,9 @@ def draw(
     kept = [candidate for candidate in found if candidate.text.strip()]
     if not kept:
         raise EngineError(
-            "Stopped before there was any text. Press r to ask again."
+            "Stopped before there was any text."
             if any(candidate.finish_reason == "cancelled" for candidate in found)
-            else "The model answered with nothing. Press r to ask again."
+            else "The model answered with nothing."
         )
     answers = [
         _with_provenance(candidate, position, sampling, model_hash, adapter_id)

@@ -15,19 +15,24 @@ from chatapp.clean import clean
 from chatapp.config import Settings
 from chatapp.opening import AlreadyRunning, MakeEngine, lock_home
 from chatapp.screens.chat import ChatScreen
+from chatapp.themes import THEMES
 
 
 class HoneApp(App[int]):
-    """The chat. `make_engine` and the other seams are for tests."""
+    """The chat. thread: the one to open; None: that of the last session. The seams are for tests."""
 
     TITLE = "Hone"
     LOOK: ClassVar[float] = 1.0  #: seconds between looks at whether the terminal is still there
 
-    def __init__(self, settings: Settings, make_engine: MakeEngine | None = None, **seams: Any) -> None:
+    def __init__(
+        self, settings: Settings, make_engine: MakeEngine | None = None, thread: str | None = None, **seams: Any
+    ) -> None:
         super().__init__()
         self.settings = settings
         self.return_code_on_exit = 0
-        self.chat = ChatScreen(settings, make_engine, **seams)
+        self.chat = ChatScreen(settings, make_engine, thread=thread, **seams)
+        for theme in THEMES:
+            self.register_theme(theme)
         self._done: list[Key] = []  # keys that took effect and are still on their way through the widgets
 
     def get_default_screen(self) -> Screen[None]:
@@ -36,6 +41,8 @@ class HoneApp(App[int]):
     def on_mount(self) -> None:
         if not self.is_headless and _has_terminal():
             self.set_interval(self.LOOK, self._follow_terminal)
+        if self.settings.keys:
+            self._take_keys()
         if self.settings.theme in self.available_themes:
             self.theme = self.settings.theme
         else:
@@ -43,6 +50,15 @@ class HoneApp(App[int]):
             self.notify(
                 f"There is no theme {self.settings.theme!r}. There are: {known}", severity="warning", markup=False
             )
+
+    def _take_keys(self) -> None:
+        """The reader's own keys; those for nothing that there is are named."""
+        from chatapp.keys import known, strangers
+
+        ids = known()
+        self.set_keymap({id: keys for id, keys in self.settings.keys.items() if id in ids})
+        for line in strangers(self.settings.keys, ids):
+            self.notify(line, severity="warning", markup=False, timeout=15)
 
     async def on_event(self, event: Event) -> None:
         """Keys on the answers take effect here, each before the next one is looked at.
@@ -88,15 +104,18 @@ def _has_terminal() -> bool:
         return False
 
 
-def run_chat(settings: Settings) -> int:
-    """The full-screen chat. Returns the exit code; 1 when this home cannot be opened."""
+def run_chat(settings: Settings, thread: str | None = None) -> int:
+    """The full-screen chat, with that thread or the one of the last session.
+
+    Returns the exit code; 1 when this home cannot be opened.
+    """
     try:
         lock = lock_home(settings)
     except (AlreadyRunning, OSError) as error:
         print(f"hone: {clean(str(error))}", file=sys.stderr)
         return 1
     with lock:
-        code = HoneApp(settings).run()
+        code = HoneApp(settings, thread=thread).run()
     return 1 if code is None else code
 
 

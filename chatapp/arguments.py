@@ -26,8 +26,8 @@ _SETTINGS: list[tuple[str, type, str, str]] = [
     ("--threads", int, "N", "CPU threads of the engine (default: all cores)"),
     ("--gpu-layers", int, "N", "layers on the GPU, where llama.cpp was built for one (default -1: all)"),
 ]
-#: commands whose action is "list" where none is given
-LISTED = ("adapters", "judgments", "threads", "rules")
+#: the action of a command where none is given
+DEFAULTS = {**dict.fromkeys(("adapters", "judgments", "threads", "rules"), "list"), "config": "show"}
 JSON: dict[str, Any] = {"action": "store_true", "help": "print JSON"}
 INCLUDE: dict[str, Any] = {
     "action": "append",
@@ -39,10 +39,13 @@ Parser = argparse.ArgumentParser
 
 
 class Lazy:
-    """Runs a function of chatapp.commands that is imported when it is called."""
+    """Runs a function of chatapp.commands that is imported when it is called.
 
-    def __init__(self, module: str, function: str = "run") -> None:
-        self._module, self._function = module, function
+    settings: whether it is given them, read and checked; what mends the file of settings has to do without.
+    """
+
+    def __init__(self, module: str, function: str = "run", settings: bool = True) -> None:
+        self._module, self._function, self._settings = module, function, settings
 
     def __call__(self, arguments: argparse.Namespace) -> int:
         from importlib import import_module
@@ -50,7 +53,7 @@ class Lazy:
         from chatapp.cli import settings
 
         run: Callable[..., int] = getattr(import_module(f"chatapp.commands.{self._module}"), self._function)
-        return run(settings(arguments), arguments)
+        return run(settings(arguments), arguments) if self._settings else run(arguments)
 
 
 #: `python -m trainer bench` has the same; it is not imported, as --help waits for nothing
@@ -60,15 +63,15 @@ BENCHES = ["fooled", "gate", "loop", "parity", "people", "reward", "rollouts", "
 def with_list(words: Sequence[str]) -> list[str]:
     """`hone judgments` is `hone judgments list`, with its options; an action that is not there stays an error."""
     found = list(words)
-    flags = {flag for flag, *_ in _SETTINGS}
+    flags = {flag for flag, *_ in _SETTINGS} | {"-r", "--resume"}
     for at, word in enumerate(found):
         if word.startswith("-") or (at and found[at - 1] in flags):
             continue  # a setting, or its value
         rest = found[at + 1 :]
         # a bare word is an action, right or wrong, unless it follows an option
         bare = any(not w.startswith("-") and not b.startswith("-") for b, w in zip([word, *rest], rest, strict=False))
-        if word in LISTED and not bare and not {"-h", "--help"} & set(rest):
-            found.insert(at + 1, "list")
+        if word in DEFAULTS and not bare and not {"-h", "--help"} & set(rest):
+            found.insert(at + 1, DEFAULTS[word])
         break
     return found
 
@@ -79,14 +82,16 @@ def parser() -> Parser:
     for flag, kind, metavar, text in _SETTINGS:
         group.add_argument(flag, type=kind, metavar=metavar, help=text)
     main = Parser(
-        "hone", parents=[common], description="A chat with a model on your own machine that learns from your judgments."
+        "hone",
+        parents=[common, _opening()],
+        description="A chat with a model on your own machine that learns from your judgments.",
     )
     main.add_argument("--version", action="version", version=_Version())
-    main.set_defaults(run=Lazy("chat"), plain=False)
+    main.set_defaults(run=Lazy("chat"), plain=False, newest=False, resume=None)
     commands = main.add_subparsers(title="commands", metavar="COMMAND")
 
-    def command(name: str, run: Lazy, text: str, json: bool = True) -> Parser:
-        sub: Parser = commands.add_parser(name, parents=[common], help=text, description=text)
+    def command(name: str, run: Lazy, text: str, json: bool = True, more: Sequence[Parser] = ()) -> Parser:
+        sub: Parser = commands.add_parser(name, parents=[common, *more], help=text, description=text)
         sub.set_defaults(run=run)
         if json:
             sub.add_argument("--json", **JSON)
@@ -99,8 +104,7 @@ def parser() -> Parser:
             action.add_argument("--json", **JSON)
         return found
 
-    chat = command("chat", Lazy("chat"), "open the chat", json=False)
-    chat.add_argument("--plain", action="store_true", help="without a full-screen interface: screen readers, pipes")
+    command("chat", Lazy("chat"), "open the chat", json=False, more=[_opening()])
 
     ask = command("ask", Lazy("ask"), "print answers to a prompt, or to each prompt of a file")
     ask.add_argument("prompt", nargs="?", help="the prompt; without it and --file, it is read from stdin")
@@ -121,7 +125,25 @@ def parser() -> Parser:
     doctor = command("doctor", Lazy("doctor"), "check the installation, the model and the data")
     doctor.add_argument("--repair", action="store_true", help="make damaged indexes again; messages are never touched")
     command("paths", Lazy("doctor", "paths"), "where everything lies")
+    command("models", Lazy("models"), "the models that are on this disk already, and which of them can learn here")
+    config = actions(
+        command("config", Lazy("config", settings=False), "the settings: show them, write their file", json=False),
+        ("show", "every setting, its value, and where it has it from"),
+        ("init", "write the file, with every setting explained and commented out"),
+        ("path", "where the file lies"),
+    )
+    config["init"].add_argument("--force", action="store_true", help="in the place of the file that is there")
     return main
+
+
+def _opening() -> Parser:
+    """What the chat opens with; the same on `hone` and on `hone chat`. Each needs its own: set_defaults changes it."""
+    opening = Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    opening.add_argument("--plain", action="store_true", help="without a full-screen interface: screen readers, pipes")
+    which = opening.add_mutually_exclusive_group()
+    which.add_argument("-c", "--continue", dest="newest", action="store_true", help="go on with the latest thread")
+    which.add_argument("-r", "--resume", metavar="ID", help="go on with this thread: as `hone threads list` shows it")
+    return opening
 
 
 def _learning(command: Callable[..., Parser], actions: Callable[..., dict[str, Parser]]) -> None:
@@ -154,7 +176,9 @@ def _learning(command: Callable[..., Parser], actions: Callable[..., dict[str, P
         ("use", "answer with this version (base: none) from now on"),
         ("rollback", "go back to the version before the live one"),
         ("remove", "delete the files of a version that is not in use; its row stays"),
+        ("prune", "delete the files of versions that nobody goes back to, and the caches; says what it frees"),
     )
+    adapters["prune"].add_argument("--dry-run", action="store_true", help="only say what would be freed")
     for name in ("show", "use", "remove"):
         adapters[name].add_argument("adapter", metavar="ID", help="v3, an id or its beginning, or base")
 

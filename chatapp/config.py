@@ -3,19 +3,55 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
+from chatapp.config_file import ConfigError, ConfigFile
 from chatapp.engine.base import MAX_CANDIDATES, Sampling
 
+__all__ = ["APP", "PLACES", "ConfigError", "Places", "Settings", "Source"]
+
 APP = "hone"
+#: settings that say where the file itself lies, and what sets them: none can stand in it
+PLACES = {"home": "--home or HONE_HOME", "config_file": "HONE_CONFIG", "cache_dir": "HONE_CACHE"}
 
 
-class ConfigError(ValueError):
-    """A setting that cannot be used; the text says where it stands, its value, and what it must be."""
+class Source(NamedTuple):
+    """Where a setting has its value from."""
+
+    kind: str  #: "default", "file", "environment" or "flag"
+    where: str  #: FILE:LINE, the variable or the flag; "" of a default
+
+
+class Places(NamedTuple):
+    """What has to be known before the file can be read."""
+
+    home: Path
+    config_file: Path
+    cache_dir: Path
+    sources: dict[str, Source]
+
+    @classmethod
+    def find(cls, flags: Mapping[str, Any], environ: Mapping[str, str]) -> Places:
+        import platformdirs  # not needed for --help
+
+        sources = dict.fromkeys(PLACES, Source("default", ""))
+        home_text = flags.get("home") or environ.get("HONE_HOME")
+        if home_text:
+            home = Path(home_text).expanduser().absolute()
+            config_file = home / "config.toml"  # a home that is carried about has its settings with it
+            sources["home"] = Source("flag", "--home") if flags.get("home") else Source("environment", "HONE_HOME")
+        else:
+            home = Path(platformdirs.user_data_dir(APP))
+            config_file = Path(platformdirs.user_config_dir(APP)) / "config.toml"
+        cache_dir = Path(environ.get("HONE_CACHE") or platformdirs.user_cache_dir(APP)).expanduser().absolute()
+        for name in ("config_file", "cache_dir"):
+            if environ.get(PLACES[name]):
+                sources[name] = Source("environment", PLACES[name])
+        config_file = Path(environ.get("HONE_CONFIG") or config_file).expanduser().absolute()
+        return cls(home, config_file, cache_dir, sources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +64,9 @@ class Settings:
     model: str | None = None  #: GGUF path, ollama:NAME or hf:owner/repo/file.gguf; None: the bundled one
     system_prompt: str | None = None  #: of new threads
     alternatives: int = 3  #: answers to each prompt
+    alternatives_when: str = "always"  #: always, sometimes or never (then only Ctrl+R asks for them)
+    alternatives_chance: float = 0.3  #: of a question to get alternatives, where that is sometimes
+    alternatives_cooldown: int = 2  #: questions with one answer after each with alternatives, at least
     reward_picks: bool = False  #: the chat goes on from the one that the reward model likes best, where none was chosen
     temperature: float = 0.8  #: 0 is greedy
     top_p: float = 0.95  #: 1 is off
@@ -43,11 +82,20 @@ class Settings:
     idle_seconds: float = 5.0  #: without a key press, before a run starts by itself
     rules_weight: float = 1.0  #: of the rules beside the preferences, in the reward of an answer
     length_weight: float = 0.0  #: taken off an answer's reward for each standard deviation that it is longer
-    theme: str = "textual-dark"  #: of the full-screen chat
+    theme: str = "hone-dark"  #: of the full-screen chat
+    model_dirs: tuple[Path, ...] = ()  #: folders with models of your own, for `hone models`
+    keys: Mapping[str, str] = field(default_factory=dict)  #: other keys for what the chat can do, by the action's id
 
     def __post_init__(self) -> None:
         checks: list[tuple[str, bool, str]] = [
             ("alternatives", 1 <= self.alternatives <= MAX_CANDIDATES, f"from 1 to {MAX_CANDIDATES}"),
+            (
+                "alternatives_when",
+                self.alternatives_when in ("always", "sometimes", "never"),
+                "always, sometimes or never",
+            ),
+            ("alternatives_chance", 0 <= self.alternatives_chance <= 1, "from 0 to 1"),
+            ("alternatives_cooldown", 0 <= self.alternatives_cooldown <= 1000, "from 0 to 1000"),
             ("context_size", 256 <= self.context_size <= 1_048_576, "from 256 to 1048576"),
             ("threads", self.threads is None or 1 <= self.threads <= 512, "from 1 to 512"),
             ("gpu_layers", self.gpu_layers >= -1, "-1 (all) or more"),
@@ -71,45 +119,66 @@ class Settings:
     @classmethod
     def load(cls, flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
         """From the file, the environment and flags (None in flags: not given). Raises ConfigError."""
-        import platformdirs  # not needed for --help
+        return cls.trace(flags, environ)[0]
 
+    @classmethod
+    def trace(
+        cls, flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+    ) -> tuple[Settings, dict[str, Source]]:
+        """As `load`, and where each setting has its value from."""
         environ = os.environ if environ is None else environ
         given = {name: value for name, value in (flags or {}).items() if value is not None}
-        home_text = given.pop("home", None) or environ.get("HONE_HOME")
-        if home_text:
-            home = Path(home_text).expanduser().absolute()
-            config_file = home / "config.toml"  # a home that is carried about has its settings with it
-        else:
-            home = Path(platformdirs.user_data_dir(APP))
-            config_file = Path(platformdirs.user_config_dir(APP)) / "config.toml"
-        config_file = Path(environ.get("HONE_CONFIG", config_file)).expanduser()
-        cache_dir = Path(environ.get("HONE_CACHE") or platformdirs.user_cache_dir(APP)).expanduser().absolute()
-
-        types = get_type_hints(cls)
-        names = [f.name for f in fields(cls) if f.name not in ("home", "config_file", "cache_dir")]
+        places = Places.find(given, environ)
+        types = {name: kind for name, kind in get_type_hints(cls).items() if name not in PLACES}
         values: dict[str, Any] = {}
-        for name, value in _read(config_file).items():
-            if name not in names:
-                raise ConfigError(f"{config_file}: there is no setting {name!r}; there are {', '.join(names)}")
-            values[name] = _convert(name, value, types[name], str(config_file))
-        for name in names:
-            if (text := environ.get(f"HONE_{name.upper()}")) is not None:
-                values[name] = _convert(name, text, types[name], f"HONE_{name.upper()}")
+        sources = places.sources | dict.fromkeys(types, Source("default", ""))
+
+        file = ConfigFile.read(places.config_file)
+        for name, value in file.values.items():
+            where = file.where(name)
+            if name in PLACES:
+                raise ConfigError(f"{where}: {name} cannot be set in the file; it is set with {PLACES[name]}")
+            if name not in types:
+                raise file.unknown(name, list(types))
+            if name == "keys":
+                values[name] = file.keys(list(types))
+            elif name == "model_dirs":
+                values[name] = _folders(value, where, file.path.parent)
+            else:
+                values[name] = _convert(name, value, types[name], where)
+            sources[name] = Source("file", where)
+        for name in types:
+            variable = f"HONE_{name.upper()}"
+            if name == "keys" or (text := environ.get(variable)) is None:
+                continue
+            if name == "model_dirs":
+                values[name] = _folders([part for part in text.split(os.pathsep) if part], variable, Path.cwd())
+            else:
+                values[name] = _convert(name, text, types[name], variable)
+            sources[name] = Source("environment", variable)
         for name, value in given.items():
-            if name in names:
-                values[name] = _convert(name, value, types[name], f"--{name.replace('_', '-')}")
-        return cls(home=home, config_file=config_file, cache_dir=cache_dir, **values)
+            if name in types:
+                flag = f"--{name.replace('_', '-')}"
+                values[name] = _convert(name, value, types[name], flag)
+                sources[name] = Source("flag", flag)
+        try:
+            return cls(places.home, places.config_file, places.cache_dir, **values), sources
+        except ConfigError as error:
+            # it begins with the name of the field
+            where = sources.get(str(error).partition(" is ")[0], Source("default", "")).where
+            raise ConfigError(f"{where}: {error}" if where else str(error)) from error
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}  # a home that cannot be used is named when it is opened
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not TOML: {error}. Mend the line or move the file away.") from error
+def converted(name: str, text: str, where: str) -> Any:
+    """What was typed for a setting, as its type. Raises ConfigError."""
+    return _convert(name, text, get_type_hints(Settings)[name], where)
+
+
+def _folders(value: Any, where: str, base: Path) -> tuple[Path, ...]:
+    """Folders as they were written; those that begin nowhere begin at base."""
+    if not isinstance(value, list) or not all(isinstance(part, str) and part.strip() for part in value):
+        raise ConfigError(f'{where}: model_dirs is {value!r}; it must be a list of paths, such as ["~/models"]')
+    return tuple(base / os.path.expanduser(part) for part in value)
 
 
 def _convert(name: str, value: Any, wanted: Any, where: str) -> Any:

@@ -60,8 +60,13 @@ def lock_home(settings: Settings) -> FileLock:
     return lock
 
 
-def open_chat(settings: Settings, make_engine: MakeEngine | None = None, spawn: Spawn | None = None) -> Opened:
-    """Open everything and go to where the last session ended. Raises StorageError; a missing model is a note."""
+def open_chat(
+    settings: Settings, make_engine: MakeEngine | None = None, spawn: Spawn | None = None, thread: str | None = None
+) -> Opened:
+    """Open everything and go to that thread, or to where the last session ended.
+
+    Raises StorageError; a missing model is a note.
+    """
     from storage.store import Store
 
     store = Store.open(settings.home)
@@ -69,7 +74,7 @@ def open_chat(settings: Settings, make_engine: MakeEngine | None = None, spawn: 
         session, notes = _session(store, settings, make_engine)
         lessons = Lessons(store, settings, session.model.hash, spawn)
         recovered = lessons.recover()
-        view, about_thread = session.resume()
+        view, about_thread = session.resume(thread)
     except BaseException:
         store.close()
         raise

@@ -19,9 +19,10 @@ from chatapp.clean import clean, one_line
 from chatapp.config import Settings
 from chatapp.engine.base import EngineError
 from chatapp.opening import AlreadyRunning, MakeEngine, Opened, lock_home, open_chat
-from chatapp.session import Note, NotSaved, Outcome, Said, SessionError, View
+from chatapp.session import Note, NotSaved, Outcome, SessionError, View
 from chatapp.trainer_process import Spawn
 from chatapp.turn import label, parse_ranking
+from chatapp.view import Said
 
 HELP = """\
 Write a question; the answers are called A, B, C (or 1, 2, 3).
@@ -123,7 +124,7 @@ class Plain:
         turn = self.session.turn
         assert turn is not None
         if text == "r":
-            self._answer()
+            self._answer(again=True)
             return True
         if text in ("u", "x"):
             self._said(self.session.undo() if text == "u" else self.session.all_bad())
@@ -174,14 +175,15 @@ class Plain:
 
     # -- answers ---------------------------------------------------------------------------------------------------
 
-    def _answer(self) -> None:
-        """Ask the engine, and print each answer as it grows, one after the other."""
+    def _answer(self, again: bool = False) -> None:
+        """Ask the engine, and print each answer as it grows, one after the other. again: alternatives are asked for."""
+        count = self.session.how_many(again)
         fed: queue.Queue[tuple[int, str] | None] = queue.Queue()
         result: list[Outcome | Exception] = []
 
         def work() -> None:
             try:
-                result.append(self.session.answer(lambda index, text: fed.put((index, text))))
+                result.append(self.session.answer(lambda index, text: fed.put((index, text)), count))
             except Exception as error:  # told below, in the thread that prints
                 result.append(error)
             finally:
@@ -334,9 +336,17 @@ class _Lines:
 
 
 def run_plain(
-    settings: Settings, stdin: TextIO, stdout: TextIO, make_engine: MakeEngine | None = None, spawn: Spawn | None = None
+    settings: Settings,
+    stdin: TextIO,
+    stdout: TextIO,
+    make_engine: MakeEngine | None = None,
+    spawn: Spawn | None = None,
+    thread: str | None = None,
 ) -> int:
-    """`hone chat --plain`. Returns the exit code: 1 when it could not open or, in a pipe, when a line failed."""
+    """`hone chat --plain`. Returns the exit code: 1 when it could not open or, in a pipe, when a line failed.
+
+    thread: the one to open; None: that of the last session.
+    """
 
     def out(line: str) -> None:
         stdout.write(clean(line) + "\n")  # whoever wrote it, and whether or not it was cleaned before
@@ -348,7 +358,7 @@ def run_plain(
         print(f"hone: {clean(str(error))}", file=sys.stderr)
         return 1
     with lock:
-        opened = open_chat(settings, make_engine, spawn)
+        opened = open_chat(settings, make_engine, spawn, thread)
         plain = Plain(opened, settings, stdin, out)
         try:
             plain.show(opened.view)

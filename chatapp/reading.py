@@ -37,14 +37,25 @@ def read_turn(store: Store, prompt: StoredMessage, answer_id: str | None) -> Tur
     shown = sorted(
         (c for c in children if c.id in made and made[c.id].batch_id == batch), key=lambda c: made[c.id].position
     )
+    by = _versions(store, {made[c.id].adapter_id for c in shown})
     answers = tuple(
-        Answer(c.id, _text(c), made[c.id].finish_reason, made[c.id].answer_tokens, c.content is None) for c in shown
+        Answer(c.id, _text(c), g.finish_reason, g.answer_tokens, c.content is None, by.get(g.adapter_id, "base"))
+        for c, g in ((c, made[c.id]) for c in shown)
     )
     favourites = [
         i for i, c in enumerate(shown) if made[c.id].sampling.get("reward_rank") == 0 and c.content is not None
     ]
     turn = Turn(prompt.id, _text(prompt), answers, preferred=favourites[0] if favourites else None)
     return with_judgments(turn, judgments, {c.id: _text(c) for c in children})
+
+
+def _versions(store: Store, ids: set[str | None]) -> dict[str | None, str]:
+    """Names of adapters by id; one whose row is gone has its number no more."""
+    found = [id for id in ids if id is not None]
+    if not found:
+        return {}
+    rows = store.rows(f"SELECT id, number FROM adapters WHERE id IN ({','.join('?' * len(found))})", found)
+    return dict.fromkeys(found, "a version") | {row["id"]: f"v{row['number']}" for row in rows}
 
 
 def _text(message: StoredMessage) -> str:
@@ -68,6 +79,26 @@ def tip_turn(store: Store, thread: Thread) -> Turn | None:
     if message.role == "assistant" and message.parent_id:
         return read_branch(store, store.threads.message(message.parent_id), tip)
     return read_branch(store, message, None) if message.role == "user" else None
+
+
+def visited_turn(store: Store, thread: Thread, prompt_id: str) -> tuple[Turn, int] | None:
+    """A turn on the way to the thread's tip, with the answer that the way goes through; and how many come after it.
+
+    None where the way does not go through it.
+    """
+    path = store.threads.path(thread.tip_message_id) if thread.tip_message_id else []
+    at = next((i for i, message in enumerate(path) if message.id == prompt_id), None)
+    if at is None:
+        return None
+    answer = path[at + 1].id if at + 1 < len(path) else None
+    later = sum(message.role == "user" for message in path[at + 1 :])
+    return read_turn(store, path[at], answer), later
+
+
+def way(store: Store, thread: Thread) -> list[str]:
+    """The questions on the way to the thread's tip, oldest first."""
+    path = store.threads.path(thread.tip_message_id) if thread.tip_message_id else []
+    return [message.id for message in path if message.role == "user"]
 
 
 def past_turns(store: Store, prompt_id: str, shown: int) -> tuple[tuple[PastTurn, ...], int]:

@@ -9,46 +9,45 @@ Left out on purpose: judgments across tries. Answers of an earlier try are anoth
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from chatapp import judging
-from chatapp.answering import draw
+from chatapp.answering import Drawn, draw
 from chatapp.choosing import Choosing, favourite
 from chatapp.clean import one_line
 from chatapp.config import Settings
+from chatapp.dueling import Duel, fight
 from chatapp.engine.base import Engine, EngineError, Message
-from chatapp.reading import branch_ends, past_turns, read_branch, tip_turn
-from chatapp.turn import Groups, PastTurn, Turn
-from chatapp.view import Model, Note, Outcome, Said, View
+from chatapp.frequency import Frequency
+from chatapp.reading import branch_ends, past_turns, read_branch, tip_turn, visited_turn, way
+from chatapp.turn import PastTurn, Turn
+from chatapp.verdicts import SessionError, Verdicts
+from chatapp.view import Model, Note, Outcome, View
 
 if TYPE_CHECKING:
     from storage.adapters import Adapter
-    from storage.preferences import Judgment
     from storage.store import Store
     from storage.threads import Message as StoredMessage
     from storage.threads import NewAnswer, Thread
 
-__all__ = ["SHOWN_TURNS", "ChatSession", "Model", "NotSaved", "Note", "Outcome", "Said", "SessionError", "View"]
+__all__ = ["SHOWN_TURNS", "ChatSession", "Model", "NotSaved", "Note", "Outcome", "SessionError", "View"]
 
 #: earlier turns that are shown; the others stay in the database
 SHOWN_TURNS = 24
-INTERRUPTED = "The last session ended before an answer was complete. Press r to ask again."
-
-
-class SessionError(RuntimeError):
-    """Something that cannot be done now; the text says why."""
+INTERRUPTED = "The last session ended before an answer was complete."
 
 
 class NotSaved(SessionError, OSError):
     """The answers came and could not be stored. They are kept in memory; asking again tries to store them."""
 
     def __init__(self, reason: str, texts: Sequence[str]) -> None:
-        super().__init__(f"{reason} The answers are kept here; press r to try to save them again.")
+        super().__init__(f"{reason} The answers are kept here; asking again tries to save them again.")
         self.texts = list(texts)
 
 
-class ChatSession:
+class ChatSession(Verdicts):
     """One chat on one store and one engine."""
 
     def __init__(self, store: Store, engine: Engine | None, settings: Settings, model: Model) -> None:
@@ -61,6 +60,10 @@ class ChatSession:
         self.adapter: Adapter | None = None  #: what answers now
         self.thread: Thread | None = None
         self.turn: Turn | None = None
+        self.visiting = False
+        self.system_prompt = settings.system_prompt  #: of the next thread
+        self.frequency = Frequency(settings, store)
+        self.duel: Duel | None = None  #: who answers, in the place of the live version alone
         self._busy = threading.Lock()  # held while the engine answers or swaps
         self._answering = False
         self._loading = threading.Lock()
@@ -93,10 +96,10 @@ class ChatSession:
         if self.busy:
             raise SessionError("Still answering. Esc stops it.")
 
-    def resume(self) -> tuple[View, tuple[Note, ...]]:
-        """Open the thread of the last session, and say what became of it."""
+    def resume(self, thread: str | None = None) -> tuple[View, tuple[Note, ...]]:
+        """Open that thread, or the one of the last session, and say what became of it."""
         notes: list[Note] = []
-        id = self.store.meta_get("chat.thread")
+        id = thread or self.store.meta_get("chat.thread")
         view = self.view()
         if id:
             try:
@@ -112,6 +115,7 @@ class ChatSession:
         """An empty chat. Its thread is stored with the first question."""
         self._not_busy()
         self.thread = self.turn = None
+        self.visiting, self.system_prompt = False, self.settings.system_prompt
         self.store.meta_set("chat.thread", None)
         return self.view()
 
@@ -125,7 +129,34 @@ class ChatSession:
         assert self.thread is not None
         self.thread = self.store.threads.get(self.thread.id)
         self.turn = tip_turn(self.store, self.thread)
+        self.visiting = False
         return self.view()
+
+    def visit(self, prompt_id: str) -> View:
+        """Look at an earlier turn, to judge it again or to go on from it. The thread stays where it is."""
+        self._not_busy()
+        found = visited_turn(self.store, self.thread, prompt_id) if self.thread is not None else None
+        if found is None:
+            raise SessionError("That turn is not on the way to here any more.")
+        if not found[1]:
+            return self._go_to_tip()
+        self.turn, self.visiting = found[0], True
+        return replace(self.view(), later=found[1])
+
+    def step_turn(self, step: int) -> View:
+        """Look at the turn before (-1) or after (+1) the one that is looked at."""
+        self._not_busy()
+        if self.thread is None or self.turn is None:
+            return self.view()
+        turns = way(self.store, self.thread)
+        at = turns.index(self.turn.prompt_id) + step if self.turn.prompt_id in turns else len(turns) - 1
+        if not 0 <= at < len(turns):
+            raise SessionError("There is no earlier turn." if at < 0 else "This is the latest turn.")
+        return self.visit(turns[at])
+
+    def latest(self) -> View:
+        """Back from an earlier turn."""
+        return self._go_to_tip() if self.visiting else self.view()
 
     def view(self, shown: int = SHOWN_TURNS) -> View:
         """The thread as it is; of the earlier turns the last `shown`."""
@@ -138,6 +169,12 @@ class ChatSession:
             past, hidden = past_turns(self.store, self.turn.prompt_id, shown)
         title = f"{self.thread.title} (private)" if self.thread.private else self.thread.title
         return View(self.thread.id, title, past, hidden, self.turn, draft)
+
+    def history(self) -> list[str]:
+        """Questions asked before, in any thread, the newest first."""
+        from storage.asked import asked
+
+        return asked(self.store)
 
     def questions(self) -> list[tuple[str, str]]:
         """(id, text) of the questions on the way to the current one, the newest first."""
@@ -162,7 +199,7 @@ class ChatSession:
         self._ready_to_ask()
         text, threads = text.strip(), self.store.threads
         with self.store.write():
-            thread = self.thread or threads.new(system_prompt=self.settings.system_prompt)
+            thread = self.thread or threads.new(system_prompt=self.system_prompt)
             if not thread.title:  # new, or it went with what was forgotten
                 threads.rename(thread.id, one_line(text, 48))
             parent = thread.tip_message_id
@@ -192,22 +229,24 @@ class ChatSession:
 
     def _asked(self, thread_id: str, message: StoredMessage) -> Turn:
         self.thread = self.store.threads.get(thread_id)
-        self.turn = Turn(message.id, message.text)
+        self.turn, self.visiting = Turn(message.id, message.text), False
         return self.turn
 
-    def answer(self, on_token: Callable[[int, str], None] | None = None) -> Outcome:
-        """Have the current question answered (again): blocks, streams, stores. Raises EngineError, NotSaved."""
+    def how_many(self, again: bool) -> int:
+        """Answers that the question about to be answered gets; again: alternatives were asked for."""
+        if self.duel is not None:
+            return 2
+        return self.settings.alternatives if again else self.frequency.next()
+
+    def answer(self, on_token: Callable[[int, str], None] | None = None, count: int | None = None) -> Outcome:
+        """Have the current question answered (again): blocks, streams, stores. Raises EngineError, NotSaved.
+
+        count: how many answers; None: `alternatives` of the settings.
+        """
         turn, thread = self.turn, self.thread
         if turn is None or thread is None:
             raise SessionError("There is no question to answer.")
-        self._not_busy()
-        if not self._busy.acquire(timeout=60):  # a swap under way is waited for
-            raise SessionError("The engine is busy with something else. Press r to ask again.")
-        self._answering = True
-        try:
-            if self.engine is None:
-                raise SessionError(self.engine_error or "The model is still being opened.")
-            self.load()
+        with self.taken():
             notes = [] if (line := self._swap_if_changed()) is None else [line]
             speed = 0.0
             if self._unsaved is None or self._unsaved[0] != turn.prompt_id:
@@ -219,15 +258,7 @@ class ChatSession:
                     raise SessionError("This was forgotten and cannot be asked again. Ctrl+N begins a new thread.")
                 if self.settings.reward_picks:
                     self.choosing.begin()
-                drawn = draw(
-                    self.engine,
-                    messages,
-                    self.settings.alternatives,
-                    self.settings.sampling,
-                    on_token,
-                    model_hash=self.model.hash,
-                    adapter_id=self.adapter.id if self.adapter else None,
-                )
+                drawn = self._draw(messages, count or self.settings.alternatives, on_token)
                 speed = drawn.tokens_per_second
                 notes += [Note(remark) for remark in drawn.remarks]
                 self._unsaved = (turn.prompt_id, drawn.answers)
@@ -239,9 +270,33 @@ class ChatSession:
             self._unsaved = None
             self.turn = read_branch(self.store, self.store.threads.message(turn.prompt_id), stored[0].id)
             return Outcome(self.turn, tuple(notes), speed)
+
+    @contextmanager
+    def taken(self) -> Iterator[Engine]:
+        """The engine, for one answer or comparison at a time: no other swaps it. Raises SessionError, EngineError."""
+        self._not_busy()
+        if not self._busy.acquire(timeout=60):  # a swap under way is waited for
+            raise SessionError("The engine is busy with something else. Ask again in a moment.")
+        self._answering = True
+        try:
+            if self.engine is None:
+                raise SessionError(self.engine_error or "The model is still being opened.")
+            self.load()
+            yield self.engine
         finally:
             self._answering = False
             self._busy.release()
+
+    def _draw(self, messages: list[Message], count: int, on_token: Callable[[int, str], None] | None) -> Drawn:
+        assert self.engine is not None
+        sampling, model_hash = self.settings.sampling, self.model.hash
+        if self.duel is not None:
+            return fight(
+                self.engine, self.store, self.duel, messages, sampling, on_token, model_hash=model_hash,
+                current=self.adapter,
+            )  # fmt: skip
+        adapter_id = self.adapter.id if self.adapter else None
+        return draw(self.engine, messages, count, sampling, on_token, model_hash=model_hash, adapter_id=adapter_id)
 
     def _store(self, thread_id: str, prompt_id: str, answers: Sequence[NewAnswer]) -> list[StoredMessage]:
         from storage.errors import StorageError
@@ -250,6 +305,7 @@ class ChatSession:
             with self.store.write():
                 messages = self.store.threads.add_answers(thread_id, prompt_id, answers)
                 self.store.threads.set_tip(thread_id, messages[favourite(answers)].id)
+            self.visiting = False
             return messages
         except StorageError as error:
             raise NotSaved(str(error), [answer.content for answer in answers]) from error
@@ -263,6 +319,8 @@ class ChatSession:
     def step_version(self, step: int) -> View:
         """Go to the branch before (-1) or after (+1) the current one."""
         self._not_busy()
+        if self.visiting:
+            self._go_to_tip()
         if self.thread is None or self.turn is None:
             return self.view()
         ends = branch_ends(self.store, self.thread.id)
@@ -275,85 +333,6 @@ class ChatSession:
         turn = read_branch(self.store, self.store.threads.message(prompt_id), batch[0] if batch else None)
         self.store.threads.set_tip(self.thread.id, turn.continues_id or prompt_id)
         return self._go_to_tip()
-
-    # -- judgments -------------------------------------------------------------------------------------------------
-
-    def _current(self) -> Turn:
-        if self.turn is None or not self.turn.answers:
-            raise SessionError("There are no answers to judge yet.")
-        return self.turn
-
-    def _record(self, record: Callable[..., Judgment], *arguments: object) -> Said:
-        """Record a judgment of the current turn and move the tip with it, in one transaction."""
-        turn = self._current()
-        with self.store.write():
-            judgment = record(self.store, turn, *arguments)
-            self._settle()
-        assert self.turn is not None
-        return Said(self._describe(judgment), self.turn if self.turn.prompt_id == turn.prompt_id else turn)
-
-    def _settle(self) -> None:
-        """Read the turn again and let the thread go on from what is chosen now."""
-        turn = self._current()
-        self.turn = read_branch(self.store, self.store.threads.message(turn.prompt_id), turn.answers[0].message_id)
-        assert self.thread is not None
-        self.store.threads.set_tip(self.thread.id, self.turn.continues_id)
-
-    def _describe(self, judgment: Judgment) -> str:
-        return self.store.judgments.describe(judgment)
-
-    def _said_before(self) -> Said:
-        """The verdict on the answers as a whole, which is in force already."""
-        turn = self._current()
-        return Said(self._describe(judging.in_force(self.store, turn, judging.OVERALL)[-1]), turn)
-
-    def pick(self, index: int) -> Said:
-        return self._said_before() if self._current().picked == index else self._record(judging.pick, index)
-
-    def rank(self, groups: Groups) -> Said:
-        return self._said_before() if self._current().groups == groups else self._record(judging.rank, groups)
-
-    def all_bad(self) -> Said:
-        return self._said_before() if self._current().all_bad else self._record(judging.all_bad)
-
-    def thumb(self, index: int, value: int) -> Said:
-        """+1 or -1; the same one again takes it back."""
-        turn = self._current()
-        if turn.thumbs.get(index) == value:
-            return self._take_back(judging.said_of(self.store, turn, index, "thumb")[-1])
-        return self._record(judging.thumb, index, value)
-
-    def rate(self, index: int, score: int) -> Said:
-        """1 to 7. The scores of one turn are one judgment, so that they can be compared."""
-        return self._record(judging.rate, index, score)
-
-    def correct(self, index: int, text: str) -> Said:
-        return self._record(judging.correct, index, text)
-
-    def note(self, index: int, text: str) -> Said:
-        """An empty text takes the note back."""
-        turn, text = self._current(), text.strip()
-        if text == turn.notes.get(index, ""):
-            return Said("The note is as it was.", turn)
-        if not text:
-            return self._take_back(judging.said_of(self.store, turn, index, "note")[-1])
-        return self._record(judging.note, index, text)
-
-    def flag(self, index: int, rule_id: str, violated: bool) -> Said:
-        return self._record(judging.flag, index, rule_id, violated)
-
-    def undo(self) -> Said:
-        """Take the newest judgment of this turn back."""
-        turn = self._current()
-        said = judging.in_force(self.store, turn)
-        return self._take_back(said[-1]) if said else Said("Nothing to undo in this turn.", turn)
-
-    def _take_back(self, judgment: Judgment) -> Said:
-        line = self._describe(judgment)
-        with self.store.write():
-            self.store.judgments.retract(judgment.id)
-            self._settle()
-        return Said(f"Taken back: {line}", self._current())
 
     def waiting(self) -> int:
         """Judgments that no lesson has seen."""

@@ -28,6 +28,7 @@ class Answer:
     finish_reason: str = "stop"  #: stop, length or cancelled
     tokens: int = 0
     forgotten: bool = False  #: its text is a stand-in, and it cannot be judged
+    version: str = "base"  #: who answered: "v3", or the base; not shown before the choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,11 @@ class Turn:
         return self.picked is not None or bool(
             self.groups or self.all_bad or self.thumbs or self.ratings or self.corrections or self.flags or self.notes
         )
+
+    @property
+    def decided(self) -> bool:
+        """Whether one was chosen, or all were compared: what was hidden so that the choice is fair can be shown."""
+        return self.picked is not None or bool(self.groups or self.all_bad or self.corrections)
 
     def text_of(self, index: int) -> str:
         """What answer index says now: its correction, if it has one."""

@@ -199,8 +199,12 @@ class Adapters:
         live = self.live(model_hash)
         if live is None:
             raise StorageError("the base model itself is in use: there is nothing to roll back")
+        return self.before(live)
+
+    def before(self, adapter: Adapter) -> tuple[Adapter | None, builtins.list[Adapter]]:
+        """The version that one came after (None: the base), and those passed over, since their files are gone."""
         gone: builtins.list[Adapter] = []
-        id = live.parent_id
+        id = adapter.parent_id
         while id is not None:
             before = self.get(id)
             if self.there(before):

@@ -21,12 +21,12 @@ LEARNABLE = ("ranking", "pick", "all_bad", "thumb", "rating", "correction")
 OWN_SOURCES = ("chat", "judge")
 PIECE = 20_000  #: rows read at a time
 #: live: neither retracted nor superseded by a live one; in no deleted, private or forgotten place
-_LIVE = """
+LIVE = """
 j.retracted_at IS NULL
 AND NOT EXISTS (SELECT 1 FROM judgments s WHERE s.supersedes = j.id AND s.retracted_at IS NULL)
 """
 _USABLE = (
-    _LIVE
+    LIVE
     + """
 AND j.prompt_message_id NOT IN (SELECT m.id FROM messages m WHERE m.content IS NULL)
 AND j.prompt_message_id NOT IN (SELECT m.id FROM messages m WHERE m.thread_id IN (
@@ -177,7 +177,7 @@ class Judgments:
         """Retract the newest live judgment of a turn and return it, or None if there is none."""
         with self._store.write():
             id = self._store.value(
-                f"SELECT j.id FROM judgments j WHERE j.prompt_message_id = ? AND j.source = ? AND {_LIVE} "
+                f"SELECT j.id FROM judgments j WHERE j.prompt_message_id = ? AND j.source = ? AND {LIVE} "
                 "ORDER BY j.seq DESC LIMIT 1",
                 [prompt_id, source],
             )
@@ -197,7 +197,7 @@ class Judgments:
 
     def for_prompt(self, prompt_id: str, live_only: bool = True) -> list[Judgment]:
         """The judgments of one turn, oldest first."""
-        return self._select(f"WHERE j.prompt_message_id = ? AND {_LIVE if live_only else '1'}", [prompt_id])
+        return self._select(f"WHERE j.prompt_message_id = ? AND {LIVE if live_only else '1'}", [prompt_id])
 
     def live(self, include: Sequence[str] = ()) -> list[Judgment]:
         """Judgments to learn from: one's own; include adds "imports", "import:NAME", "ai" or "ai:MODEL"."""

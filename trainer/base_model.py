@@ -21,14 +21,13 @@ from typing import Any
 import torch
 
 from chatapp.engine.base import EngineConfig
+from chatapp.engine.found_models import MAX_KL
 from chatapp.engine.model_files import file_hash
 from storage.assets import asset
 from trainer.errors import NotTrainable, TrainerError
 from trainer.logprobs import use_shared_prefix
 from trainer.team import state
 
-#: mean KL(llama.cpp || torch) in nats per token; llama.cpp's 4-bit kernels round activations to 8 bits as well
-MAX_KL = 0.02
 CHECK_TOKENS = 384
 #: cached in fp32 up to this many parameters, in bf16 above: a 7B model in fp32 would be 28 GB
 FP32_PARAMETERS = 2_000_000_000

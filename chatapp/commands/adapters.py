@@ -2,7 +2,8 @@
 
 JSON of `list` and `show`: see `row`; forgotten: how many of the judgments that it learned from were forgotten since;
 there: whether its files are; and of `show`, judgments: {train: ids, held_out: ids}. `use`, `rollback`: live, version;
-and passed_over, versions without files. `remove`: removed, version, bytes.
+and passed_over, versions without files. `remove`: removed, version, bytes. `prune`: removed [{version, id, bytes}],
+bytes (of all of those), caches (bytes of the caches that go), held (bytes of those that stay, since a run reads them).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 from chatapp.cli import UserError
 from chatapp.commands.common import Model, choose_adapter, find_model, print_json, say
 from chatapp.config import Settings
+from storage import pruning
 from storage.adapters import Adapter
 from storage.store import Store
 
@@ -32,6 +34,8 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
                     notes = "".join(f" ({note})" for note in _notes(r))
                     say(f"{mark} {r['version']:<4} {r['state']:<9} {when}  {r['verdict']}{notes}")
             return 0
+        if arguments.action == "prune":
+            return _prune(store, arguments)
         model = find_model(settings)
         if arguments.action == "show":
             adapter = choose_adapter(store, model, arguments.adapter)
@@ -87,6 +91,26 @@ def _remove(store: Store, model: Model, arguments: argparse.Namespace) -> int:
         print_json({"removed": adapter.id, "version": adapter.name, "bytes": size})
     else:
         print(f"the files of {adapter.name} are deleted ({size / 1e6:.1f} MB); what it learned from is still listed")
+    return 0
+
+
+def _prune(store: Store, arguments: argparse.Namespace) -> int:
+    found = pruning.usage(store)
+    if not arguments.dry_run:
+        found = pruning.prune(store, [one.adapter.id for one in found.prunable])
+    if arguments.json:
+        removed = [{"version": one.adapter.name, "id": one.adapter.id, "bytes": one.bytes} for one in found.prunable]
+        total = sum(one.bytes for one in found.prunable)
+        print_json({"removed": removed, "bytes": total, "caches": found.caches, "held": found.held})
+        return 0
+    went, freed = ("would go", "would be freed") if arguments.dry_run else ("deleted", "freed")
+    for one in found.prunable:
+        say(f"{went}: the files of {one.adapter.name} ({one.adapter.state}), {one.bytes / 1e6:.1f} MB")
+    if found.caches:
+        print(f"{went}: caches, {found.caches / 1e6:.1f} MB; the next lesson computes them again")
+    if found.held:
+        print(f"caches stay, {found.held / 1e6:.1f} MB: a training run reads them")
+    print(f"{found.freed / 1e6:.1f} MB {freed}" if found.freed else "nothing to free: every version's files are of use")
     return 0
 
 

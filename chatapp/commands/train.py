@@ -20,6 +20,7 @@ from chatapp.commands.common import as_messages, find_model, print_json, read_li
 from chatapp.commands.course import course, drawn
 from chatapp.config import Settings
 from chatapp.engine.base import Message
+from chatapp.watching import doing
 from storage.runs import Run
 from storage.store import Store
 
@@ -112,7 +113,7 @@ def _wait(store: Store, settings: Settings, run_id: str, worker: subprocess.Pope
                     )
                     run = store.runs.finish(run_id, "failed", error=error)
                     break
-            if not quiet and (text := _doing(store, run)) != shown:
+            if not quiet and (text := doing(store, run)) != shown:
                 print(f"\r{text:<23}", end="", file=sys.stderr, flush=True)
                 shown = text
             time.sleep(0.2)
@@ -123,19 +124,6 @@ def _wait(store: Store, settings: Settings, run_id: str, worker: subprocess.Pope
     if shown:
         print(file=sys.stderr)
     return run
-
-
-def _doing(store: Store, run: Run) -> str:
-    """What a run is at, for a line that is written over."""
-    if run.state == "queued":
-        return "waiting for its turn"
-    if progress := store.runs.progress(run.id):
-        if progress[0] >= progress[1]:
-            return "testing what it learned"
-        return f"{'checking' if store.runs.checking(run.id) else 'training'} {progress[0]}/{progress[1]}"
-    if (count := store.runs.practising(run.id)) is not None:
-        return f"practice: request {count}"  # a model's answers to our own requests are written once
-    return "reading judgments"  # and the model, for some seconds before the first step
 
 
 def _report(run: Run, as_json: bool) -> int:

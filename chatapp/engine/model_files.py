@@ -109,18 +109,27 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 def file_hash(path: Path, cache_dir: Path) -> str:
     """sha256 of the file, hex; remembered by path, size and time of change, as hashing takes seconds a gigabyte."""
-    status = path.stat()
-    known_as = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
-    cache = cache_dir / _HASHES
-    known = _read_json(cache)
-    if isinstance(known.get(known_as), str):
-        return str(known[known_as])
+    known_as = _known_as(path)  # before it is read: a change meanwhile is found the next time
+    if (known := known_hash(path, cache_dir)) is not None:
+        return known
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     prefix = known_as.split("|", 1)[0] + "|"
-    known = {key: value for key, value in _read_json(cache).items() if not key.startswith(prefix)}
-    write_json(cache, {**known, known_as: digest})
+    cache = cache_dir / _HASHES
+    others = {key: value for key, value in _read_json(cache).items() if not key.startswith(prefix)}
+    write_json(cache, {**others, known_as: digest})
     return digest
+
+
+def known_hash(path: Path, cache_dir: Path) -> str | None:
+    """The file's sha256 if it was hashed before; None: it would have to be read."""
+    known = _read_json(cache_dir / _HASHES).get(_known_as(path))
+    return known if isinstance(known, str) else None
+
+
+def _known_as(path: Path) -> str:
+    status = path.stat()
+    return f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
@@ -157,23 +166,57 @@ def _ollama(name: str) -> ModelFile:
         parts = ["registry.ollama.ai", *parts]
     if not all(parts) or ".." in parts:
         raise ModelFileError(f"ollama:{name} is not an Ollama model name; write ollama:NAME or ollama:NAME:TAG.")
-    own = os.environ.get("OLLAMA_MODELS")
-    stores = [Path(own)] if own else []
-    stores += [Path("~/.ollama/models").expanduser(), Path("/usr/share/ollama/.ollama/models")]
+    stores = ollama_stores()
     for store in stores:
-        manifest = store.joinpath("manifests", *parts, tag or "latest")
         try:
-            layers = json.loads(manifest.read_text())["layers"]
-            digest = next(str(x["digest"]) for x in layers if x["mediaType"] == "application/vnd.ollama.image.model")
+            blob = ollama_blob(store, store.joinpath("manifests", *parts, tag or "latest"))
         except (FileNotFoundError, NotADirectoryError):
             continue
-        except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
-            raise ModelFileError(f"Ollama's manifest {manifest} names no model: {error}. Pull it again.") from error
-        return ModelFile(store / "blobs" / digest.replace(":", "-"), f"{model}:{tag or 'latest'}", "ollama")
+        return ModelFile(blob, f"{model}:{tag or 'latest'}", "ollama")
     looked = ", ".join(str(store) for store in stores)
     raise ModelFileError(
         f"Ollama has no model {model}:{tag or 'latest'} in {looked}. Run `ollama pull {name}`, or set OLLAMA_MODELS."
     )
+
+
+def ollama_stores() -> list[Path]:
+    """Where Ollama may keep its models, the user's own choice first."""
+    own = os.environ.get("OLLAMA_MODELS")
+    stores = [Path(own)] if own else []
+    return [*stores, Path("~/.ollama/models").expanduser(), Path("/usr/share/ollama/.ollama/models")]
+
+
+def ollama_blob(store: Path, manifest: Path) -> Path:
+    """The file of weights that a manifest names. Raises FileNotFoundError, NotADirectoryError, ModelFileError."""
+    try:
+        layers = json.loads(manifest.read_text())["layers"]
+        digest = next(str(x["digest"]) for x in layers if x["mediaType"] == "application/vnd.ollama.image.model")
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
+        reason = str(error) or "it has no layer of weights"
+        raise ModelFileError(f"Ollama's manifest {manifest} names no model: {reason}. Pull it again.") from error
+    return store / "blobs" / digest.replace(":", "-")
+
+
+def hub_caches(cache_dir: Path) -> list[Path]:
+    """Where files of the Hugging Face Hub lie: the user's own cache, and ours."""
+    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    own = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or os.path.join(home, "hub")
+    return [Path(own).expanduser(), cache_dir / "hub"]
+
+
+def hub_file(repo: str, file: str, cache_dir: Path) -> Path | None:
+    """A file of OWNER/REPO that was downloaded before, as its main branch had it then."""
+    for cache in hub_caches(cache_dir):
+        folder = cache / f"models--{repo.replace('/', '--')}"
+        try:
+            path = folder / "snapshots" / (folder / "refs" / "main").read_text().strip() / file
+        except (OSError, ValueError):
+            continue
+        if os.path.exists(path):
+            return path
+    return None
 
 
 def _hub(name: str, cache_dir: Path) -> ModelFile:
@@ -181,6 +224,8 @@ def _hub(name: str, cache_dir: Path) -> ModelFile:
     if len(parts) < 3 or not all(parts) or not name.endswith(".gguf"):
         raise ModelFileError(f"hf:{name} is not understood; write hf:OWNER/REPO/FILE.gguf.")
     repo, file = "/".join(parts[:2]), "/".join(parts[2:])
+    if (there := hub_file(repo, file, cache_dir)) is not None:
+        return ModelFile(there, Path(file).stem, "hf")
     try:
         from huggingface_hub import hf_hub_download  # half a second to import, and only needed here
 

@@ -9,17 +9,20 @@ import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import on
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.events import Key
+from textual.widget import Widget
 
 from chatapp.config import Settings
+from chatapp.keys import EVERYWHERE, key_rows, keys_of
 from chatapp.opening import MakeEngine, open_chat
-from chatapp.screens.forget_actions import ForgetActions
+from chatapp.screens.chat_keys import CHAT_KEYS, KEYLESS
 from chatapp.screens.help import Help
+from chatapp.screens.slash import COMMANDS, SlashActions
 from chatapp.turn import label
 from chatapp.view import Note
 from chatapp.widgets.answers import Answers
@@ -27,66 +30,14 @@ from chatapp.widgets.prompt import Prompt
 from chatapp.widgets.threads import ThreadList, Threads
 
 if TYPE_CHECKING:
-    from chatapp.screens.page import Page
+    from chatapp.screens.page import PageName
 
 
-class ChatScreen(ForgetActions):
+class ChatScreen(SlashActions):
     """Where one writes, reads and judges."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f1,question_mark", "help", "Help", key_display="F1", id="chat.help", tooltip="All keys"),
-        Binding("ctrl+n", "new_thread", "New", id="chat.new", tooltip="Begin a new thread"),
-        Binding("ctrl+t", "threads", "Threads", id="chat.threads", tooltip="Show or hide the list of threads"),
-        Binding("f2", "rename_thread", "Rename", show=False, id="chat.rename", tooltip="Rename this thread"),
-        Binding(
-            "ctrl+l", "learn", "Learn now", show=False, id="chat.learn", tooltip="Start a lesson with what was judged"
-        ),
-        Binding("escape", "stop", "Stop", show=False, id="chat.stop", tooltip="Stop the answers; their text is kept"),
-        Binding(
-            "f3",
-            "page('training')",
-            "Training",
-            show=False,
-            id="chat.training",
-            tooltip="The lessons, and the one under way",
-        ),
-        Binding(
-            "f4",
-            "page('versions')",
-            "Versions",
-            show=False,
-            id="chat.versions",
-            tooltip="What was learned, version by version; roll back and forward",
-        ),
-        Binding(
-            "f5",
-            "page('judgments')",
-            "Judgments",
-            show=False,
-            id="chat.judgments",
-            tooltip="Search, open, change and take back what was judged",
-        ),
-        Binding(
-            "f6",
-            "page('insights')",
-            "Insights",
-            show=False,
-            id="chat.insights",
-            tooltip="What your judgments show: who wins, how consistent they are",
-        ),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*CHAT_KEYS]
     POLL: ClassVar[float] = 1.0  #: seconds between looks at what other processes wrote
-    #: what has no key of its own: title, help, action
-    KEYLESS: ClassVar[list[tuple[str, str, str]]] = [
-        ("Make this thread private, or not", "A private thread is never learned from", "private_thread"),
-        ("Archive this thread", "Put it away; the list can show archived threads", "archive_thread"),
-        ("Delete this thread", "Its judgments are no longer learned from; can be undone", "delete_thread"),
-        ("Bring back the deleted thread", "Undo the last deletion", "undelete_thread"),
-        ("Forget this turn", "Remove the question, its answers and all that followed for good", "forget_turn"),
-        ("Forget this thread", "Remove all its text for good, from the backups too", "forget_thread"),
-        ("Pause learning, or go on", "Whether lessons start by themselves", "toggle_learning"),
-        ("Stop the lesson", "Cancel the training run under way", "cancel_lesson"),
-    ]
 
     def __init__(self, settings: Settings, make_engine: MakeEngine | None = None, **seams: Any) -> None:
         super().__init__(settings)
@@ -94,6 +45,7 @@ class ChatScreen(ForgetActions):
         self._seams = seams
         self._last_key = monotonic()
         self._polling = False
+        self._opened_before = False  # with another model
 
     # -- opening ---------------------------------------------------------------------------------------------------
 
@@ -113,10 +65,13 @@ class ChatScreen(ForgetActions):
             return
         self.opened = opened
         self.status.model = opened.session.model.name if opened.session.engine else "no model"
-        await self._take_theme()
+        if not self._opened_before:
+            await self._take_theme()
         # who has just started is about to write: bare keys must not judge the turn of yesterday
         await self._show(opened.view, judge=False)
-        self.set_interval(self.POLL, self._poll)
+        if not self._opened_before:
+            self.set_interval(self.POLL, self._poll)
+        self._opened_before = True
         for line in opened.notes:
             self.note(line)
         if opened.session.engine is not None:
@@ -204,34 +159,35 @@ class ChatScreen(ForgetActions):
 
     # -- the rest --------------------------------------------------------------------------------------------------
 
-    def key_sections(self) -> list[tuple[str, list[BindingType]]]:
-        """What the help shows."""
-        return [
-            ("With the answers", Answers.BINDINGS),
-            ("In the prompt", Prompt.BINDINGS),
-            ("In the list of threads", [*Threads.BINDINGS, *ThreadList.BINDINGS]),
-            (
-                "Everywhere",
-                [*ChatScreen.BINDINGS, Binding("ctrl+p", "", "Every command"), Binding("ctrl+q", "", "Quit")],
-            ),
+    def key_sections(self) -> list[tuple[str, list[tuple[str, str, str]]]]:
+        """What the help shows: first the keys that work right now in what has the focus, then all."""
+        own = self.settings.keys
+        places: list[tuple[str, list[BindingType], type[Widget]]] = [
+            ("with the answers", [*Answers.BINDINGS], Answers),
+            ("in the prompt", [*Prompt.BINDINGS], Prompt),
+            ("in the list of threads", [*Threads.BINDINGS, *ThreadList.BINDINGS], ThreadList),
         ]
+        works = {active.binding.id for active in self.active_bindings.values() if active.enabled}
+        focus = [self.focused, *self.focused.ancestors] if self.focused is not None else []
+        sections: list[tuple[str, list[tuple[str, str, str]]]] = []
+        for where, bindings, kind in places:
+            if any(isinstance(one, kind) for one in focus):
+                now = [b for b in bindings if isinstance(b, Binding) and b.id in works]
+                sections.insert(0, (f"Now, {where}", key_rows(now, own)))
+            else:
+                sections.append((where.capitalize(), key_rows(bindings, own)))
+        sections.append(("Everywhere", key_rows([*CHAT_KEYS, *EVERYWHERE], own)))
+        commands = [(f"{name} {follows}".strip(), "", about) for name, (follows, about, _) in COMMANDS.items()]
+        return [*sections, ("Typed in the prompt", commands)]
 
-    def action_page(self, name: Literal["training", "versions", "judgments", "insights"]) -> None:
+    def action_page(self, name: PageName) -> None:
         """Lay a page over the chat, once there is something to read."""
         if self.opened is None:
             self.say("Hone is still opening. One moment.", quiet=True)
             return
-        # each with what it needs, so that the first paint waits for none of it
-        page: type[Page]
-        if name == "training":
-            from chatapp.screens.training import TrainingPage as page
-        elif name == "versions":
-            from chatapp.screens.versions import VersionsPage as page
-        elif name == "judgments":
-            from chatapp.screens.judgments import JudgmentsPage as page
-        else:
-            from chatapp.screens.insights import InsightsPage as page
-        self.app.push_screen(page(self))
+        from chatapp.screens.page import page_named
+
+        self.app.push_screen(page_named(name)(self))
 
     def action_help(self) -> None:
         self.app.push_screen(Help(self.key_sections()))
@@ -253,10 +209,13 @@ class ChatScreen(ForgetActions):
                     title = f"Pick {label(int(binding.id[-1]) - 1)}"
                     if int(binding.id[-1]) > self.settings.alternatives:
                         continue
+                keys = keys_of(binding, self.settings.keys)
                 yield SystemCommand(
-                    f"{place}: {title}", binding.tooltip, partial(self.app.run_action, binding.action, widget)
+                    f"{place}: {title}",
+                    f"{keys} · {binding.tooltip}",
+                    partial(self.app.run_action, binding.action, widget),
                 )
-        for title, about, action in self.KEYLESS:
+        for title, about, action in KEYLESS:
             yield SystemCommand(f"Chat: {title}", about, partial(self.app.run_action, action, self))
 
     async def leave(self) -> None:

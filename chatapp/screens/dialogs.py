@@ -1,4 +1,4 @@
-"""Small questions over the chat: one line of text, yes or no, a score, one of a list.
+"""Small questions over the chat: one line of text, yes or no, one of a list.
 
 Each docstring says what the dialog gives back; None means that it was cancelled.
 """
@@ -89,31 +89,6 @@ class Confirm(Dialog):
         self.dismiss("yes")
 
 
-class Score(Dialog):
-    """ "1" to "7"."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            str(number),
-            f"score({number})",
-            "Score",
-            show=number == 1,
-            key_display="1-7",
-            id=f"dialog.score.{number}",
-            tooltip=f"{number} of 7 points",
-        )
-        for number in range(1, 8)
-    ]
-
-    def compose(self) -> ComposeResult:
-        with Vertical():
-            yield Static(Content(self.question))
-            yield Static(Content("1 is worst, 7 is best · Esc cancels"), classes="hint")
-
-    def action_score(self, number: int) -> None:
-        self.dismiss(str(number))
-
-
 class Choose(Dialog):
     """The id of one of the choices."""
 
@@ -126,6 +101,9 @@ class Choose(Dialog):
             yield Static(Content(self.question))
             yield OptionList(*(Option(Content(one_line(text, 56)), id=id) for id, text in self.choices))
             yield Static(Content("Enter chooses · Esc cancels"), classes="hint")
+
+    def on_mount(self) -> None:
+        self.query_one(OptionList).highlighted = 0
 
     @on(OptionList.OptionSelected)
     def chosen(self, event: OptionList.OptionSelected) -> None:

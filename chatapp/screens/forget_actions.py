@@ -32,7 +32,7 @@ class ForgetActions(ThreadActions):
         if self.generating:
             raise SessionError("Still answering. Esc stops it.")
         self.answers.take_draft()
-        self._last_question = ""
+        self._history.forget()
         if whole:  # what is typed belongs to it
             self.prompt.put("")
             self._saved_draft = ""

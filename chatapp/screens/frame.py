@@ -24,6 +24,7 @@ from chatapp.widgets.threads import ThreadList
 from chatapp.widgets.transcript import Transcript
 
 SIDEBAR = 30  #: cells
+VISITING = "From this earlier turn · Enter goes on from here in a branch of its own · Esc returns to the latest"
 
 
 class ChatFrame(Screen[None]):
@@ -52,6 +53,7 @@ class ChatFrame(Screen[None]):
         self.opened: Opened | None = None
         self.generating = False
         self.editing: str | None = None  #: the question that the prompt replaces
+        self.visiting = False  #: an earlier turn is shown, and later ones are not
         self.jobs = Jobs(self, self.say, self.note)
         self._saved_draft = ""
         self._sidebar: bool | None = None  # whether the list is shown; None: as the width has it
@@ -96,7 +98,8 @@ class ChatFrame(Screen[None]):
     async def _show(self, view: View, judge: bool = True) -> None:
         self.status.heading = view.title
         self.editing = None
-        self.prompt.border_title = ""
+        self.visiting = bool(view.later)
+        self.prompt.border_title = VISITING if view.later else ""
         if not self.prompt.text:
             self.prompt.put(view.draft)
         self._saved_draft = view.draft
@@ -104,18 +107,24 @@ class ChatFrame(Screen[None]):
         await self.transcript.show(view)
         self._way_out()
         self._hint_branch(view.turn)
+        if view.later:
+            more = "1 later turn" if view.later == 1 else f"{view.later} later turns"
+            self.say(
+                f"An earlier turn; {more} after it. P goes on, p goes back, Esc returns to the latest.", quiet=True
+            )
         if view.turn is not None and not self.prompt.text and (judge or not view.turn.answers):
             self.set_focus(self.answers, scroll_visible=False)
         else:
             self.set_focus(self.prompt)
 
     def _way_out(self) -> None:
+        self.visiting &= not self.generating
         self.prompt.way_out = self.generating or self.editing is not None or self.answers.turn is not None
         self.refresh_bindings()
 
     def _hint_branch(self, turn: Turn | None) -> None:
         if turn is not None and turn.versions > 1:
-            self.say(f"Branch {turn.version} of {turn.versions}. [ and ] go to the others.", quiet=True)
+            self.say(f"Branch {turn.version} of {turn.versions}. < and > go to the others.", quiet=True)
 
     def say(self, text: str, error: bool = False, quiet: bool = False) -> None:
         """The one line beneath the answers."""

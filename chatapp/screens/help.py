@@ -1,4 +1,4 @@
-"""All keys, read from the bindings themselves, so that this page is never wrong."""
+"""The keys and commands, as the bindings themselves have them, so that this page is never wrong."""
 
 from __future__ import annotations
 
@@ -13,49 +13,11 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 INTRO = """Hone answers in several ways. Say which you like; it learns from that, on this machine.
-When the answers are complete they have the focus, and bare keys judge them. In the prompt, letters are letters.
+When the answers are complete they have the focus, and bare keys judge them. In the prompt, letters are letters;
+the answers take the focus by themselves only where the prompt is empty. Esc and Enter go between the two.
 A ranking (J, K, =) is recorded by Enter, or when you go on; Esc drops it.
 Going on without a choice follows the first answer (with reward_picks the reward model's) and records nothing.
 ↑ ↓ PgUp PgDn Home End scroll the chat, from the answers."""
-
-_NAMES = {
-    "left_square_bracket": "[",
-    "right_square_bracket": "]",
-    "slash": "/",
-    "question_mark": "?",
-    "escape": "Esc",
-    "enter": "Enter",
-    "shift+enter": "Shift+Enter",
-    "alt+enter": "Alt+Enter",
-    "alt+up": "Alt+Up",
-    "alt+down": "Alt+Down",
-    "left": "←",
-    "right": "→",
-    "f1": "F1",
-    "f2": "F2",
-}
-
-
-def key_name(key: str) -> str:
-    """A key as people write it."""
-    if key in _NAMES:
-        return _NAMES[key]
-    return key.replace("ctrl+", "Ctrl+") if len(key) > 1 else key
-
-
-def key_rows(bindings: Sequence[BindingType]) -> list[tuple[str, str, str]]:
-    """(keys, action, what it does) of a widget's bindings; the nine digits are one row."""
-    rows = []
-    for binding in bindings:
-        assert isinstance(binding, Binding)
-        if binding.id and binding.id.startswith("answers.pick.") and binding.id != "answers.pick.1":
-            continue
-        keys = " ".join(key_name(key.strip()) for key in binding.key.split(","))
-        if binding.id == "answers.pick.1":
-            rows.append(("1 to 9", "Pick", "The answer with that number is the best one"))
-        else:
-            rows.append((keys, binding.description, binding.tooltip))
-    return rows
 
 
 class Help(ModalScreen[None]):
@@ -79,7 +41,7 @@ class Help(ModalScreen[None]):
         Binding("escape,f1,question_mark,q", "app.pop_screen", "Close", id="help.close", tooltip="Back to the chat"),
     ]
 
-    def __init__(self, sections: Sequence[tuple[str, Sequence[BindingType]]], intro: str = INTRO) -> None:
+    def __init__(self, sections: Sequence[tuple[str, Sequence[tuple[str, str, str]]]], intro: str = INTRO) -> None:
         super().__init__()
         self.sections = sections
         self.intro = intro
@@ -89,11 +51,11 @@ class Help(ModalScreen[None]):
             panel.border_title = "Keys"
             panel.border_subtitle = "Esc closes · ↑↓ scroll"
             yield Static(Content(self.intro))
-            for title, bindings in self.sections:
+            for title, rows in self.sections:
                 yield Static(Content(title), classes="heading")
                 lines = [
-                    Content.assemble((f"{keys:<18}", "bold"), f"{name}: {what}" if what else name)
-                    for keys, name, what in key_rows(bindings)
+                    Content.assemble((f"{keys:<18}", "bold"), f"{name}: {what}" if name and what else name or what)
+                    for keys, name, what in rows
                 ]
                 yield Static(Content("\n").join(lines))
 

@@ -6,7 +6,7 @@ A page lies over the chat, which goes on beneath it: answers stream, lessons run
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from storage.store import Store
 
 T = TypeVar("T")
+PageName = Literal["training", "versions", "judgments", "insights"]
 
 
 class Page(Screen[None]):
@@ -101,7 +102,27 @@ class Page(Screen[None]):
         self.dismiss(None)
 
     def action_help(self) -> None:
+        from chatapp.keys import key_rows
         from chatapp.screens.help import Help
 
         mine = [b for cls in type(self).__mro__ for b in cls.__dict__.get("BINDINGS", []) if issubclass(cls, Page)]
-        self.app.push_screen(Help([(self.NAME, mine)], intro=self.__doc__ or ""))
+        self.app.push_screen(Help([(self.NAME, key_rows(mine, self.chat.settings.keys))], intro=self.__doc__ or ""))
+
+
+def page_named(name: PageName) -> type[Page]:
+    """Imported when it is opened: the first paint waits for none of what a page needs."""
+    if name == "training":
+        from chatapp.screens.training import TrainingPage
+
+        return TrainingPage
+    if name == "versions":
+        from chatapp.screens.versions import VersionsPage
+
+        return VersionsPage
+    if name == "judgments":
+        from chatapp.screens.judgments import JudgmentsPage
+
+        return JudgmentsPage
+    from chatapp.screens.insights import InsightsPage
+
+    return InsightsPage

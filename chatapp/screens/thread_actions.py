@@ -11,13 +11,13 @@ from textual import on
 from chatapp.clean import one_line
 from chatapp.config import Settings
 from chatapp.screens.dialogs import AskText, Confirm
-from chatapp.screens.turn_actions import TurnActions
+from chatapp.screens.judging_actions import JudgingActions
 from chatapp.session import SessionError
 from chatapp.view import View
 from chatapp.widgets.threads import ThreadList, Threads
 
 
-class ThreadActions(TurnActions):
+class ThreadActions(JudgingActions):
     """The list of threads and its wishes."""
 
     def __init__(self, settings: Settings) -> None:

@@ -1,25 +1,19 @@
-"""What the chat's screen does with the current turn: ask, show the answers as they come, judge them, ask otherwise."""
+"""What the chat's screen does to have a question answered: ask, show the answers as they come, stop, ask again."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from textual import on
 from textual.message import Message
 
-from chatapp import copying
 from chatapp.config import Settings
-from chatapp.screens.choose_code import choose_code
-from chatapp.screens.correct import Correct
-from chatapp.screens.dialogs import AskText, Choose, Score
+from chatapp.history import History
 from chatapp.screens.frame import ChatFrame
-from chatapp.screens.remarks import Flag
-from chatapp.screens.teaches import Teaches
 from chatapp.session import NotSaved
-from chatapp.teaching import explain_turn
-from chatapp.turn import in_words, label
 from chatapp.view import Note, Outcome, Said
 from chatapp.widgets.answers import Answers
 from chatapp.widgets.prompt import Prompt
@@ -28,7 +22,7 @@ FRAMES = 10  #: a second, while answers stream
 
 
 class TurnActions(ChatFrame):
-    """The prompt and the answers with their wishes."""
+    """The prompt, and the answers that grow."""
 
     @dataclass
     class Answered(Message):
@@ -45,7 +39,7 @@ class TurnActions(ChatFrame):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._last_question = ""
+        self._history = History()
         self._asked_early = False  # before there was anybody to ask
 
     def on_mount(self) -> None:
@@ -70,7 +64,10 @@ class TurnActions(ChatFrame):
             self.say("Still answering. Esc stops it.", quiet=True)
             return
         text, editing = event.text, self.editing
-        self._last_question = text
+        if editing is None and self._is_command(text):
+            return
+        text = text.removeprefix("/") if text.startswith("//") else text
+        self._history.forget()
         self.generating = True
         self.jobs.start(self._send(text, editing), "turn")
 
@@ -96,25 +93,40 @@ class TurnActions(ChatFrame):
         self.threads.refresh_rows()
         self._generate()
 
+    async def _judge(self, record: Callable[..., Said], *arguments: Any) -> None:
+        said = await self.jobs.call(record, *arguments)
+        if self.answers.turn is not None and self.answers.turn.prompt_id == said.turn.prompt_id:
+            self.answers.show(said.turn)
+        self.say(said.line)
+        self._mark_changed()
+        await self._refresh_status()
+
     async def _commit_ranking(self) -> None:
         """A ranking that was made and not confirmed counts when the chat goes on."""
         draft = self.answers.take_draft()
         if draft is not None:
             await self._judge(self.session.rank, draft)
 
-    def _generate(self) -> None:
+    def _is_command(self, text: str) -> bool:
+        """Whether text is a command and no question; it is carried out then."""
+        return False
+
+    def _generate(self, again: bool = False) -> None:
+        """Have the question answered; again: alternatives were asked for."""
         self.generating = True
+        count = self.session.how_many(again)
         self._way_out()
-        self.answers.begin(self.settings.alternatives)
+        self.answers.begin(count)
         self.transcript.follow(start=True)
         self.set_focus(self.prompt)
         self.say("Answering. Esc stops it.", quiet=True)
         self._frames.resume()
-        self.run_worker(self._answer, thread=True, group="engine", name="answer", exit_on_error=False)
+        answer = partial(self._answer, count)
+        self.run_worker(answer, thread=True, group="engine", name="answer", exit_on_error=False)
 
-    def _answer(self) -> None:
+    def _answer(self, count: int) -> None:
         try:
-            outcome = self.session.answer(self.answers.feed)
+            outcome = self.session.answer(self.answers.feed, count)
         except Exception as error:  # whatever it was, the chat goes on
             self.post_message(self.Failed(error))
         else:
@@ -157,13 +169,14 @@ class TurnActions(ChatFrame):
             for index, answer in enumerate(error.texts):
                 self.answers.cards[index].finish(answer)
             self.note(Note(text, error=True))
+            self.say("Ctrl+R tries to save them again.", quiet=True)
             self.set_focus(self.answers, scroll_visible=False)
             return
         self.note(Note(text, error=True))
         if was_answering and self.opened is not None:
             self.answers.show(self.session.turn)
             self._way_out()
-            self.say("" if "Press r" in text else "Press r to ask again.", quiet=True)
+            self.say("Ctrl+R asks again.", quiet=True)
             self._offer_focus()
 
     def _offer_focus(self) -> None:
@@ -178,10 +191,32 @@ class TurnActions(ChatFrame):
         if self.generating and self.opened is not None:
             self.session.stop()
             self.say("Stopping.", quiet=True)
+        elif self.visiting:
+            self.jobs.start(self._to_latest(), "turn")
+
+    async def _to_latest(self) -> None:
+        await self._commit_ranking()
+        await self._show(await self.jobs.call(self.session.latest))
 
     @on(Answers.Stop)
     def answers_stop(self) -> None:
         self.action_stop()
+
+    def action_again(self) -> None:
+        """New answers to the question that is shown, with alternatives."""
+        if self.opened is None:
+            return
+        if self.generating:
+            self.say("Still answering. Esc stops it.", quiet=True)
+        else:
+            self.jobs.start(self._again(), "turn")
+
+    async def _again(self) -> None:
+        await self._commit_ranking()
+        if self.session.turn is None:
+            self.say("There is no question to ask again.", quiet=True)
+        elif not self.generating:
+            self._generate(again=True)
 
     def action_to_prompt(self) -> None:
         """At once and not by a message: the next key may be waiting already."""
@@ -193,13 +228,23 @@ class TurnActions(ChatFrame):
             self.action_stop()
         elif self.editing is not None:
             self._leave_editing()
+        elif self.visiting:
+            self.jobs.start(self._to_latest(), "turn")
         elif self.answers.turn is not None:
             self.set_focus(self.answers, scroll_visible=False)
 
     @on(Prompt.Recall)
-    def recall(self) -> None:
-        last = self._last_question or (self.answers.turn.prompt if self.answers.turn else "")
-        self.prompt.put(last)
+    def recall(self, event: Prompt.Recall) -> None:
+        if self.opened is not None:
+            self.jobs.start(self._recall(event.step), "recall")
+
+    async def _recall(self, step: int) -> None:
+        """Questions asked before, of all threads, the newest first; then what was typed."""
+        if not self._history.begun:
+            self._history.begin(await self.jobs.call(self.session.history), self.prompt.text)
+        found = self._history.step(step)
+        if found is not None:
+            self.prompt.recall(found)
 
     @on(Prompt.Elsewhere)
     def prompt_elsewhere(self) -> None:
@@ -216,152 +261,6 @@ class TurnActions(ChatFrame):
             self.transcript.scroll_page_up()
         else:
             self.transcript.scroll_page_down()
-
-    # -- judging ---------------------------------------------------------------------------------------------------
-
-    async def _judge(self, record: Callable[..., Said], *arguments: Any) -> None:
-        said = await self.jobs.call(record, *arguments)
-        if self.answers.turn is not None and self.answers.turn.prompt_id == said.turn.prompt_id:
-            self.answers.show(said.turn)
-        self.say(said.line)
-        self._mark_changed()
-        await self._refresh_status()
-
-    @on(Answers.Judged)
-    def judged(self, event: Answers.Judged) -> None:
-        if self.opened is None:
-            return
-        session, index = self.session, event.index
-        if event.kind == "pick":
-            self.jobs.start(self._judge(session.pick, index), "store")
-        elif event.kind == "thumb":
-            self.jobs.start(self._judge(session.thumb, index, event.value), "store")
-        elif event.kind == "all_bad":
-            self.jobs.start(self._judge(session.all_bad), "store")
-        elif event.kind == "correct":
-            self.jobs.start(self._correct(index), "dialog")
-        elif event.kind == "note":
-            self.jobs.start(self._note(index), "dialog")
-        elif event.kind == "flag":
-            self.jobs.start(self._flag(index), "dialog")
-        else:
-            self.jobs.start(self._rate(index), "dialog")
-
-    async def _correct(self, index: int) -> None:
-        turn = self.answers.turn
-        if turn is None:
-            return
-        await self._commit_ranking()
-        text = await self.app.push_screen_wait(Correct(label(index), turn.text_of(index)))
-        if text is not None:
-            await self._judge(self.session.correct, index, text)
-        self.set_focus(self.answers, scroll_visible=False)
-
-    async def _rate(self, index: int) -> None:
-        score = await self.app.push_screen_wait(Score(f"How good is {label(index)}?"))
-        if score is not None:
-            await self._judge(self.session.rate, index, int(score))
-
-    async def _note(self, index: int) -> None:
-        turn = self.answers.turn
-        if turn is None:
-            return
-        asked = AskText(f"A note on {label(index)}", turn.notes.get(index, ""), "emptied, it takes the note back")
-        text = await self.app.push_screen_wait(asked)
-        if text is not None:
-            await self._judge(self.session.note, index, text)
-
-    async def _flag(self, index: int) -> None:
-        rules = await self.jobs.call(self.session.store.rules.list)
-        if self.answers.turn is None:
-            return
-        if not rules:
-            self.say("No rule is active. `hone rules` adds and enables them.", quiet=True)
-            return
-        flags = self.answers.turn.flags.get(index, {})
-        choices = [(rule.id, rule.number, rule.name, flags.get(rule.id)) for rule in rules]
-        chosen = await self.app.push_screen_wait(Flag(f"Which rule does {label(index)} break, or keep?", choices))
-        if chosen is not None:
-            how, _, rule_id = chosen.partition(":")
-            await self._judge(self.session.flag, index, rule_id, how == "broken")
-
-    @on(Answers.Ranked)
-    def ranked(self, event: Answers.Ranked) -> None:
-        self.jobs.start(self._judge(self.session.rank, event.groups), "store")
-
-    @on(Answers.Drafted)
-    def drafted(self, event: Answers.Drafted) -> None:
-        if event.groups is None:
-            self.say("The new ranking was dropped.", quiet=True)
-        else:
-            self.say(f"{in_words(event.groups)} · Enter records this ranking, Esc drops it.", quiet=True)
-
-    @on(Answers.Wished)
-    def wished(self, event: Answers.Wished) -> None:
-        if self.opened is None:
-            return
-        if self.generating:
-            self.say("Still answering. Esc stops it.", quiet=True)
-        elif event.wish == "undo":
-            self.jobs.start(self._judge(self.session.undo), "store")
-        elif event.wish == "again":
-            self.jobs.start(self._again(), "turn")
-        elif event.wish == "teaches":
-            self.jobs.start(self._teaches(), "dialog")
-        elif event.wish == "edit_question":
-            self.jobs.start(self._edit_question(), "dialog")
-        elif event.wish in ("copy", "copy_code"):
-            self.jobs.start(self._copy(event.index, code=event.wish == "copy_code"), "dialog")
-        elif event.wish in ("earlier_version", "later_version"):
-            self.jobs.start(self._go_to_version(-1 if event.wish == "earlier_version" else 1), "turn")
-
-    async def _copy(self, index: int, code: bool) -> None:
-        turn = self.answers.turn
-        if turn is None or not turn.answers:
-            return
-        text, what = turn.text_of(index), label(index)
-        if code:
-            chosen = await choose_code(self.app, text, what)
-            if isinstance(chosen, str):
-                self.say(chosen, quiet=True)
-                return
-            text, what = chosen.code, f"The code of {what}"
-        self.say(await copying.copy(self.app, text) or f"{what} was copied.", quiet=True)
-
-    async def _teaches(self) -> None:
-        turn, store = self.answers.turn, self.session.store
-        if turn is None:
-            return
-        await self._commit_ranking()
-        explained = await self.jobs.call(explain_turn, store, turn.prompt_id)
-        private = self.session.thread is not None and self.session.thread.private
-        await self.app.push_screen_wait(Teaches(explained, private))
-
-    async def _again(self) -> None:
-        await self._commit_ranking()
-        if self.session.turn is None:
-            self.say("There is no question to ask again.", quiet=True)
-        elif not self.generating:
-            self._generate()
-
-    async def _go_to_version(self, step: int) -> None:
-        await self._commit_ranking()
-        await self._show(await self.jobs.call(self.session.step_version, step))
-
-    async def _edit_question(self) -> None:
-        questions = await self.jobs.call(self.session.questions)
-        if not questions:
-            return
-        id: str | None = questions[0][0]
-        if len(questions) > 1:
-            id = await self.app.push_screen_wait(Choose("Which question do you want to change?", questions))
-        if id is None:
-            return
-        self.editing = id
-        self.prompt.way_out = True
-        self.prompt.border_title = "Editing an earlier question · Enter asks it in a branch of its own · Esc leaves"
-        self.prompt.put(dict(questions)[id])
-        self.set_focus(self.prompt)
 
     def _leave_editing(self) -> None:
         self.editing = None

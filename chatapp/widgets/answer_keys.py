@@ -6,9 +6,6 @@ from textual.binding import Binding
 
 from chatapp.turn import label
 
-RANK = Binding.Group("Rank", compact=True)
-THUMB = Binding.Group("Thumb", compact=True)
-
 KEYS = [
     *(
         Binding(
@@ -34,9 +31,8 @@ KEYS = [
     Binding(
         "J,alt+down",
         "rank(1)",
-        "Rank lower",
-        key_display="J",
-        group=RANK,
+        "Rank",
+        key_display="J K",
         id="answers.lower",
         tooltip="Move the focused answer one place down in the ranking",
     ),
@@ -44,8 +40,7 @@ KEYS = [
         "K,alt+up",
         "rank(-1)",
         "Rank higher",
-        key_display="K",
-        group=RANK,
+        show=False,
         id="answers.higher",
         tooltip="Move the focused answer one place up in the ranking",
     ),
@@ -56,16 +51,21 @@ KEYS = [
         "+",
         "thumb(1)",
         "Good",
-        key_display="+",
-        group=THUMB,
+        show=False,
         id="answers.good",
         tooltip="The focused answer is good",
     ),
+    Binding("-", "thumb(-1)", "Bad", show=False, id="answers.bad", tooltip="The focused answer is bad"),
     Binding(
-        "-", "thumb(-1)", "Bad", key_display="-", group=THUMB, id="answers.bad", tooltip="The focused answer is bad"
+        "r",
+        "rate",
+        "Rate",
+        id="answers.rate",
+        tooltip="Then 1 (worst) to 7 (best): points for the focused answer",
     ),
+    Binding("s", "wish('skip')", "Skip", show=False, id="answers.skip", tooltip="Judge nothing here, and write on"),
     Binding(
-        "s", "rate", "Score 1 to 7", show=False, id="answers.rate", tooltip="Give the focused answer 1 to 7 points"
+        "d", "wish('diff')", "Differences", show=False, id="answers.diff", tooltip="What two answers say otherwise"
     ),
     Binding("n", "note", "Note", show=False, id="answers.note", tooltip="Write a remark on the focused answer"),
     Binding(
@@ -85,14 +85,6 @@ KEYS = [
         id="answers.teaches",
         tooltip="Which pairs and examples this turn gives, and what overrides what",
     ),
-    Binding(
-        "r",
-        "wish('again')",
-        "Ask again",
-        show=False,
-        id="answers.again",
-        tooltip="New answers to the same question",
-    ),
     Binding("y", "wish('copy')", "Copy", show=False, id="answers.copy", tooltip="Copy the focused answer"),
     Binding(
         "Y",
@@ -111,22 +103,47 @@ KEYS = [
         tooltip="Change a question and go on from there, in a branch of its own",
     ),
     Binding(
-        "left_square_bracket",
+        "less_than_sign,left_square_bracket",
         "wish('earlier_version')",
         "Earlier branch",
-        key_display="[",
+        key_display="<",
         show=False,
         id="answers.earlier",
         tooltip="The branch before: other answers, or another question",
     ),
     Binding(
-        "right_square_bracket",
+        "greater_than_sign,right_square_bracket",
         "wish('later_version')",
         "Later branch",
-        key_display="]",
+        key_display=">",
         show=False,
         id="answers.later",
         tooltip="The branch after this one",
+    ),
+    Binding(
+        "p",
+        "wish('earlier_turn')",
+        "Earlier turn",
+        show=False,
+        id="answers.back",
+        tooltip="The turn before this one: look at it, judge it again, go on from it",
+    ),
+    Binding("P", "wish('later_turn')", "Later turn", show=False, id="answers.forth", tooltip="The turn after this one"),
+    Binding(
+        "v",
+        "wish('duel')",
+        "Duel",
+        show=False,
+        id="answers.duel",
+        tooltip="Two versions answer blind, one each, until you end it",
+    ),
+    Binding(
+        "m",
+        "wish('frequency')",
+        "How often",
+        show=False,
+        id="answers.frequency",
+        tooltip="When alternatives are drawn: always, sometimes, or only when Ctrl+R asks for them",
     ),
     Binding(
         "enter",

@@ -22,13 +22,28 @@ from textual.events import Resize
 from textual.message import Message
 from textual.widgets import Static
 
-from chatapp.turn import Groups, Turn, move, places, start_order, tie
+from chatapp.turn import Groups, Turn, move, start_order, tie
 from chatapp.widgets.answer_card import AnswerCard
 from chatapp.widgets.answer_keys import KEYS
+from chatapp.widgets.marks import about, marks
 
 JUDGING = {"pick", "rank", "tie", "all_bad", "correct", "thumb", "rate", "note", "flag"}
 
-Wish = Literal["undo", "copy", "copy_code", "again", "teaches", "edit_question", "earlier_version", "later_version"]
+Wish = Literal[
+    "undo",
+    "copy",
+    "copy_code",
+    "diff",
+    "duel",
+    "skip",
+    "teaches",
+    "frequency",
+    "edit_question",
+    "earlier_version",
+    "later_version",
+    "earlier_turn",
+    "later_turn",
+]
 
 
 class Answers(Container, can_focus=True):
@@ -73,6 +88,12 @@ class Answers(Container, can_focus=True):
         groups: Groups | None
 
     @dataclass
+    class Rating(Message):
+        """The next digit rates answer index (None: no longer)."""
+
+        index: int | None
+
+    @dataclass
     class Wished(Message):
         """Something that is no judgment."""
 
@@ -89,9 +110,10 @@ class Answers(Container, can_focus=True):
         self.draft: Groups | None = None
         self.cards: list[AnswerCard] = []
         self.focused_index = 0
+        self.rating = False  #: the next digit rates the focused answer
         self._ready_at: float | None = None
         self._fed: deque[tuple[int, str]] = deque()
-        self._none = Static(Content("No answer yet. r asks again."), id="unanswered")
+        self._none = Static(Content("No answer yet. Ctrl+R asks again."), id="unanswered")
         self.add_class("-empty")
 
     def compose(self) -> ComposeResult:
@@ -103,6 +125,7 @@ class Answers(Container, can_focus=True):
         """Empty cards for answers that are on their way."""
         self.turn = None
         self.draft = None
+        self.rating = False
         self._ready_at = None
         self._fed.clear()
         self._deal(count)
@@ -204,43 +227,20 @@ class Answers(Container, can_focus=True):
             card.set_title(*self._marks(card.index))
 
     def _marks(self, index: int) -> tuple[list[str], str]:
-        turn = self.turn
-        if turn is None:
-            return [], ""
-        marks: list[str] = []
         card = self.cards[index]
-        card.set_class(turn.chosen == index and not self.draft, "-chosen")
-        if self.draft:
-            marks.append(places(self.draft)[index] + "?")
-        elif turn.groups:
-            marks.append(places(turn.groups)[index])
-        elif turn.picked == index:
-            marks.append("✓ picked")
-        elif turn.all_bad:
-            marks.append("✗ bad")
-        if index in turn.corrections:
-            marks.append("✎ corrected")
-        if index in turn.thumbs:
-            marks.append("+ good" if turn.thumbs[index] > 0 else "− bad")
-        if index in turn.ratings:
-            marks.append(f"{turn.ratings[index]}/7")
-        if index in turn.notes:
-            marks.append("note")
-        if index in turn.flags:
-            broken = sum(turn.flags[index].values())
-            marks.append(f"⚑ {broken} broken" if broken else f"⚑ {len(turn.flags[index])} kept")
-        if index == turn.preferred:
-            marks.append("◇ reward model's choice")
-        answer = turn.answers[index]
-        end = {"length": "cut at the limit", "cancelled": "stopped"}.get(answer.finish_reason, "")
-        if end and index not in turn.corrections:
-            marks.append(end)
+        card.set_class(self.turn is not None and self.turn.chosen == index and not self.draft, "-chosen")
+        if self.turn is None:
+            return [], ""
+        said = marks(self.turn, index, self.draft)
+        if self.rating and index == self.focused_index:
+            said.insert(0, "1 to 7?")
         if card.has_class("-folded") and (more := card.hidden_lines):
-            marks.append(f"{more} more line{'s' if more != 1 else ''}")
-        return marks, f"{answer.tokens} tokens" if answer.tokens else ""
+            said.append(f"{more} more line{'s' if more != 1 else ''}")
+        return said, about(self.turn, index)
 
     def watch_has_focus(self, has_focus: bool) -> None:
         super().watch_has_focus(has_focus)
+        self.rating &= has_focus
         self._arrange()
 
     # -- keys ------------------------------------------------------------------------------------------------------
@@ -249,17 +249,24 @@ class Answers(Container, can_focus=True):
         if not self.ready and (action in JUDGING or parameters == ("undo",)):
             return False
         if action == "pick":
-            return bool(parameters) and isinstance(parameters[0], int) and parameters[0] <= max(1, len(self.cards))
+            most = 7 if self.rating else max(1, len(self.cards))
+            return bool(parameters) and isinstance(parameters[0], int) and parameters[0] <= most
         return True
 
     def _settled(self) -> bool:
         return self._ready_at is None or monotonic() >= self._ready_at
 
     def _may_judge(self) -> bool:
+        self._rate(False)
         return self.ready and self._settled()
 
     def action_pick(self, number: int) -> None:
-        if self._may_judge() and number <= len(self.cards):
+        rating = self.rating
+        if not self._may_judge():
+            return
+        if rating:
+            self.post_message(self.Judged("rate", self.focused_index, number))
+        elif number <= len(self.cards):
             self.draft = None
             self._look_at(number - 1)
             self.post_message(self.Judged("pick", number - 1))
@@ -267,6 +274,8 @@ class Answers(Container, can_focus=True):
     def action_focus_card(self, step: int) -> None:
         if self.cards:
             self._look_at((self.focused_index + step) % len(self.cards))
+            if self.rating:
+                self.post_message(self.Rating(self.focused_index))
 
     @on(AnswerCard.Chosen)
     def card_clicked(self, event: AnswerCard.Chosen) -> None:
@@ -308,8 +317,17 @@ class Answers(Container, can_focus=True):
             self.post_message(self.Judged("thumb", self.focused_index, value))
 
     def action_rate(self) -> None:
+        rating = self.rating
         if self._may_judge():
-            self.post_message(self.Judged("rate", self.focused_index))
+            self._rate(not rating)
+
+    def _rate(self, rating: bool) -> None:
+        """Begin to rate the focused answer, or leave it: the digits mean points, or answers."""
+        if rating != self.rating:
+            self.rating = rating
+            self._arrange()
+            self.refresh_bindings()
+            self.post_message(self.Rating(self.focused_index if rating else None))
 
     def action_note(self) -> None:
         if self._may_judge():
@@ -320,6 +338,7 @@ class Answers(Container, can_focus=True):
             self.post_message(self.Judged("flag", self.focused_index))
 
     def action_wish(self, wish: Wish) -> None:
+        self._rate(False)
         if wish == "undo" and self.draft is not None:
             self._drafted(None)
         elif self._settled():
@@ -338,7 +357,9 @@ class Answers(Container, can_focus=True):
         await self.action_to_prompt()
 
     def action_drop(self) -> None:
-        if self.draft is not None:
+        if self.rating:
+            self._rate(False)
+        elif self.draft is not None:
             self._drafted(None)
         else:
             self.post_message(self.Stop())

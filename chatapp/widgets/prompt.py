@@ -67,7 +67,9 @@ class Prompt(SafeTextArea):
 
     @dataclass
     class Recall(Message):
-        """Up was pressed in an empty prompt."""
+        """Up or Down was pressed where nothing was typed: an older (-1) or a newer (+1) question is wanted."""
+
+        step: int
 
     @dataclass
     class Elsewhere(Message):
@@ -81,6 +83,7 @@ class Prompt(SafeTextArea):
 
     def __init__(self, **kwargs: Any) -> None:
         self.way_out = False  #: whether there are answers, or something to stop
+        self._recalled = ""  # the question that was called back, as long as nobody changed it
         super().__init__(placeholder=HINT, highlight_cursor_line=False, **kwargs)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -116,10 +119,16 @@ class Prompt(SafeTextArea):
         self.post_message(self.Left())
 
     def action_cursor_up(self, select: bool = False) -> None:
-        if not self.text and not select:
-            self.post_message(self.Recall())
+        if self.text == self._recalled and not select and self.cursor_at_first_line:
+            self.post_message(self.Recall(-1))
         else:
             super().action_cursor_up(select)
+
+    def action_cursor_down(self, select: bool = False) -> None:
+        if self.text and self.text == self._recalled and not select and self.cursor_at_last_line:
+            self.post_message(self.Recall(1))
+        else:
+            super().action_cursor_down(select)
 
     def action_cursor_page_up(self) -> None:
         self._page(-1)
@@ -139,7 +148,13 @@ class Prompt(SafeTextArea):
         """What was sent could not be asked: it stands before what was typed since."""
         self.put(f"{text}\n{self.text}" if self.text else text)
 
+    def recall(self, text: str) -> None:
+        """Show a question that was called back; Up and Down go on from it."""
+        self.put(text)
+        self._recalled = self.text
+
     def put(self, text: str) -> None:
         """Replace the text and stand at its end."""
+        self._recalled = ""
         self.load_text(text)
         self.move_cursor(self.document.end)

@@ -7,11 +7,14 @@ moves once the reader has scrolled.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
+from textual.events import Click
+from textual.message import Message
 from textual.widgets import Static
 
 from chatapp.clean import clean
@@ -62,9 +65,19 @@ class Past(Vertical):
     }
     """
 
+    @dataclass
+    class Opened(Message):
+        """It was clicked: its answers are wanted."""
+
+        prompt_id: str
+
     def __init__(self, turn: PastTurn) -> None:
         super().__init__()
         self.past_turn = turn
+
+    def on_click(self, event: Click) -> None:
+        event.stop()
+        self.post_message(self.Opened(self.past_turn.prompt_id))
 
     def compose(self) -> ComposeResult:
         yield Question(self.past_turn.prompt)

@@ -99,10 +99,14 @@ def open_chat(tmp_path: Path, no_guard: None) -> Callable[..., Any]:
 
     @asynccontextmanager
     async def run(
-        size: tuple[int, int] = WIDE, engine: FakeEngine | None = None, wait: bool = True, **changes: Any
+        size: tuple[int, int] = WIDE,
+        engine: FakeEngine | None = None,
+        wait: bool = True,
+        thread: str | None = None,
+        **changes: Any,
     ) -> AsyncIterator[Chat]:
         engine, spawn = engine or FakeEngine(), FakeSpawn()
-        app = HoneApp(make_settings(tmp_path, **changes), lambda config: engine, spawn=spawn)
+        app = HoneApp(make_settings(tmp_path, **changes), lambda config: engine, thread, spawn=spawn)
         async with app.run_test(size=size) as pilot:
             chat = Chat(app, pilot, engine, spawn)
             if wait:

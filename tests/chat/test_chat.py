@@ -108,9 +108,9 @@ async def test_an_answer_cut_off_by_a_crash_can_be_asked_for_again(open_chat: Op
         store.threads.add_message(thread.id, None, "user", "Where was I?", tip=True)
         store.meta_set("chat.thread", thread.id)
     async with open_chat() as chat:
-        await chat.says("ended before an answer was complete. Press r")
+        await chat.says("ended before an answer was complete")
         assert chat.app.focused is chat.answers
-        await chat.press("r")
+        await chat.press("ctrl+r")
         await chat.until(lambda: chat.answers.ready)
         assert chat.engine.asked[0][0]["content"] == "Where was I?"
 
@@ -204,7 +204,7 @@ async def test_an_engine_error_is_said_and_the_chat_lives(open_chat: Open, error
         await chat.says(str(error))
         assert chat.app.focused is chat.answers
         chat.engine.error = None
-        await chat.press("r")
+        await chat.press("ctrl+r")
         await chat.until(lambda: chat.answers.ready)
         assert [m["content"] for m in chat.engine.asked[-1]] == ["Why?"]
 
@@ -231,10 +231,10 @@ async def test_a_full_disk_loses_nothing(open_chat: Open, monkeypatch: pytest.Mo
         monkeypatch.setattr(Store, "write", full)
         chat.engine.feed(0, "Precious.")
         chat.engine.release()
-        await chat.says("The answers are kept here; press r")
+        await chat.says("The answers are kept here")
         assert chat.answers.cards[0].prose.text == "Precious."
         monkeypatch.setattr(Store, "write", real)
-        await chat.press("r")
+        await chat.press("ctrl+r")
         await chat.until(lambda: chat.answers.ready)
         assert chat.answers.turn.answers[0].text == "Precious."
         assert len(chat.engine.asked) == 2

@@ -121,7 +121,7 @@ async def test_one_forgotten_answer_keeps_its_place(open_chat: Open) -> None:
         await chat.press("1")
         await chat.says("was forgotten and cannot be judged")
         await chat.press("3")
-        await chat.says("C > B: 1 pair")
+        await chat.says("C > B: 1 pair, weight 1")
 
 
 def session(home: Path) -> ChatSession:
@@ -193,8 +193,8 @@ def test_a_forgotten_answer_has_no_rank_and_can_be_ranked_around(home: Path) -> 
     assert chat.turn.groups == ((1,), (2,), (0,))
     assert chat.turn.continues_id == chat.turn.answers[1].message_id
     assert start_order(chat.turn) == ((1,), (2,), (0,))
-    assert chat.rank(((2,), (0,), (1,))).line == "C > B: 1 pair"
+    assert chat.rank(((2,), (0,), (1,))).line == "C > B: 1 pair, weight 1"
     assert chat.turn.groups == ((2,), (1,), (0,))
     assert chat.all_bad().line == "all bad: 2 bad examples"
-    assert chat.correct(1, "better").line == "correction > B, C: 2 pairs"
+    assert chat.correct(1, "better").line == "correction > B, C: 2 pairs, weight 1"
     chat.close()

@@ -124,3 +124,19 @@ async def test_what_a_turn_teaches_is_shown_with_what_overrides_what(open_chat: 
         assert pick.overridden == thumb.overridden == ()
         await chat.press("w")
         await chat.until(lambda: chat.app.screen is chat.screen)
+
+
+async def test_the_thread_that_was_asked_for_is_opened(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask("About apples")
+        apples = chat.screen.session.thread.id
+        await chat.press("ctrl+n")
+        await chat.until(lambda: chat.screen.transcript.has_class("-blank"))
+        await chat.ask("About pears")
+    async with open_chat(thread=apples) as chat:
+        await chat.until(lambda: chat.answers.turn and chat.answers.turn.prompt == "About apples")
+        await chat.press("ctrl+n")
+        await chat.until(lambda: chat.screen.transcript.has_class("-blank"))
+    async with open_chat(wait=False) as chat:  # where the last session ended, though there are threads
+        await chat.until(lambda: chat.screen.query_one(Threads).option_count == 2)
+        assert chat.screen.transcript.has_class("-blank")

@@ -172,9 +172,9 @@ async def test_thumbs_and_scores(open_chat: Open) -> None:
         assert dict(chat.answers.turn.thumbs) == {0: 1, 1: -1}
         await chat.press("minus")
         await chat.says("Taken back: B bad")
-        await chat.press("s", "6")
+        await chat.press("r", "6")
         await chat.says("B 6/7")
-        await chat.press("left", "s", "2")
+        await chat.press("left", "r", "2")
         await chat.says("A 2/7, B 6/7: 1 pair")
         assert chat.answers.turn.ratings == {0: 2, 1: 6}
         assert [j.kind for j in chat.judgments()] == ["thumb", "rating"]
@@ -217,9 +217,9 @@ async def test_focus_is_never_taken_from_someone_who_types(open_chat: Open) -> N
 async def test_what_is_typed_in_one_burst_with_the_key_to_the_prompt_judges_nothing(open_chat: Open, key: str) -> None:
     async with open_chat() as chat:
         await chat.ask()
-        for each in (key, "2", "x", "J", "e", "s"):
+        for each in (key, "2", "x", "J", "e", "r"):
             chat.app.post_message(events.Key(each, each if len(each) == 1 else "\r"))
-        await chat.until(lambda: chat.screen.prompt.text == "2xJes")
+        await chat.until(lambda: chat.screen.prompt.text == "2xJer")
         assert chat.answers.draft is None
         assert chat.app.screen is chat.screen
         assert chat.judgments(live=False) == []
@@ -261,10 +261,10 @@ async def test_stopping_before_any_text_leaves_the_question(open_chat: Open) -> 
     async with open_chat(engine=engine) as chat:
         await chat.ask("Why?")
         await chat.press("escape")
-        await chat.says("Press r to ask again")
+        await chat.says("Ctrl+R asks again")
         assert chat.app.focused is chat.answers
         engine.hold = False
-        await chat.press("r")
+        await chat.press("ctrl+r")
         await chat.until(lambda: chat.answers.ready)
         assert len(chat.engine.asked) == 2
 
@@ -276,18 +276,18 @@ async def test_asking_again_makes_siblings_and_branches_can_be_walked(open_chat:
         await chat.says("B >")
         old = chat.answers.turn
         chat.engine.texts = ("Other.", "Others.", "More.")
-        await chat.press("r")
+        await chat.press("ctrl+r")
         await chat.until(lambda: chat.answers.turn and chat.answers.turn.versions == 2)
         turn = chat.answers.turn
         assert turn.prompt_id == old.prompt_id
         assert [a.text for a in turn.answers] == ["Other.", "Others.", "More."]
         assert not turn.judged
-        await chat.press("left_square_bracket")
+        await chat.press("less_than_sign")
         await chat.until(lambda: chat.answers.turn.version == 1)
         assert chat.answers.turn.picked == 1
-        await chat.press("left_square_bracket")
+        await chat.press("less_than_sign")
         await chat.says("no other branch")
-        await chat.press("right_square_bracket")
+        await chat.press("greater_than_sign")
         await chat.until(lambda: chat.answers.turn.version == 2)
         await chat.press("3")
         await chat.says("C > A, B: 2 pairs")
@@ -308,7 +308,7 @@ async def test_editing_an_earlier_question_makes_a_branch(open_chat: Open) -> No
         assert [m["content"] for m in chat.engine.asked[-1]] == ["Uno?"]
         assert len(chat.screen.query("Past")) == 0
         await chat.until(lambda: chat.answers.turn.versions == 2)
-        await chat.press("left_square_bracket")
+        await chat.press("less_than_sign")
         await chat.until(lambda: chat.answers.turn.prompt == "Two?")
         assert len(chat.screen.query("Past")) == 1
 

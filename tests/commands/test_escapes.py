@@ -170,6 +170,9 @@ runs 1
 runs 2 --cancel
 doctor
 paths
+models
+config show
+config path
 stats
 stats --include imports
 search needle

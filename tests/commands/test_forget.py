@@ -130,3 +130,22 @@ def test_versions_say_what_they_may_remember_and_can_be_removed(
     ]
     assert hone("adapters", "use", "base").startswith("the base model answers already; ")
     assert "`hone train` makes" not in hone("forget", world.ids["pick"], "-y")
+
+
+def test_pruning_says_what_it_frees(hone: Shell, world: World) -> None:
+    run = world.store.runs.queue(model_hash=MODEL)
+    world.add_version("v3", run.id, "v2")
+    world.store.adapters.update("v3", state="rejected")
+    caches = len(world.word("cache"))
+    gone = {"removed": [{"version": "v3", "id": "v3", "bytes": 4}], "bytes": 4, "caches": caches, "held": 0}
+    assert hone.json("adapters", "prune", "--dry-run") == gone
+    assert world.store.adapters.there(world.store.adapters.get("v3"))
+    assert hone("adapters", "prune", "--dry-run").splitlines() == [
+        "would go: the files of v3 (rejected), 0.0 MB",
+        "would go: caches, 0.0 MB; the next lesson computes them again",
+        "0.0 MB would be freed",
+    ]
+    assert hone.json("adapters", "prune") == gone
+    assert "(its files were removed)" in hone("adapters", "list").splitlines()[2]
+    assert hone("adapters", "prune") == "nothing to free: every version's files are of use\n"
+    assert hone.json("adapters", "prune") == {"removed": [], "bytes": 0, "caches": 0, "held": 0}

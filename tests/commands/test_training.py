@@ -15,6 +15,7 @@ import pytest
 from chatapp import trainer_process
 from chatapp.commands import train
 from chatapp.engine.model_files import bundled, file_hash
+from chatapp.watching import doing
 from storage import paths
 from storage.store import Store
 from tests.commands.shell import TURN, Shell, lines
@@ -182,22 +183,22 @@ def test_two_workers_work_one_after_the_other(store: Store, monkeypatch: pytest.
 
 def test_waiting_says_what_goes_on_from_the_start(store: Store) -> None:
     run = store.runs.queue()
-    assert train._doing(store, run) == "waiting for its turn"
+    assert doing(store, run) == "waiting for its turn"
     assert store.runs.claim(run.id)
     run = store.runs.get(run.id)
-    assert train._doing(store, run) == "reading judgments"
+    assert doing(store, run) == "reading judgments"
     store.runs.tell_practising(run.id, 7)
-    assert train._doing(store, run) == "practice: request 7"
+    assert doing(store, run) == "practice: request 7"
     store.runs.metrics(run.id, 1, {"progress.step": 1, "progress.total": 20})
-    assert train._doing(store, run) == "training 1/20"
+    assert doing(store, run) == "training 1/20"
     store.runs.metrics(run.id, 20, {"progress.step": 20, "progress.total": 20})
-    assert train._doing(store, run) == "testing what it learned"
+    assert doing(store, run) == "testing what it learned"
     store.runs.metrics(run.id, 20, {"progress.second_look": 20, "progress.step": 20, "progress.total": 60})
-    assert train._doing(store, run) == "checking 0/40"
+    assert doing(store, run) == "checking 0/40"
     store.runs.metrics(run.id, 60, {"progress.step": 60, "progress.total": 60})
-    assert train._doing(store, run) == "testing what it learned"
+    assert doing(store, run) == "testing what it learned"
     with store.write() as db:  # its worker is killed, and another one goes on with it
         db.execute("UPDATE runs SET state = 'queued'")
-    assert train._doing(store, store.runs.get(run.id)) == "waiting for its turn"
+    assert doing(store, store.runs.get(run.id)) == "waiting for its turn"
     assert store.runs.claim(run.id)
-    assert train._doing(store, store.runs.get(run.id)) == "reading judgments"
+    assert doing(store, store.runs.get(run.id)) == "reading judgments"

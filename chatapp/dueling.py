@@ -1,0 +1,136 @@
+"""A duel: two versions answer the same question, one each, and who they are is said after the choice.
+
+The engine answers with one version, swaps, and answers with the other; which goes first and which stands on which side
+is chance. The verdict on the two answers is recorded as any other, and teaches as any other; beside it a judgment of
+the kind `duel` says which version won, and goes when the verdict goes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from chatapp.answering import Drawn, draw
+from chatapp.engine.base import Engine, Message, Sampling
+from chatapp.turn import Turn
+
+if TYPE_CHECKING:
+    from storage.adapters import Adapter
+    from storage.preferences import Judgment
+    from storage.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Duel:
+    """Who meets whom; None is the base."""
+
+    a: Adapter | None
+    b: Adapter | None
+
+    @property
+    def words(self) -> str:
+        """ "v3 against base"."""
+        return f"{name(self.a)} against {name(self.b)}"
+
+
+def name(adapter: Adapter | None) -> str:
+    return adapter.name if adapter is not None else "base"
+
+
+def fight(
+    engine: Engine,
+    store: Store,
+    duel: Duel,
+    conversation: list[Message],
+    sampling: Sampling,
+    on_token: Callable[[int, str], None] | None,
+    *,
+    model_hash: str,
+    current: Adapter | None,
+    chance: random.Random | None = None,
+) -> Drawn:
+    """Both answers, in the order in which they are shown; blocks. The engine has `current` again afterwards.
+
+    Raises EngineError when one of them has no text. Stopped in the first answer, there is that one alone.
+    """
+    chance = chance or random.Random()
+    shown = chance.sample([duel.a, duel.b], 2)
+    drawn: dict[int, Drawn] = {}
+    engine_has = current.id if current else None
+    try:
+        for place in chance.sample([0, 1], 2):
+            adapter = shown[place]
+            if (adapter.id if adapter else None) != engine_has:
+                engine.swap(store.adapters.gguf(adapter) if adapter else None)
+                engine_has = adapter.id if adapter else None
+            tell = None if on_token is None else (lambda _, text, at=place: on_token(at, text))
+            drawn[place] = draw(engine, conversation, 1, sampling, tell, model_hash=model_hash, adapter_id=engine_has)
+            if drawn[place].answers[0].finish_reason == "cancelled":
+                break  # stopped by the reader: there is no other side, and no duel
+    finally:
+        if engine_has != (current.id if current else None):
+            engine.swap(store.adapters.gguf(current) if current else None)
+    answers = [replace(drawn[place].answers[0], position=at) for at, place in enumerate(sorted(drawn))]
+    first = next(iter(drawn.values()))
+    return Drawn(answers, min(one.tokens_per_second for one in drawn.values()), first.remarks)
+
+
+def record(store: Store, turn: Turn, verdict: Judgment) -> str | None:
+    """Record who won, where turn is a duel and verdict a choice between its answers. What is to be said of it."""
+    result = _result(turn, verdict)
+    if result is None:
+        return None
+    winner, loser, tie = result
+    before = [j for j in store.judgments.for_prompt(turn.prompt_id) if j.kind == "duel" and j.source == "chat"]
+    ids = {answer.message_id for answer in turn.answers}
+    before = [j for j in before if {item.message_id for item in j.items} == ids]
+    store.judgments.duel(
+        turn.prompt_id,
+        turn.answers[winner].message_id,
+        turn.answers[loser].message_id,
+        tie,
+        **({"supersedes": before[-1].id} if before else {}),
+    )
+    a, b = turn.answers[winner].version, turn.answers[loser].version
+    return (f"{a} and {b} are tied" if tie else f"{a} won over {b}") + _so_far(store, turn)
+
+
+def _so_far(store: Store, turn: Turn) -> str:
+    """ ". v3: 5 of 7 so far (36 to 92 %)", from the side of the newer version."""
+    from storage.duels import tally
+
+    made = store.threads.generations(answer.message_id for answer in turn.answers)
+    sides = [(answer.version, made[answer.message_id].adapter_id) for answer in turn.answers]
+    sides.sort(key=lambda side: (side[1] is not None, int(side[0][1:]) if side[0][1:].isdigit() else 0))
+    (_, old), (name, new) = sides
+    found = tally(store, made[turn.answers[0].message_id].model_hash, new, old)
+    low, high = found.interval
+    return f". {name}: {found.wins + found.ties / 2:g} of {found.n} so far ({100 * low:.0f} to {100 * high:.0f} %)"
+
+
+def withdraw(store: Store, turn: Turn) -> None:
+    """The verdict on a duel was taken back, and no other counts in its place: nobody has won."""
+    ids = {answer.message_id for answer in turn.answers}
+    for judgment in reversed(store.judgments.for_prompt(turn.prompt_id)):
+        if judgment.kind == "duel" and judgment.source == "chat" and {i.message_id for i in judgment.items} == ids:
+            store.judgments.retract(judgment.id)
+
+
+def is_duel(turn: Turn) -> bool:
+    """Whether two versions answered, one each."""
+    return len(turn.answers) == 2 and len({answer.version for answer in turn.answers}) == 2
+
+
+def _result(turn: Turn, verdict: Judgment) -> tuple[int, int, bool] | None:
+    """(winner, loser, tie) as indexes of answers."""
+    if not is_duel(turn):
+        return None
+    if verdict.kind == "all_bad":
+        return 0, 1, True
+    ranks = {item.message_id: item.rank for item in verdict.items}
+    first, second = (ranks.get(answer.message_id) for answer in turn.answers)
+    if verdict.kind not in ("pick", "ranking") or first is None or second is None:
+        return None
+    return (0, 1, first == second) if first <= second else (1, 0, False)

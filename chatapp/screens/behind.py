@@ -1,0 +1,94 @@
+"""The judgments behind a version, said in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from chatapp.clean import one_line
+from chatapp.screens.dialogs import Dialog
+
+if TYPE_CHECKING:
+    from storage.store import Store
+    from storage.versions import Learned
+
+MOST = 300  #: judgments that are shown, the newest
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One of them."""
+
+    when: str
+    kind: str
+    said: str
+    question: str
+    held_out: bool
+
+
+def tell(store: Store, learned: Sequence[Learned]) -> list[Told]:
+    """Read the newest of them."""
+    found = []
+    for one in learned[:MOST]:
+        judgment = store.judgments.get(one.id)
+        question = store.threads.message(judgment.prompt_id).content
+        found.append(
+            Told(
+                one.created_at[:16].replace("T", " "),
+                one.kind.replace("_", " "),
+                store.judgments.describe(judgment),
+                "(forgotten)" if question is None or one.forgotten else question,
+                one.split == "held_out",
+            )
+        )
+    return found
+
+
+class Behind(Dialog):
+    """Nothing is given back: it is for reading."""
+
+    DEFAULT_CSS = """
+    Behind {
+        & > Vertical { width: 92; }
+        & VerticalScroll { height: auto; max-height: 50vh; margin: 1 0 0 0; }
+        & .judgment { margin: 0 0 1 0; }
+    }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("o,q", "cancel", "Close", id="behind.close", tooltip="Back to the versions")
+    ]
+
+    def __init__(self, name: str, told: Sequence[Told], count: int) -> None:
+        super().__init__(f"What {name} learned from: {count} judgment{'s' if count != 1 else ''}")
+        self.told = told
+        self.count = count
+
+    def compose(self) -> ComposeResult:
+        with Vertical():
+            yield Static(Content(self.question))
+            with VerticalScroll():
+                for one in self.told:
+                    held = " · held out, to test with" if one.held_out else ""
+                    yield Static(
+                        Content.assemble(
+                            (f"{one.when} {one.kind}{held}", "$text-muted"),
+                            (f"\n{one_line(one.said, 160)}", "bold"),
+                            f"\n  {one_line(one.question, 160)}",
+                        ),
+                        classes="judgment",
+                    )
+                if self.count > len(self.told):
+                    left = self.count - len(self.told)
+                    yield Static(Content(f"and {left} older: `hone adapters show` lists all"))
+            yield Static(Content("↑↓ scroll · Esc closes"), classes="hint")
+
+    def on_mount(self) -> None:
+        self.query_one(VerticalScroll).focus()

@@ -1,0 +1,121 @@
+"""What the reader says of the current turn, recorded; and how that is told. The session's other half.
+
+Each method blocks for one transaction and gives back what is to be said. Where the thread goes on from moves with the
+verdict, but not while an earlier turn is looked at: that is judged, and the thread stays where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from chatapp import dueling, judging
+from chatapp.reading import read_branch, read_turn
+from chatapp.turn import Groups, Turn
+from chatapp.view import Said
+
+if TYPE_CHECKING:
+    from storage.preferences import Judgment
+    from storage.store import Store
+    from storage.threads import Thread
+
+
+class SessionError(RuntimeError):
+    """Something that cannot be done now; the text says why."""
+
+
+class Verdicts:
+    """Judges `turn`. A session is one."""
+
+    store: Store
+    thread: Thread | None
+    turn: Turn | None
+    visiting: bool  #: an earlier turn is looked at
+
+    def _current(self) -> Turn:
+        if self.turn is None or not self.turn.answers:
+            raise SessionError("There are no answers to judge yet.")
+        return self.turn
+
+    def _record(self, record: Callable[..., Judgment], *arguments: object) -> Said:
+        """Record a judgment of the current turn and move the tip with it, in one transaction."""
+        turn = self._current()
+        with self.store.write():
+            judgment = record(self.store, turn, *arguments)
+            won = dueling.record(self.store, turn, judgment)
+            self._settle()
+        assert self.turn is not None
+        line = self._describe(judgment) + (f" · {won}" if won else "")
+        return Said(line, self.turn if self.turn.prompt_id == turn.prompt_id else turn)
+
+    def _settle(self) -> None:
+        """Read the turn again and let the thread go on from what is chosen now."""
+        turn, visited = self._current(), self.visiting
+        prompt = self.store.threads.message(turn.prompt_id)
+        self.turn = (read_turn if visited else read_branch)(self.store, prompt, turn.answers[0].message_id)
+        assert self.thread is not None
+        if not visited:
+            self.store.threads.set_tip(self.thread.id, self.turn.continues_id)
+
+    def _describe(self, judgment: Judgment) -> str:
+        """ "B > A = C: 2 pairs, weight 1"."""
+        line = self.store.judgments.describe(judgment)
+        taught = self.store.judgments.explain(judgment.prompt_id).get(judgment.id)
+        if taught is None or not taught.pairs:
+            return line
+        return f"{line}, weight {sum(pair.weight for pair in taught.pairs):.2g}"
+
+    def _said_before(self) -> Said:
+        """The verdict on the answers as a whole, which is in force already."""
+        turn = self._current()
+        return Said(self._describe(judging.in_force(self.store, turn, judging.OVERALL)[-1]), turn)
+
+    def pick(self, index: int) -> Said:
+        return self._said_before() if self._current().picked == index else self._record(judging.pick, index)
+
+    def rank(self, groups: Groups) -> Said:
+        return self._said_before() if self._current().groups == groups else self._record(judging.rank, groups)
+
+    def all_bad(self) -> Said:
+        return self._said_before() if self._current().all_bad else self._record(judging.all_bad)
+
+    def thumb(self, index: int, value: int) -> Said:
+        """+1 or -1; the same one again takes it back."""
+        turn = self._current()
+        if turn.thumbs.get(index) == value:
+            return self._take_back(judging.said_of(self.store, turn, index, "thumb")[-1])
+        return self._record(judging.thumb, index, value)
+
+    def rate(self, index: int, score: int) -> Said:
+        """1 to 7. The scores of one turn are one judgment, so that they can be compared."""
+        return self._record(judging.rate, index, score)
+
+    def correct(self, index: int, text: str) -> Said:
+        return self._record(judging.correct, index, text)
+
+    def note(self, index: int, text: str) -> Said:
+        """An empty text takes the note back."""
+        turn, text = self._current(), text.strip()
+        if text == turn.notes.get(index, ""):
+            return Said("The note is as it was.", turn)
+        if not text:
+            return self._take_back(judging.said_of(self.store, turn, index, "note")[-1])
+        return self._record(judging.note, index, text)
+
+    def flag(self, index: int, rule_id: str, violated: bool) -> Said:
+        return self._record(judging.flag, index, rule_id, violated)
+
+    def undo(self) -> Said:
+        """Take the newest judgment of this turn back."""
+        turn = self._current()
+        said = judging.in_force(self.store, turn)
+        return self._take_back(said[-1]) if said else Said("Nothing to undo in this turn.", turn)
+
+    def _take_back(self, judgment: Judgment) -> Said:
+        line = self._describe(judgment)
+        with self.store.write():
+            self.store.judgments.retract(judgment.id)
+            if judgment.kind in judging.OVERALL and dueling.is_duel(self._current()):
+                dueling.withdraw(self.store, self._current())
+            self._settle()
+        return Said(f"Taken back: {line}", self._current())

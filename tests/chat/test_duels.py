@@ -1,0 +1,122 @@
+"""Two versions answer blind; the choice says who won, and goes with the choice."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from chatapp.dueling import Duel, fight
+from chatapp.engine.base import Sampling
+from chatapp.screens.dialogs import Choose
+from storage.duels import Tally, tally
+from tests.chat.fakes import FakeEngine
+from tests.chat.test_chat_lessons import adapter
+
+Open = Callable[..., Any]
+
+
+async def begin(chat: Any) -> str:
+    """A version becomes live, and meets the base."""
+    id = adapter(chat, "good")
+    await chat.until(lambda: chat.screen.session.adapter is not None)
+    chat.screen.prompt.put("/duel")
+    await chat.press("enter")
+    await chat.until(lambda: isinstance(chat.app.screen, Choose))
+    await chat.press("enter")
+    await chat.says("Duel: v1 against base")
+    return id
+
+
+def counts(chat: Any, id: str) -> Tally:
+    return tally(chat.store, chat.screen.session.model.hash, id, None)
+
+
+async def test_without_a_version_there_is_no_duel(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        chat.screen.prompt.put("/duel")
+        await chat.press("enter")
+        await chat.says("There is no version yet")
+
+
+async def test_who_answered_is_said_after_the_choice_and_counted(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        id = await begin(chat)
+        await chat.ask()
+        turn = chat.answers.turn
+        assert sorted(answer.version for answer in turn.answers) == ["base", "v1"]
+        mine = next(index for index, answer in enumerate(turn.answers) if answer.version == "v1")
+        shown = "".join(chat.drawn)
+        assert "v1 won" not in shown
+        assert all("v1" not in str(card.border_subtitle) for card in chat.answers.cards)
+        await chat.press(str(mine + 1))
+        await chat.says("v1 won over base. v1: 1 of 1 so far")
+        await chat.until(lambda: "v1" in str(chat.answers.cards[mine].border_subtitle))
+        assert counts(chat, id) == Tally(1, 0, 0)
+        assert [j.kind for j in chat.judgments()] == ["pick", "duel"]
+
+
+async def test_another_choice_and_undo_move_the_count(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        id = await begin(chat)
+        await chat.ask()
+        mine = next(i for i, answer in enumerate(chat.answers.turn.answers) if answer.version == "v1")
+        await chat.press(str(mine + 1))
+        await chat.says("v1 won over base")
+        await chat.press(str(2 - mine))
+        await chat.says("base won over v1")
+        assert counts(chat, id) == Tally(0, 0, 1)
+        await chat.press("u")
+        await chat.says("Taken back")
+        assert counts(chat, id) == Tally(1, 0, 0)
+        await chat.press("u")
+        await chat.until(lambda: counts(chat, id) == Tally(0, 0, 0))
+        await chat.press("x")
+        await chat.says("are tied")
+        assert counts(chat, id) == Tally(0, 1, 0)
+
+
+async def test_the_live_version_answers_again_when_the_duel_is_ended(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await begin(chat)
+        await chat.ask()
+        before = list(chat.engine.swaps)
+        assert before[-1] is None or before[-1].name == "adapter.gguf"
+        await chat.press("v")
+        await chat.until(lambda: isinstance(chat.app.screen, Choose))
+        await chat.press("enter")
+        await chat.says("has ended")
+        await chat.ask("And now?")
+        assert [answer.version for answer in chat.answers.turn.answers] == ["v1"] * 3
+
+
+async def test_a_duel_stopped_in_its_first_answer_is_none(open_chat: Open) -> None:
+    engine = FakeEngine()
+    async with open_chat(engine=engine) as chat:
+        id = await begin(chat)
+        engine.hold = True
+        await chat.ask()
+        engine.feed(0, "Only this.")
+        await chat.until(lambda: any(card.prose.text == "Only this." for card in chat.answers.cards))
+        await chat.press("escape")
+        await chat.until(lambda: chat.answers.ready)
+        assert [answer.text for answer in chat.answers.turn.answers] == ["Only this."]
+        await chat.press("1")
+        await chat.says("A")
+        assert counts(chat, id) == Tally(0, 0, 0)
+
+
+async def test_the_engine_has_its_own_version_back(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await begin(chat)
+        store, session = chat.store, chat.screen.session
+        current = session.adapter
+        for seed in range(6):
+            engine = FakeEngine()
+            drawn = fight(
+                engine, store, Duel(current, None), [{"role": "user", "content": "?"}], Sampling(), None,
+                model_hash=session.model.hash, current=current, chance=random.Random(seed),
+            )  # fmt: skip
+            assert [answer.position for answer in drawn.answers] == [0, 1]
+            assert engine.swaps[-1] == store.adapters.gguf(current)
+            assert {answer.adapter_id for answer in drawn.answers} == {current.id, None}

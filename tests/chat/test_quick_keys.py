@@ -1,0 +1,294 @@
+"""Rating, skipping, old turns, old questions, how often alternatives come: what a key or a typed command does."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatapp.frequency import Frequency
+from chatapp.history import History
+from chatapp.screens.generation import Generation
+from chatapp.screens.help import Help
+from tests.chat.fakes import make_settings
+
+Open = Callable[..., Any]
+
+
+# -- rating, skipping --------------------------------------------------------------------------------------------------
+
+
+async def test_r_and_a_digit_rate_the_focused_answer(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        await chat.press("right", "r")
+        await chat.says("How good is B? 1 is worst, 7 is best")
+        assert "1 to 7?" in str(chat.answers.cards[1].border_title)
+        await chat.press("left")
+        await chat.says("How good is A?")
+        await chat.press("6")
+        await chat.says("A 6/7")
+        assert not chat.answers.rating
+        await chat.press("2")  # a pick again
+        await chat.says("B > A, C")
+        assert [j.kind for j in chat.judgments()] == ["rating", "pick"]
+
+
+@pytest.mark.parametrize("key", ["escape", "r", "i"])
+async def test_rating_is_left_without_a_trace(open_chat: Open, key: str) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        await chat.press("r", key)
+        await chat.until(lambda: not chat.answers.rating)
+        assert chat.judgments(live=False) == []
+
+
+async def test_another_judgment_leaves_the_rating(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        await chat.press("r", "x")
+        await chat.says("all bad")
+        await chat.press("3")
+        await chat.says("C > A, B")
+
+
+async def test_s_skips_and_records_nothing_not_even_a_ranking_begun(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        await chat.press("J", "s")
+        await chat.says("Skipped")
+        assert chat.app.focused is chat.screen.prompt
+        await chat.ask("And then?")
+        assert chat.store.judgments.live() == []
+
+
+async def test_what_was_recorded_says_its_weight(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        await chat.press("2")
+        await chat.says("B > A, C: 2 pairs, weight 1")
+
+
+# -- earlier turns -----------------------------------------------------------------------------------------------------
+
+
+async def test_an_earlier_turn_is_judged_again_and_the_thread_stays_where_it_is(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask("One?")
+        await chat.press("2")
+        await chat.says("B > A, C")
+        first = chat.answers.turn.prompt_id
+        await chat.ask("Two?")
+        tip = chat.store.threads.get(chat.screen.session.thread.id).tip_message_id
+        await chat.press("p")
+        await chat.until(lambda: chat.answers.turn is not None and chat.answers.turn.prompt_id == first)
+        await chat.says("An earlier turn; 1 later turn after it")
+        assert chat.answers.turn.picked == 1
+        await chat.press("3")
+        await chat.says("C > A, B")
+        assert chat.store.threads.get(chat.screen.session.thread.id).tip_message_id == tip
+        await chat.press("escape")
+        await chat.until(lambda: chat.answers.turn.prompt == "Two?")
+        assert not chat.screen.visiting
+        assert chat.store.threads.conversation(tip)[0]["content"] == "One?"
+
+
+async def test_going_on_from_an_earlier_turn_makes_a_branch(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask("One?")
+        await chat.ask("Two?")
+        await chat.press("p")
+        await chat.until(lambda: chat.screen.visiting)
+        await chat.ask("Or three?")
+        assert [m["content"] for m in chat.engine.asked[-1] if m["role"] == "user"] == ["One?", "Or three?"]
+        await chat.until(lambda: chat.answers.turn is not None and chat.answers.turn.versions == 2)
+        assert not chat.screen.visiting
+        await chat.press("less_than_sign")
+        await chat.until(lambda: chat.answers.turn.prompt == "Two?")
+
+
+async def test_the_first_turn_has_none_before_it(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask("One?")
+        await chat.press("p")
+        await chat.says("There is no earlier turn")
+        await chat.press("P")
+        await chat.says("This is the latest turn")
+
+
+async def test_a_click_on_an_earlier_turn_opens_it(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask("One?")
+        await chat.ask("Two?")
+        await chat.pilot.click("Past")
+        await chat.until(lambda: chat.screen.visiting and chat.answers.turn.prompt == "One?")
+
+
+# -- questions asked before --------------------------------------------------------------------------------------------
+
+
+async def test_up_calls_old_questions_back_and_down_returns(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        for text in ("One?", "Two?", "Two?"):
+            await chat.ask(text)
+        await chat.press("i", "up")
+        await chat.until(lambda: chat.screen.prompt.text == "Two?")
+        await chat.press("up")
+        await chat.until(lambda: chat.screen.prompt.text == "One?")
+        await chat.press("up")
+        await chat.press("down")
+        await chat.until(lambda: chat.screen.prompt.text == "Two?")
+        await chat.press("down")
+        await chat.until(lambda: chat.screen.prompt.text == "")
+
+
+async def test_up_in_what_is_being_typed_moves_the_cursor(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask("One?")
+        await chat.press("i", "H", "i", "up")
+        await chat.pilot.pause()
+        assert chat.screen.prompt.text == "Hi"
+
+
+def test_a_walk_ends_at_both_ends() -> None:
+    history = History()
+    history.begin(["new", "old"], "typed")
+    assert [history.step(s) for s in (-1, -1, -1, 1, 1, 1)] == ["new", "old", None, "new", "typed", None]
+
+
+# -- how often ---------------------------------------------------------------------------------------------------------
+
+
+async def test_alternatives_only_when_asked_for(open_chat: Open) -> None:
+    async with open_chat(alternatives_when="never") as chat:
+        await chat.ask("One?")
+        assert len(chat.answers.turn.answers) == 1
+        await chat.press("ctrl+r")
+        await chat.until(lambda: chat.answers.ready and len(chat.answers.turn.answers) == 3)
+        await chat.press("m")
+        await chat.says("Each question gets 3 answers")
+        await chat.ask("Two?")
+        assert len(chat.answers.turn.answers) == 3
+
+
+def test_sometimes_waits_its_cooldown(open_chat: Open, tmp_path: Path) -> None:
+    from storage.store import Store
+
+    settings = make_settings(tmp_path, alternatives_when="sometimes", alternatives_chance=1.0, alternatives_cooldown=2)
+    with Store.open(tmp_path / "home") as store:
+        frequency = Frequency(settings, store, random.Random(1))
+        assert [frequency.next() for _ in range(7)] == [3, 1, 1, 3, 1, 1, 3]
+        frequency.change()
+        assert frequency.when == "never"
+        assert Frequency(settings, store).when == "never"  # it outlives the chat
+
+
+# -- typed commands ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_command_is_carried_out_and_not_asked(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask("One?")
+        chat.screen.prompt.put("/help")
+        await chat.press("i", "enter")
+        await chat.until(lambda: isinstance(chat.app.screen, Help))
+        await chat.press("escape")
+        chat.screen.prompt.put("/rename A better name")
+        chat.screen.set_focus(chat.screen.prompt)
+        await chat.press("enter")
+        await chat.until(lambda: chat.screen.status.heading == "A better name")
+        assert len(chat.engine.asked) == 1
+
+
+async def test_a_misspelt_command_is_given_back(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        chat.screen.prompt.put("/trian")
+        await chat.press("enter")
+        await chat.says("There is no command /trian. Did you mean /train?")
+        assert chat.screen.prompt.text == "/trian"
+        chat.screen.prompt.put("//etc/passwd, what is it?")
+        await chat.press("enter")
+        await chat.until(lambda: chat.answers.ready)
+        assert chat.engine.asked[-1][-1]["content"] == "/etc/passwd, what is it?"
+
+
+async def test_commands_are_hinted_while_they_are_typed(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.press("slash")
+        await chat.says("/help")
+        await chat.press("s", "y")
+        await chat.says("/system TEXT: begin a thread")
+        await chat.press("backspace", "backspace", "backspace")
+        await chat.until(lambda: chat.said == "")
+
+
+async def test_system_begins_a_thread_that_is_told_it(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask("One?")
+        chat.screen.prompt.put("/system Speak like a pirate.")
+        await chat.press("i", "enter")
+        await chat.says("A new thread")
+        await chat.ask("Who are you?")
+        assert chat.engine.asked[-1][0] == {"role": "system", "content": "Speak like a pirate."}
+        assert chat.engine.asked[-1][1]["content"] == "Who are you?"
+
+
+async def test_a_thread_is_exported_and_nothing_is_overwritten(open_chat: Open, tmp_path: Path) -> None:
+    file = tmp_path / "thread.md"
+    async with open_chat() as chat:
+        await chat.ask("One?")
+        chat.screen.prompt.put(f"/export {file}")
+        await chat.press("i", "enter")
+        await chat.says("was saved as")
+        assert "One?" in file.read_text()
+        chat.screen.prompt.put(f"/export {file}")
+        await chat.press("enter")
+        await chat.says("is there already")
+
+
+async def test_generation_settings_hold_from_the_next_question_on(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.press("f8")
+        await chat.until(lambda: isinstance(chat.app.screen, Generation))
+        field = chat.app.screen.query_one("#generation-alternatives")
+        field.value = "0"
+        await chat.press("enter")
+        await chat.until(lambda: "alternatives is 0" in str(chat.app.screen.query_one(".hint").render()))
+        field.value = "2"
+        await chat.press("enter")
+        await chat.says("answers are drawn so")
+        await chat.ask("One?")
+        assert len(chat.answers.turn.answers) == 2
+
+
+# -- another model -----------------------------------------------------------------------------------------------------
+
+
+async def test_another_model_answers_from_the_next_question_on(open_chat: Open, tmp_path: Path) -> None:
+    other = tmp_path / "models" / "other.gguf"
+    other.parent.mkdir()
+    async with open_chat() as chat:
+        other.write_bytes((tmp_path / "fake.gguf").read_bytes() + b"other")
+        await chat.ask("One?")
+        thread = chat.screen.session.thread.id
+        chat.screen.prompt.put(f"/model {other}")
+        await chat.press("i", "enter")
+        await chat.says("other answers until the chat ends")
+        assert chat.screen.status.model == "other"
+        await chat.ask("Two?")
+        turn = chat.answers.turn
+        assert chat.store.threads.generation(turn.answers[0].message_id).model_hash == chat.screen.session.model.hash
+        assert chat.screen.session.thread.id == thread
+        assert len({row["model_hash"] for row in chat.store.rows("SELECT model_hash FROM generations")}) == 2
+
+
+async def test_a_model_that_is_not_there_changes_nothing(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        chat.screen.prompt.put("/model nowhere.gguf")
+        await chat.press("enter")
+        await chat.says("The model before goes on answering")
+        await chat.ask("One?")
+        assert chat.answers.ready
