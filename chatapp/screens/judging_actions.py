@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from textual import on
 
+from chatapp import copying
+from chatapp.screens.choose_code import choose_code
 from chatapp.screens.correct import Correct
 from chatapp.screens.dialogs import AskText, Choose
 from chatapp.screens.remarks import Flag
@@ -111,9 +113,8 @@ class JudgingActions(TurnActions):
             self.jobs.start(self._teaches(), "dialog")
         elif event.wish == "edit_question":
             self.jobs.start(self._edit_question(), "dialog")
-        elif event.wish == "copy" and self.answers.turn is not None and self.answers.turn.answers:
-            self.app.copy_to_clipboard(self.answers.turn.text_of(event.index))
-            self.say(f"{label(event.index)} was copied.", quiet=True)
+        elif event.wish in ("copy", "copy_code"):
+            self.jobs.start(self._copy(event.index, code=event.wish == "copy_code"), "dialog")
         elif event.wish in ("earlier_version", "later_version"):
             self.jobs.start(self._go_to_version(-1 if event.wish == "earlier_version" else 1), "turn")
 
@@ -126,6 +127,19 @@ class JudgingActions(TurnActions):
 
     async def _change_frequency(self) -> None:
         self.say(await self.jobs.call(self.session.frequency.change), quiet=True)
+
+    async def _copy(self, index: int, code: bool) -> None:
+        turn = self.answers.turn
+        if turn is None or not turn.answers:
+            return
+        text, what = turn.text_of(index), label(index)
+        if code:
+            chosen = await choose_code(self.app, text, what)
+            if isinstance(chosen, str):
+                self.say(chosen, quiet=True)
+                return
+            text, what = chosen.code, f"The code of {what}"
+        self.say(await copying.copy(self.app, text) or f"{what} was copied.", quiet=True)
 
     def _show_differences(self, index: int) -> None:
         turn = self.answers.turn

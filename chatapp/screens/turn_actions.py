@@ -246,6 +246,15 @@ class TurnActions(ChatFrame):
         if found is not None:
             self.prompt.recall(found)
 
+    @on(Prompt.Elsewhere)
+    def prompt_elsewhere(self) -> None:
+        from chatapp.editing import edited
+
+        text, said = edited(self.app, self.prompt.text)
+        if text is not None:
+            self.prompt.put_instead(text)
+        self.say(said, quiet=True)
+
     @on(Prompt.Scrolled)
     def scroll_chat(self, event: Prompt.Scrolled) -> None:
         if event.pages < 0:

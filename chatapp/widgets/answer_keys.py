@@ -87,6 +87,14 @@ KEYS = [
     ),
     Binding("y", "wish('copy')", "Copy", show=False, id="answers.copy", tooltip="Copy the focused answer"),
     Binding(
+        "Y",
+        "wish('copy_code')",
+        "Copy code",
+        show=False,
+        id="answers.copy_code",
+        tooltip="Copy a block of code of the focused answer",
+    ),
+    Binding(
         "E",
         "wish('edit_question')",
         "Edit a question",

@@ -32,6 +32,7 @@ JUDGING = {"pick", "rank", "tie", "all_bad", "correct", "thumb", "rate", "note",
 Wish = Literal[
     "undo",
     "copy",
+    "copy_code",
     "diff",
     "duel",
     "skip",

@@ -6,8 +6,9 @@ an earlier question. Here they become visible stand-ins before they are drawn.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
+from textual.binding import Binding, BindingType
 from textual.document._edit import Edit
 from textual.widgets import Input, TextArea
 from textual.widgets.text_area import EditResult
@@ -23,7 +24,12 @@ class SafeInput(Input):
 
 
 class SafeTextArea(TextArea):
-    """Several lines."""
+    """Several lines, with keys to their beginning and end, which Textual's has none for."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+home", "to_start", "To the start", show=False, id="field.start", tooltip="Go to the first line"),
+        Binding("ctrl+end", "to_end", "To the end", show=False, id="field.end", tooltip="Go behind the last line"),
+    ]
 
     def __init__(self, text: str = "", **kwargs: Any) -> None:
         super().__init__(obeyed(text), **kwargs)
@@ -34,3 +40,14 @@ class SafeTextArea(TextArea):
     def edit(self, edit: Edit) -> EditResult:
         edit.text = obeyed(edit.text)
         return super().edit(edit)
+
+    def action_to_start(self) -> None:
+        self.move_cursor((0, 0))
+
+    def action_to_end(self) -> None:
+        self.move_cursor(self.document.end)
+
+    def put_instead(self, text: str) -> None:
+        """Replace the text, so that Ctrl+Z brings the old one back, and stand at its end."""
+        self.replace(text, (0, 0), self.document.end)
+        self.action_to_end()

@@ -44,6 +44,14 @@ class Prompt(SafeTextArea):
             id="prompt.new_line",
             tooltip="Begin a new line",
         ),
+        Binding(
+            "ctrl+g",
+            "editor",
+            "Editor",
+            show=False,
+            id="prompt.editor",
+            tooltip="Write in your own editor ($VISUAL, $EDITOR)",
+        ),
         Binding("escape", "leave", "Stop, back", id="prompt.leave", tooltip="Stop the answers, or go back to them"),
     ]
 
@@ -62,6 +70,10 @@ class Prompt(SafeTextArea):
         """Up or Down was pressed where nothing was typed: an older (-1) or a newer (+1) question is wanted."""
 
         step: int
+
+    @dataclass
+    class Elsewhere(Message):
+        """The text is to be written in the user's own editor."""
 
     @dataclass
     class Scrolled(Message):
@@ -99,6 +111,9 @@ class Prompt(SafeTextArea):
     def action_new_line(self) -> None:
         start, end = self.selection
         self._replace_via_keyboard("\n", start, end)
+
+    def action_editor(self) -> None:
+        self.post_message(self.Elsewhere())
 
     def action_leave(self) -> None:
         self.post_message(self.Left())

@@ -6,7 +6,6 @@ import pytest
 
 from chatapp.clean import clean, one_line
 from chatapp.turn import Answer, Turn, in_words, move, parse_ranking, places, start_order, tie
-from chatapp.widgets.prose import formatted
 
 ABC = ((0,), (1,), (2,))
 
@@ -79,19 +78,3 @@ def test_what_could_do_harm_is_made_visible(text: str, shown: str) -> None:
 def test_titles_are_one_short_line() -> None:
     assert one_line("  a\n b\x1b ") == "a b␛"
     assert one_line("x" * 80, 10) == "x" * 9 + "…"
-
-
-def test_the_little_formatting_that_models_use() -> None:
-    content = formatted("# Title\n* **one** two\n> said\n```py\na*b*c\n```\nuse `x_y` and _z_, 2*3*4, snake_case_name")
-    assert content.plain == "Title\n• one two\n▏ said\n```py\na*b*c\n```\nuse x_y and z, 2*3*4, snake_case_name"
-    styled = [(content.plain[span.start : span.end], str(span.style)) for span in content.spans]
-    assert ("one", "bold") in styled
-    assert ("Title", "bold") in styled
-    assert ("x_y", "$text-accent") in styled
-    assert ("z", "italic") in styled
-    assert not any("3" in text for text, _ in styled)
-
-
-def test_what_is_not_understood_is_shown_as_written() -> None:
-    for text in ("[a](http://b.c)", "<b>x</b>", "** not bold **", "[red]x[/red]", "![i](x)", "**", "`", "a\n  b\n\nc "):
-        assert formatted(text).plain == text

@@ -1,0 +1,101 @@
+"""What changed from one text to another, word by word. Pure, but for how it is shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from chatapp.clean import clean
+
+if TYPE_CHECKING:
+    from textual.content import Content
+
+Kind: TypeAlias = Literal["same", "gone", "new"]
+Piece: TypeAlias = tuple[Kind, str]
+
+CONTEXT = 8  #: words that are kept around a change
+_WORD = re.compile(r"\s*(?:\w+|[^\w\s])|\s+")  # a word with what parts it from the one before
+_MARKS = {"gone": ("[-", "-]", "strike $text-error"), "new": ("{+", "+}", "bold underline $text-success")}
+
+
+def word_diff(before: str, after: str) -> list[Piece]:
+    """The pieces of both texts in order. Those "same" and "gone" make before, those "same" and "new" after."""
+    old, new = _WORD.findall(before), _WORD.findall(after)
+    # most of a corrected text is as it was: what begins and ends alike needs no search
+    start = 0
+    while start < min(len(old), len(new)) and old[start] == new[start]:
+        start += 1
+    end = 0
+    while end < min(len(old), len(new)) - start and old[-1 - end] == new[-1 - end]:
+        end += 1
+    pieces: list[Piece] = [("same", "".join(old[:start]))]
+    middle, other = old[start : len(old) - end], new[start : len(new) - end]
+    for how, a, b, c, d in SequenceMatcher(None, middle, other, autojunk=False).get_opcodes():
+        if how == "equal":
+            pieces.append(("same", "".join(middle[a:b])))
+        else:
+            pieces += [("gone", "".join(middle[a:b])), ("new", "".join(other[c:d]))]
+    pieces.append(("same", "".join(old[len(old) - end :])))
+    return _joined(pieces)
+
+
+def _joined(pieces: Iterable[Piece]) -> list[Piece]:
+    """Without empty pieces, and with a comma between two changes as a part of both."""
+    full = [piece for piece in pieces if piece[1]]
+    joined: list[Piece] = []
+    gone = new = ""
+    for at, (kind, text) in enumerate(full):
+        between = 0 < at < len(full) - 1 and not re.search(r"[\w\n]", text)
+        if kind == "gone":
+            gone += text
+        elif kind == "new":
+            new += text
+        elif between and (gone or new):
+            gone, new = gone + text, new + text
+        else:
+            joined += [("gone", gone), ("new", new), ("same", text)]
+            gone = new = ""
+    joined += [("gone", gone), ("new", new)]
+    return [piece for piece in joined if piece[1]]
+
+
+def around(pieces: Sequence[Piece], words: int = CONTEXT) -> list[Piece]:
+    """The changes with some words around them; what is left out is an ellipsis."""
+    short: list[Piece] = []
+    for at, (kind, text) in enumerate(pieces):
+        parts = list(re.finditer(r"\s*\S+", text))
+        head = words if at else 0
+        tail = words if at + 1 < len(pieces) else 0
+        if kind == "same" and len(parts) > head + tail + 2:
+            before = text[: parts[head].start()]
+            text = f"{before} … {text[parts[-tail].start() :].lstrip() if tail else ''}"
+        short.append((kind, text))
+    return short
+
+
+def counted(pieces: Iterable[Piece]) -> str:
+    """How much changed: "2 words gone, 1 new"."""
+    gone, new = (sum(len(re.findall(r"\w+", text)) for k, text in pieces if k == kind) for kind in ("gone", "new"))
+    return f"{gone} word{'s' if gone != 1 else ''} gone, {new} new"
+
+
+def shown(pieces: Iterable[Piece]) -> Content:
+    """What went struck and in [-…-], what came underlined and in {+…+}: not told by colour alone."""
+    from textual.content import Content
+
+    parts: list[str | tuple[str, str]] = []
+    for kind, text in pieces:
+        text = clean(text)
+        if kind == "same":
+            parts.append(text)
+            continue
+        left, right, style = _MARKS[kind]
+        body = text.lstrip()
+        parts.append(text[: len(text) - len(body)] if body else "")
+        # of nothing but space: made visible, and a line break that came breaks the line behind its mark
+        parts.append((f"{left}{body or text.replace(chr(10), '¶').replace(' ', '·')}{right}", style))
+        if not body and kind == "new":
+            parts.append("\n" * text.count("\n"))
+    return Content.assemble(*parts)
