@@ -79,7 +79,7 @@ class Behind(Dialog):
                     held = " · held out, to test with" if one.held_out else ""
                     yield Static(
                         Content.assemble(
-                            (f"{one.when} {one.kind}{held}", "$text-muted"),
+                            (f"{one.when} {one.kind}{held}", "$foreground 60%"),
                             (f"\n{one_line(one.said, 160)}", "bold"),
                             f"\n  {one_line(one.question, 160)}",
                         ),

@@ -57,7 +57,7 @@ class Pair(Vertical):
         self.query_one(".before", Static).update(Content(clean(now[0]).strip() or missing))
         after = Content(clean(now[1]).strip() or missing)
         if self.tried.done and now[0] == now[1]:
-            after = Content.assemble(after, ("\n= the same answer", "$text-muted"))
+            after = Content.assemble(after, ("\n= the same answer", "$foreground 60%"))
         self.query_one(".after", Static).update(after)
 
 

@@ -191,7 +191,7 @@ def _line(run: Run) -> Content:
     when = run.created_at[5:16].replace("T", " ")
     head = f"{sign} {run.number:>3}  {watching.kind(run):<13} "
     style = "bold" if run.state == "running" else ""
-    return Content.assemble((head, style), f"{watching.state(run):<12} ", (when, "$text-muted"))
+    return Content.assemble((head, style), f"{watching.state(run):<12} ", (when, "$foreground 60%"))
 
 
 def _details(seen: Watched, figures: bool) -> Content:
@@ -204,7 +204,7 @@ def _details(seen: Watched, figures: bool) -> Content:
     parts = [Content.assemble((title[0].upper() + title[1:], "bold"), " · " + " · ".join(about))]
     if seen.share is not None:
         filled = round(BAR * seen.share)
-        done, rest = ("━" * filled, "$accent"), ("╌" * (BAR - filled), "$text-muted")
+        done, rest = ("━" * filled, "$accent"), ("╌" * (BAR - filled), "$foreground 60%")
         parts.append(Content.assemble(done, rest, f" {seen.share:.0%}", f" · {seen.left}" if seen.left else ""))
     if run.cancel_requested_at and not run.finished:
         parts.append(Content("It was asked to stop, and will at its next step."))

@@ -267,8 +267,8 @@ def _size(bytes: int) -> str:
 def _line(row: Row) -> Content:
     when = row.adapter.created_at[5:16].replace("T", " ") if row.adapter else ""
     head = f"{row.branch}{row.sign} {row.name}"
-    style = "bold" if row.live else "" if row.there else "$text-muted"
-    return Content.assemble((f"{head:<10} ", style), f"{row.state:<18} ", (when, "$text-muted"))
+    style = "bold" if row.live else "" if row.there else "$foreground 60%"
+    return Content.assemble((f"{head:<10} ", style), f"{row.state:<18} ", (when, "$foreground 60%"))
 
 
 def _details(looked: Looked) -> Content:

@@ -64,7 +64,7 @@ class MetricPlot(Vertical):
             return
         last = self.curve.points[-1][1]
         title = Content.assemble(
-            ("━ ", "$accent"), (self.curve.name, "bold"), f" {last:.3g}", (f"\n{self.curve.note}", "$text-muted")
+            ("━ ", "$accent"), (self.curve.name, "bold"), f" {last:.3g}", (f"\n{self.curve.note}", "$foreground 60%")
         )
         self.query_one(Static).update(title)
         self._plot.clear()

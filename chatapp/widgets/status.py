@@ -32,4 +32,4 @@ class StatusLine(Widget):
         right = " · ".join(part for part in order if part in parts)
         left = one_line(self.heading or "Hone", max(4, width - len(right) - 3))
         gap = max(1, width - Content(left).cell_length - Content(right).cell_length)
-        return Content.assemble((left, "bold"), " " * gap, (one_line(right, width), "$text-muted"))
+        return Content.assemble((left, "bold"), " " * gap, (one_line(right, width), "$foreground 60%"))

@@ -106,7 +106,7 @@ class ThreadList(Vertical):
         judged = f" ✓{row.judgment_count}" if row.judgment_count else ""
         here = "▸ " if row.id == self.current else "  "
         title = one_line(row.title or "untitled", 24 - len(judged))
-        return Content.assemble(here, title, (judged, "$text-muted"))
+        return Content.assemble(here, title, (judged, "$foreground 60%"))
 
     def refresh_rows(self) -> None:
         """Ask for the rows again."""
