@@ -1,0 +1,60 @@
+"""What a screen looks like, kept as SVG files: a change of a screen shows as a change of a file.
+
+`HONE_SNAPSHOTS=write pytest tests/chat/test_snapshots.py` takes how it looks now; then look at the files.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.widgets import Input, TextArea
+
+FOLDER = Path(__file__).parent / "snapshots"
+SIZES = ((80, 24), (140, 45))
+THEMES = ("hone-dark", "hone-light")
+_CHANGING = (
+    (re.compile(r"terminal-\d+-"), "terminal-"),
+    (re.compile(r"\d{4}-\d\d-\d\d((?:&#160;| )\d\d:\d\d)?"), lambda m: re.sub(r"\d", "0", m[0])),
+    (re.compile(r"/\S*?/(home|cache)\b"), r"/\1"),
+)
+
+
+def steady(svg: str) -> str:
+    """Without what differs from run to run: Rich's ids, dates, where the home lies."""
+    for pattern, by in _CHANGING:
+        svg = pattern.sub(by, svg)
+    # the fonts' addresses and faces are the same in every file
+    return re.sub(r"<style>\s*(@font-face.*?\}\s*)+", "<style>", svg, flags=re.S)
+
+
+async def look(chat: Any, name: str, settle: Callable[[], Any] | None = None) -> None:
+    """Compare the screen with its files, in both sizes and both themes; settle waits until it is as it stays."""
+    app = chat.app
+    app.animation_level = "none"
+    wrong = []
+    for width, height in SIZES:
+        await chat.pilot.resize_terminal(width, height)
+        for theme in THEMES:
+            app.theme = theme
+            for field in [*app.screen.query(TextArea), *app.screen.query(Input)]:
+                field.cursor_blink = False
+            for _ in range(3):
+                await chat.pilot.pause()
+            if settle is not None:
+                await chat.until(settle)
+            svg = steady(app.export_screenshot(title=name))
+            file = FOLDER / f"{name}-{width}-{theme.removeprefix('hone-')}.svg"
+            if os.environ.get("HONE_SNAPSHOTS") == "write":
+                FOLDER.mkdir(exist_ok=True)
+                file.write_text(svg, encoding="utf-8")
+            elif not file.exists() or file.read_text(encoding="utf-8") != svg:
+                now = chat.store.home.parent / file.name if chat.screen.is_open else Path(file.name)
+                now.write_text(svg, encoding="utf-8")
+                wrong.append(f"{file.name} (now: {now})")
+    if wrong:
+        pytest.fail("looks otherwise: " + ", ".join(wrong) + ". HONE_SNAPSHOTS=write takes it as it is.")

@@ -1,0 +1,130 @@
+"""Every screen and state at 80x24 and 140x45, dark and light, as it was when somebody looked at it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from textual.command import CommandPalette
+
+from chatapp.screens.correct import Correct
+from chatapp.screens.dialogs import AskText
+from chatapp.screens.diff import Diff
+from chatapp.screens.generation import Generation
+from chatapp.screens.help import Help
+from chatapp.screens.remarks import Flag
+from chatapp.screens.teaches import Teaches
+from tests.chat.fakes import FakeEngine
+from tests.chat.snapshots import look
+from tests.chat.test_chat_lessons import adapter
+
+Open = Callable[..., Any]
+
+TEXTS = (
+    "Rain forms when warm, moist air rises and cools.\n\n1. Water evaporates from oceans and lakes.\n"
+    "2. The vapour condenses on dust.\n3. Droplets grow and fall.\n\nThat is **all** there is to it.",
+    "It rains because clouds hold water. When the drops are heavy enough, they fall:\n\n```python\n"
+    "def rain(cloud):\n    # heavy drops fall\n    return [drop for drop in cloud if drop.mass > 1.0]\n```\n\n"
+    "So `rain` is what falls.",
+    "Because of the weather.\n\n| kind | size |\n|---|---|\n| drizzle | 0.2 mm |\n| rain | 2 mm |\n\n"
+    "Warm air *rises*, cools, and lets go of water.",
+)
+
+
+def engine() -> FakeEngine:
+    one = FakeEngine()
+    one.texts = TEXTS
+    return one
+
+
+async def test_an_empty_chat(open_chat: Open) -> None:
+    async with open_chat(engine=engine()) as chat:
+        await look(chat, "empty")
+
+
+async def test_answers(open_chat: Open) -> None:
+    async with open_chat(engine=engine()) as chat:
+        await chat.ask("Why does it rain?")
+        await look(chat, "answers")
+        await chat.press("2")
+        await chat.says("B > A, C")
+        await look(chat, "picked")
+        await chat.press("J")
+        await chat.says("Enter records")
+        await look(chat, "ranking")
+        await chat.press("escape", "r")
+        await chat.says("How good is")
+        await look(chat, "rating")
+        await chat.press("escape")
+        await chat.ask("And why is the sky blue?")
+        await look(chat, "second-turn")
+        await chat.press("p")
+        await chat.says("An earlier turn")
+        await look(chat, "earlier-turn")
+
+
+async def test_answers_that_grow(open_chat: Open) -> None:
+    one = engine()
+    one.hold = True
+    async with open_chat(engine=one) as chat:
+        await chat.ask("Why does it rain?")
+        one.feed(0, "Rain forms when warm, moist air rises and")
+        one.feed(1, "It rains because clouds hold water:\n\n```python\ndef rain(")
+        await chat.until(lambda: "rain(" in chat.answers.cards[1].prose.text)
+        await look(chat, "growing")
+        one.release()
+        await chat.until(lambda: not chat.screen.generating)
+
+
+async def test_an_engine_that_died(open_chat: Open) -> None:
+    from chatapp.engine.base import EngineCrashed
+
+    one = engine()
+    async with open_chat(engine=one) as chat:
+        one.error = EngineCrashed("The engine died of signal 11. It is started again with the next question.")
+        await chat.ask("Why does it rain?")
+        await chat.says("Ctrl+R asks again")
+        await look(chat, "died")
+
+
+async def test_a_duel(open_chat: Open) -> None:
+    async with open_chat(engine=engine()) as chat:
+        adapter(chat, "good")
+        await chat.until(lambda: chat.screen.session.adapter is not None)
+        chat.screen.prompt.put("/duel")
+        await chat.press("enter")
+        await chat.until(lambda: chat.app.screen is not chat.screen)
+        await look(chat, "duel")
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "kind"),
+    [
+        ("correct", "e", Correct),
+        ("diff", "d", Diff),
+        ("flag", "f", Flag),
+        ("note", "n", AskText),
+        ("teaches", "w", Teaches),
+        ("help", "f1", Help),
+        ("generation", "f8", Generation),
+        ("palette", "ctrl+p", CommandPalette),
+    ],
+)
+async def test_dialogs(open_chat: Open, name: str, key: str, kind: type) -> None:
+    async with open_chat(engine=engine()) as chat:
+        await chat.ask("Why does it rain?")
+        await chat.press("2")
+        await chat.says("B > A, C")
+        await chat.press(key)
+        await chat.until(lambda: isinstance(chat.app.screen, kind))
+        await chat.pilot.pause(0.3)
+        await look(chat, name)
+
+
+async def test_a_terminal_too_small(open_chat: Open) -> None:
+    async with open_chat((28, 8), engine()) as chat:
+        assert "too small" in "".join(chat.drawn)
+        await chat.pilot.resize_terminal(40, 12)
+        await chat.until(lambda: not chat.screen.has_class("-small"))
+        assert "too small" not in "".join(chat.drawn)
