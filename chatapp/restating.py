@@ -72,28 +72,41 @@ def worded(old: Judgment, text: str) -> Statement:
 
 
 def typed(old: Judgment, names: Names, text: str) -> Statement:
-    """A verdict on the answers as a whole ("B > A = C", "B" or "all bad"), or scores ("A=6 B=2")."""
+    """What one line (of a correction, several) says in the place of a judgment. Raises InvalidJudgment.
+
+    Of a verdict on the answers as a whole "B > A = C", "B" or "all bad"; of a rating "A=6 B=2"; of a thumb "up" or
+    "down"; of a flag "yes" (it breaks the rule) or "no"; of notes and corrections the text.
+    """
+    word = " ".join(text.split()).casefold()
+    if old.kind in OVERALL:
+        if word == ALL_BAD:
+            return all_bad(old)
+        return ranking(old, names, text) if ">" in text or "=" in text else pick(old, names, text)
     if old.kind == "rating":
         return scores(old, names, text)
-    assert old.kind in OVERALL
-    if " ".join(text.split()).casefold() == ALL_BAD:
-        return all_bad(old)
-    return ranking(old, names, text) if ">" in text or "=" in text else pick(old, names, text)
+    if old.kind == "thumb":
+        return valued(old, 1 if word == "up" else -1)
+    if old.kind == "flag":
+        return valued(old, int(word == "yes"))
+    return worded(old, text)
 
 
-def as_typed(old: Judgment, names: Names) -> str:
+def as_typed(store: Store, old: Judgment, names: Names) -> str:
     """What `typed` would read as the same."""
-    here = {item: names.here.get(item.message_id, "?") for item in old.items}
-    if old.kind == "rating":
-        return " ".join(sorted(f"{name}={item.score}" for item, name in here.items()))
-    if old.kind == "all_bad":
-        return ALL_BAD
+    here = [(names.here.get(item.message_id, "?"), item) for item in old.items]
+    best = next((item.message_id for item in old.items if item.rank == 0), "")
+    if old.kind == "ranking":
+        groups: dict[int, list[str]] = {}
+        for name, item in here:
+            groups.setdefault(item.rank or 0, []).append(name)
+        return " > ".join(" = ".join(sorted(groups[rank])) for rank in sorted(groups))
     if old.kind == "pick":
-        return next((name for item, name in here.items() if item.rank == 0), "")
-    groups: dict[int, list[str]] = {}
-    for item, name in here.items():
-        groups.setdefault(item.rank or 0, []).append(name)
-    return " > ".join(" = ".join(sorted(groups[rank])) for rank in sorted(groups))
+        return names.here.get(best, "")
+    if old.kind == "rating":
+        return " ".join(sorted(f"{name}={item.score}" for name, item in here))
+    if old.kind == "correction":
+        return store.threads.message(best).text
+    return ALL_BAD if old.kind == "all_bad" else str(old.payload.get("text", ""))
 
 
 def parse_ranking(text: str, names: Names, judged: Sequence[str]) -> list[Item]:

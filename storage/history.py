@@ -31,13 +31,15 @@ IN_FORCE = (
     f"j.retracted_at IS NULL AND j.forgotten_at IS NULL AND m.content IS NOT NULL AND {VISIBLE} AND NOT EXISTS "
     "(SELECT 1 FROM judgments s WHERE s.supersedes = j.id AND s.retracted_at IS NULL)"
 )
+#: once and for all judgments: asked of the index for each one, a common word among 100 000 judgments took 17 s, not 0.3
+_HITS = "WITH hits(seq) AS MATERIALIZED (SELECT rowid FROM messages_fts WHERE messages_fts MATCH :words)"
 #: the words stand in the title, the kind, the note, the question or one of the answers
 _SAYS = """
 (t.title LIKE :like ESCAPE '\\' OR replace(j.kind, '_', ' ') LIKE :like ESCAPE '\\'
 OR (j.kind = 'note' AND json_extract(j.payload, '$.text') LIKE :like ESCAPE '\\')
-OR m.seq IN (SELECT rowid FROM messages_fts WHERE messages_fts MATCH :words)
-OR EXISTS (SELECT 1 FROM judgment_items i JOIN messages a ON a.id = i.message_id WHERE i.judgment_id = j.id
-  AND a.seq IN (SELECT rowid FROM messages_fts WHERE messages_fts MATCH :words)))
+OR m.seq IN (SELECT seq FROM hits)
+OR EXISTS (SELECT 1 FROM judgment_items i CROSS JOIN messages a ON a.id = i.message_id
+  WHERE i.judgment_id = j.id AND +a.seq IN (SELECT seq FROM hits)))
 """
 _STANDING = f"""
 SELECT j.seq, j.id, j.retracted_at, j.forgotten_at, m.content IS NULL AS prompt_forgotten,
@@ -156,7 +158,7 @@ def page(store: Store, limit: int, *, before: int | None = None, query: str = ""
     """
     where = ["j.seq < :before", *([] if all else [IN_FORCE]), *([_SAYS] if query.strip() else [])]
     rows = store.rows(
-        f"{_STANDING} WHERE {' AND '.join(where)} ORDER BY j.seq DESC LIMIT :limit",
+        f"{_HITS if query.strip() else ''} {_STANDING} WHERE {' AND '.join(where)} ORDER BY j.seq DESC LIMIT :limit",
         {
             "before": before if before is not None else 1 << 62,
             "limit": limit,

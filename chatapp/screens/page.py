@@ -96,6 +96,10 @@ class Page(Screen[None]):
     def note(self, note: Note) -> None:
         self.say(note.text, error=note.error)
 
+    def on_resize(self) -> None:
+        # its place is wanted for keys
+        self.query_one(Footer).show_command_palette = self.app.size.width >= 120
+
     # -- keys --------------------------------------------------------------------------------------------------------
 
     def action_back(self) -> None:
