@@ -8,6 +8,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
+from textual.events import Resize
 from textual.widgets import Static
 
 from chatapp.clean import clean, one_line
@@ -21,8 +22,8 @@ class JudgmentPanel(Dialog):
 
     DEFAULT_CSS = """
     JudgmentPanel {
-        & > Vertical { width: 100; height: 90%; padding: 0 2; }
-        & VerticalScroll { height: 1fr; }
+        & > Vertical { width: 100; padding: 0 2; }
+        & VerticalScroll { height: auto; }
         & .title { text-style: bold; }
         & .heading { text-style: bold; color: $text-accent; margin: 1 0 0 0; }
         & .text { padding: 0 0 0 2; }
@@ -68,6 +69,10 @@ class JudgmentPanel(Dialog):
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()
+
+    def on_resize(self, event: Resize) -> None:
+        # as high as its text, and no higher than the screen leaves room for
+        self.query_one(VerticalScroll).styles.max_height = max(3, event.size.height * 9 // 10 - 6)
 
     def action_wish(self, wish: str) -> None:
         self.dismiss(wish)

@@ -237,4 +237,4 @@ def _state(state: Standing) -> tuple[str, str]:
         return "compared", "to compare only"
     if state.deleted or not state.visible:
         return ("deleted", "thread deleted") if state.deleted else ("import", "import not complete")
-    return ("private", "thread private") if state.private else ("counts", "counts")
+    return ("private", "thread private") if state.private else ("in force", "in force")

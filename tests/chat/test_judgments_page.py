@@ -71,10 +71,10 @@ async def test_it_lists_what_was_said_and_hides_what_no_longer_counts(open_chat:
             ("pick", "B > A: 1 pair"),
         ]
         assert about(page) == "“Why apples?”"
-        assert any("About apples" in line and "counts" in line for line in chat.drawn)
+        assert any("About apples" in line and "in force" in line for line in chat.drawn)
         await chat.press("a")
         await chat.until(lambda: len(page.table.lines) == 4)
-        assert [line.state for line in page.table.lines] == ["taken back", "counts", "counts", "replaced"]
+        assert [line.state for line in page.table.lines] == ["taken back", "in force", "in force", "replaced"]
         await chat.until(lambda: "it was taken back on" in about(page))
         await chat.press("escape")
         await chat.until(lambda: chat.app.screen is chat.screen)
