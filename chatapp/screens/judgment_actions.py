@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class JudgmentActions(Page):
     """Each works on the judgment of an id, and says in one line what came of it."""
 
+    _forgetting = False
+
     async def _changed(self, thread_id: str) -> None:
         """Show in the list and in the chat what is true now."""
         await self._reload()
@@ -123,7 +125,11 @@ class JudgmentActions(Page):
         if self.chat.generating:
             raise SessionError("Still answering. Esc in the chat stops it.")
         self.say("Forgetting.")
-        done = await self.call(lambda: forgetting.forget(self.store, [id], progress=self._say_from_thread))
+        self._forgetting = True
+        try:
+            done = await self.call(lambda: forgetting.forget(self.store, [id], progress=self._say_from_thread))
+        finally:
+            self._forgetting = False
         lines = report(done)
         await self._changed(thread_id)
         for line in lines[1:]:
@@ -131,7 +137,11 @@ class JudgmentActions(Page):
         self.say(lines[0] + (" More is said in the chat." if len(lines) > 1 else ""))
 
     def _say_from_thread(self, text: str) -> None:
-        self.app.call_later(self.say, text)
+        self.app.call_later(self._say_step, text)
+
+    def _say_step(self, text: str) -> None:
+        if self._forgetting:  # one that comes late would hide what came of it
+            self.say(text)
 
     # -- going there -------------------------------------------------------------------------------------------------
 
