@@ -13,6 +13,7 @@ from chatapp.insights import Bar, drawn, in_all, panels, weeks
 from chatapp.screens.insights import InsightsPage
 from chatapp.screens.reask import Reask
 from chatapp.widgets.insight import Insight
+from chatapp.widgets.prose import Prose
 from storage.statistics import statistics
 from storage.store import Store
 from storage.threads import NewAnswer
@@ -215,7 +216,7 @@ async def test_a_pair_is_judged_again(old_pair: Any, key: str, said: str, share:
     async with old_pair() as chat:
         first, ids = judged(chat)
         page, reask = await asked_again(chat)
-        texts = [str(widget.render()) for widget in reask.query(".answer")]
+        texts = [answer.text for answer in reask.query(".answer").results(Prose)]
         assert texts == ["They are red.", "They [b]keep[/b]."]  # the sides are swapped
         await chat.press(key)
         await chat.until(lambda: said in shown(page, "page-said"))

@@ -221,12 +221,12 @@ async def test_a_correction_is_written_anew_in_the_editor(open_chat: Any) -> Non
         await chat.press("e")
         editor = await on_top(chat, Correct)
         assert editor.before == "better"
-        await chat.press("s", "o", " ", "ctrl+s")
+        await chat.press("space", "s", "o", "ctrl+s")
         await chat.until(lambda: "in the place" in said(page))
         texts = chat.store.threads.contents(
             i.message_id for i in chat.store.judgments.get(page.table.lines[0].id).items
         )
-        assert "so better" in texts.values()
+        assert "better so" in texts.values()
 
 
 async def test_it_is_taken_back_after_a_question_and_the_chat_follows(open_chat: Any) -> None:
