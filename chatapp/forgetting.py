@@ -14,6 +14,7 @@ from chatapp.view import View
 
 if TYPE_CHECKING:
     from storage.forgetting import Forgotten, Named, Preview, Version
+    from storage.store import Store
 
 
 def question(seen: Preview, copies: bool) -> list[str]:
@@ -30,6 +31,25 @@ def question(seen: Preview, copies: bool) -> list[str]:
         lines.append(f"{_names(seen.versions)} learned from it, and may remember it afterwards.")
     lines.append("Not reached: what you exported, and what a disk or its snapshots still hold of overwritten files.")
     return lines
+
+
+def short_question(store: Store, id: str) -> str:
+    """Whether to forget one thing, in a few lines; to be answered by yes or no."""
+    from storage.forgetting import preview
+
+    seen = preview(store, [id])
+    what = {
+        "thread": "this thread",
+        "message": "this question, its answers and all that followed",
+        "judgment": f"“{one_line(seen.named[0].text, 60)}”",
+    }[seen.named[0].kind]
+    lines = [f"Forget {what} for good? {counts(seen)} go, from the backups too. It cannot be undone."]
+    lines += [f"What stays: {kept.why}." for kept in seen.kept if seen.named[0].kind == "judgment"]
+    if seen.versions:
+        lines.append(f"{_names(seen.versions)} learned from it and may remember it.")
+    if seen.copies:
+        lines.append(f"The same text in {_many(len(seen.copies), 'other message')} stays.")
+    return "\n".join(lines)
 
 
 def _named(named: Named) -> str:
@@ -118,17 +138,7 @@ class OpenThread:
 
     def question(self, id: str) -> str:
         """To be answered by yes or no."""
-        from storage.forgetting import preview
-
-        seen = preview(self._session.store, [id])
-        whole = seen.named[0].kind == "thread"
-        what = "this thread" if whole else "this question, its answers and all that followed"
-        lines = [f"Forget {what} for good? {counts(seen)} go, from the backups too. It cannot be undone."]
-        if seen.versions:
-            lines.append(f"{_names(seen.versions)} learned from it and may remember it.")
-        if seen.copies:
-            lines.append(f"The same text in {_many(len(seen.copies), 'other message')} stays.")
-        return "\n".join(lines)
+        return short_question(self._session.store, id)
 
     def forget(self, id: str, say: Callable[[str], None]) -> tuple[list[str], View]:
         """Forget it; returns what there is to say, and the chat as it is then."""
@@ -149,7 +159,8 @@ class OpenThread:
 
     def _again(self) -> View:
         session = self._session
-        assert session.thread is not None
+        if session.thread is None:  # what was forgotten is of another one
+            return session.view()
         self._seen = self._count(session.thread.id)
         gone = session.store.threads.get(session.thread.id).deleted_at is not None
         return session.new() if gone else session.open(session.thread.id)

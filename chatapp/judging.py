@@ -21,13 +21,14 @@ KINDS = (*OVERALL, "thumb", "rating", "correction", "flag", "note")
 
 
 def in_force(store: Store, turn: Turn, kinds: Sequence[str] = KINDS) -> list[Judgment]:
-    """What was said in the chat of the answers that are shown, oldest first."""
+    """What was said in the chat of the answers that are shown, oldest first; but for pairs that were asked again."""
     shown = set(_ids(turn))
     return [
         judgment
         for judgment in store.judgments.for_prompt(turn.prompt_id)
         if judgment.kind in kinds
         and judgment.source == "chat"
+        and judgment.reasked is None
         and any(item.message_id in shown for item in judgment.items)
     ]
 

@@ -163,7 +163,7 @@ def with_judgments(turn: Turn, judgments: Sequence[Judgment], texts: dict[str, s
     }
     for judgment in judgments:
         items = [item for item in judgment.items if item.message_id in at]
-        if not items or judgment.source != "chat":
+        if not items or judgment.source != "chat" or judgment.reasked is not None:
             continue
         if judgment.kind == "pick":
             best = next((at[item.message_id] for item in items if item.rank == 0), None)

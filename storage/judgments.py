@@ -25,7 +25,7 @@ LIVE = """
 j.retracted_at IS NULL
 AND NOT EXISTS (SELECT 1 FROM judgments s WHERE s.supersedes = j.id AND s.retracted_at IS NULL)
 """
-_USABLE = (
+USABLE = (
     LIVE
     + """
 AND j.prompt_message_id NOT IN (SELECT m.id FROM messages m WHERE m.content IS NULL)
@@ -195,6 +195,11 @@ class Judgments:
             raise NotFound(f"there is no judgment {id}")
         return found[0]
 
+    def many(self, ids: Iterable[str]) -> dict[str, Judgment]:
+        """Many judgments by id; unknown ids are left out."""
+        found = self._select("WHERE j.id IN (SELECT value FROM json_each(?))", [json.dumps(list(ids))])
+        return {judgment.id: judgment for judgment in found}
+
     def for_prompt(self, prompt_id: str, live_only: bool = True) -> list[Judgment]:
         """The judgments of one turn, oldest first."""
         return self._select(f"WHERE j.prompt_message_id = ? AND {LIVE if live_only else '1'}", [prompt_id])
@@ -202,7 +207,7 @@ class Judgments:
     def live(self, include: Sequence[str] = ()) -> list[Judgment]:
         """Judgments to learn from: one's own; include adds "imports", "import:NAME", "ai" or "ai:MODEL"."""
         where, parameters = _sources(include)
-        return self._select(f"WHERE {_USABLE} AND ({where})", parameters)
+        return self._select(f"WHERE {USABLE} AND ({where})", parameters)
 
     def each_turn(self, include: Sequence[str] = ()) -> Iterator[list[Judgment]]:
         """What `live` gives, turn by turn in the order of prompt ids: a million judgments take no more memory than ten.
@@ -214,7 +219,7 @@ class Judgments:
         while True:
             # by the prompts' own index: any other would sort all that is left for each piece
             rows = self._rows(
-                f"WHERE {_USABLE} AND ({where}) AND j.prompt_message_id > ?",
+                f"WHERE {USABLE} AND ({where}) AND j.prompt_message_id > ?",
                 [*parameters, after],
                 f"ORDER BY j.prompt_message_id, j.seq, i.rank, i.message_id LIMIT {limit}",
                 "INDEXED BY judgments_by_prompt",
@@ -260,7 +265,7 @@ class Judgments:
 
     def explain(self, prompt_id: str) -> dict[str, Taught]:
         """What each judgment of a turn teaches, by its id; empty where a turn teaches nothing (private, deleted)."""
-        sql = f"SELECT j.id FROM judgments j WHERE j.prompt_message_id = ? AND {_USABLE}"
+        sql = f"SELECT j.id FROM judgments j WHERE j.prompt_message_id = ? AND {USABLE}"
         usable = {row["id"] for row in self._store.rows(sql, [prompt_id])}
         return explain(j for j in self.for_prompt(prompt_id) if j.id in usable)
 
@@ -281,7 +286,8 @@ class Judgments:
         where, parameters = _sources(())
         kinds = ",".join(f"'{kind}'" for kind in LEARNABLE)
         sql = (
-            f"SELECT count(*) FROM judgments j WHERE {_USABLE} AND ({where}) AND j.kind IN ({kinds}) "
+            f"SELECT count(*) FROM judgments j WHERE {USABLE} AND ({where}) AND j.kind IN ({kinds}) "
+            "AND json_extract(j.payload, '$.reasked') IS NULL "
             "AND NOT EXISTS (SELECT 1 FROM run_judgments rj JOIN runs r ON r.id = rj.run_id "
             "WHERE rj.judgment_id = j.id AND r.kind <> 'reward' AND r.model_hash = ? "
             "AND r.state IN ('done', 'rejected'))"

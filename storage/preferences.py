@@ -9,6 +9,7 @@
 | thumb               | unpaired good or bad; up over down among siblings                                |
 | all_bad             | each candidate unpaired bad                                                      |
 | flag                | a rule label                                                                     |
+| a pair asked again  | nothing (`storage.reasking` says why)                                            |
 
 For one pair the more explicit judgment wins (ranking, pick, correction; then rating; then thumb), within a kind the
 latest. A tie that was said (ranking, equal ratings) overrides a less explicit or older preference like any other.
@@ -53,6 +54,11 @@ class Judgment(NamedTuple):
     supersedes: str | None = None
     retracted_at: str | None = None
     forgotten_at: str | None = None
+
+    @property
+    def reasked(self) -> str | None:
+        """The judgment that this one says again, days later: it measures, and teaches nothing."""
+        return self.payload.get("reasked")
 
 
 class Pair(NamedTuple):
@@ -217,6 +223,8 @@ class _Said:
     def _hear(self, judgment: Judgment) -> None:
         kind, items = judgment.kind, judgment.items
         if kind == "ranking":
+            if judgment.reasked is not None:
+                return
             margin = float(judgment.payload.get("margin", 0.0))
             for x, y in combinations(items, 2):
                 if x.rank is None or y.rank is None:

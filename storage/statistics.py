@@ -10,9 +10,10 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from storage import reasking
 from storage.importing import imports
 from storage.preferences import Derived, Judgment, derive_turn
 from storage.tallies import Agreement, Shown, Sums, Version, wilson
@@ -24,9 +25,15 @@ if TYPE_CHECKING:
 CHUNK = 400
 
 
-def statistics(store: Store, include: Sequence[str] = ()) -> dict[str, Any]:
-    """Everything that `hone stats --json` prints; its docstring names the keys. include as for `Judgments.live`."""
+def statistics(
+    store: Store, include: Sequence[str] = (), progress: Callable[[int], None] | None = None
+) -> dict[str, Any]:
+    """Everything that `hone stats --json` prints; its docstring names the keys. include as for `Judgments.live`.
+
+    progress gets the number of judgments so far, every few hundred turns; what it raises ends the pass.
+    """
     sums, agreed = Sums(), Agreement()
+    counted = 0
     try:
         for turns in _chunks(store.judgments.each_turn(include)):
             derived = Derived([], [], [], [])
@@ -38,7 +45,11 @@ def statistics(store: Store, include: Sequence[str] = ()) -> dict[str, Any]:
             sums.add_judgments(judgments, shown)
             sums.add_examples(derived, texts, shown)
             agreed.add(judgments, _prompts(store, [turn[0].prompt_id for turn in turns]), texts)
-        return {"include": list(include), **_report(store, sums), "agreement": agreed.result()}
+            counted += len(judgments)
+            if progress is not None:
+                progress(counted)
+        report = {"include": list(include), **_report(store, sums)}
+        return {**report, "agreement": agreed.result(), "asked_again": reasking.agreed(store)}
     finally:
         agreed.close()
 

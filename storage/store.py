@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -159,7 +159,7 @@ class Store:
         if time.monotonic() - began > LONG_SECONDS:
             time.sleep(PAUSE_SECONDS)
 
-    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    def rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
         """All rows of a query as dicts, read at once so that no read transaction stays open."""
         try:
             cursor = self.db.conn.execute(sql, parameters)

@@ -89,8 +89,10 @@ def agreement(first: int, second: int, ties: int) -> float:
 def best_places(judgment: Judgment, shown: Mapping[str, Shown]) -> tuple[list[int], list[int]] | None:
     """(places of the answers that won, places of all), 0-based; None where places mean nothing.
 
-    That is: no pick or ranking, no winner, or answers that were not all shown together.
+    That is: no pick or ranking, no winner, answers that were not all shown together, or shown again in other places.
     """
+    if judgment.reasked is not None:
+        return None
     ranks = {item.message_id: item.rank for item in judgment.items if item.rank is not None}
     if judgment.kind not in ("pick", "ranking") or len(ranks) < 2 or not all(id in shown for id in ranks):
         return None

@@ -166,7 +166,7 @@ class Threads:
                 "(t.title LIKE ? ESCAPE '\\' OR t.id IN (SELECT m.thread_id FROM messages_fts f "
                 "JOIN messages m ON m.seq = f.rowid WHERE messages_fts MATCH ?))"
             )
-            parameters += [f"%{_like(query.strip())}%", fts_query(query)]
+            parameters += [f"%{like(query.strip())}%", fts_query(query)]
         sql = _THREAD + "WHERE " + " AND ".join(where) + " ORDER BY t.updated_at DESC, t.id DESC"
         if limit is not None:
             sql += f" LIMIT {int(limit)}"
@@ -383,5 +383,5 @@ def fts_query(text: str) -> str:
     return " ".join(f'"{word}"' for word in words) + beginning
 
 
-def _like(text: str) -> str:
+def like(text: str) -> str:
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -27,6 +27,8 @@ def describe(judgment: Judgment, names: Mapping[str, str]) -> str:
             groups.setdefault(item.rank or 0, []).append(name(item))
         tie = ", " if kind in ("pick", "correction") else " = "
         said = " > ".join(tie.join(groups[rank]) for rank in sorted(groups))
+        if judgment.reasked is not None:
+            said += " (asked again)"
     elif kind == "all_bad":
         said = "all bad"
     elif kind == "thumb":

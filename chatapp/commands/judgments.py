@@ -1,7 +1,7 @@
 """`hone judgments`: look at what was judged, say it better, take it back.
 
 JSON of `list`, an array: id, short, created_at, kind, source, said (in words), thread, title, in_force, reasons (why it
-teaches nothing; empty where it does), text (of a note). `show`: see `chatapp.commands.judgment_view`. `edit`:
+teaches nothing; empty where it does), text (of a note). `show`: see `chatapp.looking`. `edit`:
 judgment (the new id), replaces, said. `retract`: judgment, retracted (false: it was taken back before), counts_again
 (an id or null), learned (versions that learned from it).
 """
@@ -9,10 +9,10 @@ judgment (the new id), replaces, said. `retract`: judgment, retracted (false: it
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from typing import Any
 
+from chatapp import restating
 from chatapp.clean import one_line
 from chatapp.cli import UserError
 from chatapp.commands.common import print_json, say
@@ -21,7 +21,7 @@ from chatapp.config import Settings
 from storage import history
 from storage.importing import learned
 from storage.lookup import find, short
-from storage.preferences import Item, Judgment
+from storage.preferences import Judgment
 from storage.store import Store
 
 
@@ -117,8 +117,7 @@ def _retract(store: Store, judgment: Judgment, as_json: bool) -> int:
 
 
 def _edit(store: Store, old: Judgment, arguments: argparse.Namespace) -> int:
-    kind, items, payload, text = _restated(store, old, arguments)
-    new = history.restate(store, old, kind, items, payload=payload, text=text)
+    new = restating.record(store, old, _restated(store, old, arguments))
     words = said(store, new)
     if arguments.json:
         print_json({"judgment": new.id, "replaces": old.id, "said": words})
@@ -129,39 +128,25 @@ def _edit(store: Store, old: Judgment, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _restated(
-    store: Store, old: Judgment, arguments: argparse.Namespace
-) -> tuple[str, list[Item], dict[str, Any], str | None]:
-    """Kind, items, payload and the text of a correction, as the flags say them. Raises UserError, InvalidJudgment."""
-    names, payload = history.names(store, old), dict(old.payload)
+def _restated(store: Store, old: Judgment, arguments: argparse.Namespace) -> restating.Statement:
+    """What the flags say. Raises UserError, InvalidJudgment."""
+    names = history.names(store, old)
     if arguments.ranking is not None or arguments.pick is not None or arguments.all_bad:
         _needs(old, history.OVERALL)
-        judged = [item.message_id for item in old.items]
         if arguments.ranking is not None:
-            return "ranking", parse_ranking(arguments.ranking, names, judged), {}, None
-        if arguments.pick is not None:
-            best = names.find(arguments.pick)
-            others = [id for id in judged if id != best]
-            if not others:
-                raise UserError(f"a pick of {arguments.pick} says nothing: there is no other answer to be better than")
-            return "pick", [Item(best, rank=0), *(Item(id, rank=1) for id in others)], {}, None
-        return "all_bad", [Item(id, value=-1) for id in judged], {}, None
+            return restating.ranking(old, names, arguments.ranking)
+        return restating.all_bad(old) if arguments.pick is None else restating.pick(old, names, arguments.pick)
     if arguments.thumb is not None:
         _needs(old, ("thumb",))
-        value = 1 if arguments.thumb == "up" else -1
-        return "thumb", [Item(item.message_id, value=value) for item in old.items], payload, None
+        return restating.valued(old, 1 if arguments.thumb == "up" else -1)
     if arguments.scores is not None:
         _needs(old, ("rating",))
-        return "rating", parse_scores(arguments.scores, names), payload, None
+        return restating.scores(old, names, arguments.scores)
     if arguments.violated is not None:
         _needs(old, ("flag",))
-        value = int(arguments.violated == "yes")
-        return "flag", [Item(item.message_id, value=value) for item in old.items], payload, None
+        return restating.valued(old, int(arguments.violated == "yes"))
     _needs(old, ("correction", "note"))
-    text = _text(arguments.text)
-    if old.kind == "note":
-        return "note", list(old.items), {**payload, "text": text.strip()}, None
-    return "correction", list(old.items), payload, text
+    return restating.worded(old, _text(arguments.text))
 
 
 _FLAGS = {
@@ -182,44 +167,8 @@ def _needs(old: Judgment, kinds: tuple[str, ...]) -> None:
         raise UserError(f"judgment {short(old.id)} is a {old.kind}: {way}")
 
 
-def parse_ranking(text: str, names: history.Names, judged: list[str]) -> list[Item]:
-    """ "B > A = C" as items. All answers that were judged must be named, so that none is forgotten by mistake."""
-    items: list[Item] = []
-    seen: set[str] = set()
-    for rank, group in enumerate(text.split(">")):
-        for name in group.split("="):
-            if not name.strip():
-                raise UserError(f"{text!r} is no ranking: write the best first, as in 'B > A = C'")
-            id = names.find(name)
-            if id in seen:
-                raise UserError(f"{text!r} names {names.here[id]} twice")
-            seen.add(id)
-            items.append(Item(id, rank=rank))
-    missing = [names.here[id] for id in judged if id not in seen]
-    if missing:
-        raise UserError(f"{text!r} leaves out {', '.join(missing)}; name each of {', '.join(names.here.values())} once")
-    return items
-
-
-def parse_scores(text: str, names: history.Names) -> list[Item]:
-    """ "A=6 B=2" as items."""
-    items: dict[str, Item] = {}
-    parts = re.split(r"[\s,]+", re.sub(r"\s*=\s*", "=", text.strip()))
-    for part in parts:
-        name, equals, score = part.rpartition("=")
-        if not equals or score not in tuple("1234567"):
-            raise UserError(f"{part!r} is no score; write a name, = and 1 to 7, as in 'A=6 B=2'")
-        id = names.find(name)
-        if id in items:
-            raise UserError(f"{text!r} gives {names.here[id]} two scores")
-        items[id] = Item(id, score=int(score))
-    return list(items.values())
-
-
 def _text(given: str) -> str:
     text = sys.stdin.read() if given == "-" else given
-    if not text.strip():
-        raise UserError("the text is empty: write what it should say")
     try:
         text.encode()
     except UnicodeEncodeError as error:

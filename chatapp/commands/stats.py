@@ -11,7 +11,8 @@ position [{position (1: shown first), n, wins (a tie shares), share, expected}] 
 rules [{number, name, flags, violated, share}]; ratings {n, mean, counts [of 1 to 7]};
 prompts {train, held_out}; imports [{name, format, state, records, created_at}];
 agreement [{source ("own" or the import), pairs (of texts judged more than once), judgments (of those), share (of twos
-of judgments that say the same; a tie and a winner agree by half)}].
+of judgments that say the same; a tie and a winner agree by half)}]; asked_again {pairs, same, share, low, high} (pairs
+that were asked again days later, of which so many were judged the same way).
 A share without anything to share is null.
 """
 
@@ -66,6 +67,9 @@ def in_words(report: Mapping[str, Any]) -> list[str]:
         lines += ["", "by week" + (f", the last {WEEKS} of {len(weeks)}" if len(weeks) > WEEKS else "")]
         lines += _bars([(week["week"], week["total"]) for week in last])
     lines += _agreement(report["agreement"])
+    if (again := report["asked_again"])["pairs"]:
+        of = f"of {_count(again['pairs'], 'pair')}, {again['low']:.0%} to {again['high']:.0%}"
+        lines += ["", "asked again days later: how often the same way", *_shares([("yours", again["share"], of)])]
     lines += _matches("pairs of answers of two versions: who was preferred", report["win_rates"])
     lines += _matches("duels: who won", report["duels"])
     lines += _length(report["length"])

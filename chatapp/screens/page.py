@@ -12,6 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
+from textual.events import Resize
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
@@ -95,6 +96,10 @@ class Page(Screen[None]):
 
     def note(self, note: Note) -> None:
         self.say(note.text, error=note.error)
+
+    def on_resize(self, event: Resize) -> None:
+        # its place is wanted for keys
+        self.query_one(Footer).show_command_palette = event.size.width >= 120
 
     # -- keys --------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,124 @@
+"""Judgments as a table that grows as one goes down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.text import Text
+from textual.binding import Binding, BindingType
+from textual.events import Resize
+from textual.message import Message
+from textual.widgets import DataTable
+
+from chatapp.clean import one_line
+
+#: cells of a time, of a day
+TIME, DAY = 16, 10
+WIDE = 120  #: cells from which the state is told with its detail
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One judgment, in words."""
+
+    id: str
+    seq: int
+    thread_id: str
+    when: str
+    kind: str
+    said: str
+    question: str
+    title: str
+    state: str  #: one or two words
+    detail: str  #: the same, with a date or the judgment that took its place
+    reasons: str  #: why it teaches nothing; empty where it does
+
+
+class JudgmentTable(DataTable[Text]):
+    """Rows of lines; asks for more when its end comes near. It fits its columns to its width."""
+
+    DEFAULT_CSS = "JudgmentTable { height: 1fr; overflow-x: hidden; }"
+    NEAR: ClassVar[int] = 20  #: rows from the end
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "select_cursor", "Open", id="judgments.open", tooltip="Look at the judgment closely"),
+    ]
+
+    @dataclass
+    class More(Message):
+        """The end is near, and there is more."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(cursor_type="row", id=id)
+        self.lines: list[Line] = []
+        self.whole = True  #: there are no more than these
+        self._fitted = 0
+
+    @property
+    def current(self) -> Line | None:
+        """The line under the cursor."""
+        return self.lines[self.cursor_row] if self.lines else None
+
+    def show(self, lines: Sequence[Line], whole: bool, cursor: int = 0) -> None:
+        """Replace all rows."""
+        self.lines, self.whole = list(lines), whole
+        self._fill(cursor)
+
+    def add(self, lines: Sequence[Line], whole: bool) -> None:
+        """Rows below those that are there."""
+        self.lines += lines
+        self.whole = whole
+        self.add_rows(self._cells(line) for line in lines)
+
+    def on_mount(self) -> None:
+        self.watch(self, "scroll_y", self._look_ahead, init=False)
+        self.watch(self, "cursor_coordinate", self._look_ahead, init=False)
+
+    def on_resize(self, event: Resize) -> None:
+        if event.size.width != self._fitted:
+            self._fill(self.cursor_row)
+
+    def _look_ahead(self) -> None:
+        seen = max(self.cursor_row, round(self.scroll_y) + self.size.height)
+        if self.lines and not self.whole and seen >= len(self.lines) - self.NEAR:
+            self.post_message(self.More())
+
+    # -- columns -----------------------------------------------------------------------------------------------------
+
+    def _widths(self) -> dict[str, int]:
+        """Cells by column; 0 leaves it out."""
+        width = self._fitted = self.size.width
+        narrow = width < 56
+        fixed = {
+            "when": TIME if width >= 100 else DAY,
+            "kind": 0 if narrow else 10,
+            "state": 21 if width >= WIDE else 0 if narrow else 10,
+        }
+        columns = len(fixed) + 2 - (2 if narrow else 0) - (1 if narrow else 0)
+        rest = max(8, width - 2 - sum(fixed.values()) - 2 * columns)
+        said = rest if narrow else rest * 6 // 10
+        return {**fixed, "said": said, "thread": 0 if narrow else rest - said}
+
+    def _fill(self, cursor: int) -> None:
+        widths = self._widths()
+        self.clear(columns=True)
+        for name in ("when", "kind", "said", "thread", "state"):
+            if widths[name]:
+                self.add_column(name, width=widths[name], key=name)
+        self.add_rows(self._cells(line) for line in self.lines)
+        if self.lines:
+            self.move_cursor(row=min(cursor, len(self.lines) - 1))
+
+    def _cells(self, line: Line) -> list[Text]:
+        state = line.detail if self._fitted >= WIDE else line.state
+        texts = {"when": line.when, "kind": line.kind, "said": line.said, "thread": line.title, "state": state}
+        style = "dim" if line.reasons else ""
+        # Text and no string: what stands in titles and answers is no markup
+        return [
+            Text(one_line(texts[str(key.value)], column.width), style, no_wrap=True, end="")
+            if key.value != "when"
+            else Text(line.when[: column.width], style)
+            for key, column in self.columns.items()
+        ]
