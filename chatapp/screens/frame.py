@@ -6,6 +6,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.events import Resize
+from textual.geometry import Size
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer, Static
@@ -24,7 +25,7 @@ from chatapp.widgets.threads import ThreadList
 from chatapp.widgets.transcript import Transcript
 
 SIDEBAR = 30  #: cells
-VISITING = "From this earlier turn · Enter goes on from here in a branch of its own · Esc returns to the latest"
+VISITING = "From this turn · Enter branches off here · Esc returns to the latest"
 
 
 class ChatFrame(Screen[None]):
@@ -108,10 +109,7 @@ class ChatFrame(Screen[None]):
         self._way_out()
         self._hint_branch(view.turn)
         if view.later:
-            more = "1 later turn" if view.later == 1 else f"{view.later} later turns"
-            self.say(
-                f"An earlier turn; {more} after it. P goes on, p goes back, Esc returns to the latest.", quiet=True
-            )
+            self.say(f"An earlier turn, {view.later} more after it. p and P go on, Esc returns.", quiet=True)
         if view.turn is not None and not self.prompt.text and (judge or not view.turn.answers):
             self.set_focus(self.answers, scroll_visible=False)
         else:
@@ -154,10 +152,10 @@ class ChatFrame(Screen[None]):
     # -- size ------------------------------------------------------------------------------------------------------
 
     def on_resize(self, event: Resize) -> None:
-        self._lay_out()
+        self._lay_out(event.size)
 
-    def _lay_out(self) -> None:
-        width, height = self.app.size
+    def _lay_out(self, size: Size | None = None) -> None:
+        width, height = size or self.app.size
         small = width < 30 or height < 9
         if small and not self.has_class("-small"):
             self._focus_before = self.focused

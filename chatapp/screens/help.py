@@ -13,8 +13,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 INTRO = """Hone answers in several ways. Say which you like; it learns from that, on this machine.
-When the answers are complete they have the focus, and bare keys judge them. In the prompt, letters are letters;
-the answers take the focus by themselves only where the prompt is empty. Esc and Enter go between the two.
+When the answers are complete they have the focus, and bare keys judge them. In the prompt, letters are letters. \
+The answers take the focus by themselves only where the prompt is empty. Esc and Enter go between the two.
 A ranking (J, K, =) is recorded by Enter, or when you go on; Esc drops it.
 Going on without a choice follows the first answer (with reward_picks the reward model's) and records nothing.
 ↑ ↓ PgUp PgDn Home End scroll the chat, from the answers."""

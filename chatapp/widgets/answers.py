@@ -167,6 +167,7 @@ class Answers(Container, can_focus=True):
             or turn.version != self.turn.version
         ):
             self.draft = None
+            self.focused_index = (turn.chosen if turn is not None else None) or 0
         self.turn = turn
         count = len(turn.answers) if turn else 0
         self.set_class(turn is None, "-empty")

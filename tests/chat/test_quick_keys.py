@@ -85,7 +85,7 @@ async def test_an_earlier_turn_is_judged_again_and_the_thread_stays_where_it_is(
         tip = chat.store.threads.get(chat.screen.session.thread.id).tip_message_id
         await chat.press("p")
         await chat.until(lambda: chat.answers.turn is not None and chat.answers.turn.prompt_id == first)
-        await chat.says("An earlier turn; 1 later turn after it")
+        await chat.says("An earlier turn, 1 more after it")
         assert chat.answers.turn.picked == 1
         await chat.press("3")
         await chat.says("C > A, B")

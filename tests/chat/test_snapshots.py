@@ -15,6 +15,7 @@ from chatapp.screens.generation import Generation
 from chatapp.screens.help import Help
 from chatapp.screens.remarks import Flag
 from chatapp.screens.teaches import Teaches
+from tests.chat import test_insights_page, test_judgments_page, test_training_page, test_versions_page
 from tests.chat.fakes import FakeEngine
 from tests.chat.snapshots import look
 from tests.chat.test_chat_lessons import adapter
@@ -22,13 +23,19 @@ from tests.chat.test_chat_lessons import adapter
 Open = Callable[..., Any]
 
 TEXTS = (
-    "Rain forms when warm, moist air rises and cools.\n\n1. Water evaporates from oceans and lakes.\n"
-    "2. The vapour condenses on dust.\n3. Droplets grow and fall.\n\nThat is **all** there is to it.",
-    "It rains because clouds hold water. When the drops are heavy enough, they fall:\n\n```python\n"
-    "def rain(cloud):\n    # heavy drops fall\n    return [drop for drop in cloud if drop.mass > 1.0]\n```\n\n"
-    "So `rain` is what falls.",
-    "Because of the weather.\n\n| kind | size |\n|---|---|\n| drizzle | 0.2 mm |\n| rain | 2 mm |\n\n"
-    "Warm air *rises*, cools, and lets go of water.",
+    (
+        "Rain forms when warm, moist air rises and cools.\n\n1. Water evaporates from oceans and lakes.\n"
+        "2. The vapour condenses on dust.\n3. Droplets grow and fall.\n\nThat is **all** there is to it."
+    ),
+    (
+        "It rains because clouds hold water. When the drops are heavy enough, they fall:\n\n```python\n"
+        "def rain(cloud):\n    # heavy drops fall\n    return [drop for drop in cloud if drop.mass > 1.0]\n```\n\n"
+        "So `rain` is what falls."
+    ),
+    (
+        "Because of the weather.\n\n| kind | size |\n|---|---|\n| drizzle | 0.2 mm |\n| rain | 2 mm |\n\n"
+        "Warm air *rises*, cools, and lets go of water."
+    ),
 )
 
 
@@ -118,7 +125,9 @@ async def test_dialogs(open_chat: Open, name: str, key: str, kind: type) -> None
         await chat.says("B > A, C")
         await chat.press(key)
         await chat.until(lambda: isinstance(chat.app.screen, kind))
-        await chat.pilot.pause(0.3)
+        if kind is Correct:
+            await chat.press(*" Really.")
+            await chat.until(lambda: "1 new" in "".join(chat.drawn))
         await look(chat, name)
 
 
@@ -128,3 +137,53 @@ async def test_a_terminal_too_small(open_chat: Open) -> None:
         await chat.pilot.resize_terminal(40, 12)
         await chat.until(lambda: not chat.screen.has_class("-small"))
         assert "too small" not in "".join(chat.drawn)
+
+
+# -- pages -------------------------------------------------------------------------------------------------------------
+
+
+async def test_training(open_chat: Open) -> None:
+    async with open_chat(engine=engine()) as chat:
+        verdict = (
+            "Better on 8 held-out prompts: log-loss 0.665 against 0.693 of the base (gain +0.028, 80 % bound +0.019, "
+            "provisional until there are 32); neutral text -2.3 %, drift 0.048 nats a token, answers 60 tokens long."
+        )
+        await test_training_page.lesson(chat, verdict=verdict)
+        await test_training_page.lesson(chat, "rejected", verdict="Not better on 8 held-out prompts.")
+        page = await test_training_page.training(chat)
+        await chat.press("down")
+        await chat.until(lambda: "Better on 8" in test_training_page.text(page))
+        await look(chat, "training")
+
+
+async def test_versions(open_chat: Open) -> None:
+    async with open_chat(engine=engine()) as chat:
+        await chat.ask("Why does it rain?")
+        await chat.press("2")
+        await chat.says("B > A, C")
+        judgments = [(one.id, "train") for one in chat.judgments()]
+        await test_versions_page.add(chat, "live", "live", "rejected", judgments=judgments)
+        await test_versions_page.versions(chat)
+        await look(chat, "versions")
+
+
+async def test_judgments(open_chat: Open) -> None:
+    async with open_chat(engine=engine()) as chat:
+        for question in ("Why does it rain?", "And why is the sky blue?"):
+            await chat.ask(question)
+            await chat.press("2")
+            await chat.says("B > A, C")
+        await test_judgments_page.opened(chat, 2)
+        await look(chat, "judgments")
+        await chat.press("enter")
+        await chat.until(lambda: "each" in "".join(chat.drawn))
+        await look(chat, "judgment")
+
+
+async def test_insights(open_chat: Open) -> None:
+    async with open_chat(engine=engine()) as chat:
+        for best in (0, 1, 2) * 8:
+            prompt, ids = test_insights_page.turn(chat.store, "a longer answer", "short", "medium")
+            chat.store.judgments.pick(prompt, ids[best], ids)
+        await test_insights_page.opened(chat)
+        await look(chat, "insights")
