@@ -60,33 +60,48 @@ def key_rows(bindings: Sequence[BindingType], own: Mapping[str, str] | None = No
 
 def sections() -> list[tuple[str, list[BindingType]]]:
     """All keys, by where they count. Imports every screen."""
+    from chatapp.screens.behind import Behind
     from chatapp.screens.chat_keys import CHAT_KEYS
     from chatapp.screens.correct import Correct
+    from chatapp.screens.dialogs import CANCEL, Confirm
     from chatapp.screens.diff import Diff
+    from chatapp.screens.generation import Generation
+    from chatapp.screens.help import Help
     from chatapp.screens.insights import InsightsPage
+    from chatapp.screens.judgment import JudgmentPanel
     from chatapp.screens.judgments import JudgmentsPage
     from chatapp.screens.page import Page
+    from chatapp.screens.reask import Reask
     from chatapp.screens.remarks import Flag
+    from chatapp.screens.teaches import Teaches
     from chatapp.screens.training import TrainingPage
     from chatapp.screens.versions import VersionsPage
     from chatapp.widgets.answers import Answers
+    from chatapp.widgets.fields import SafeTextArea
+    from chatapp.widgets.judgment_table import JudgmentTable
     from chatapp.widgets.prompt import Prompt
     from chatapp.widgets.threads import ThreadList, Threads
 
     return [
         ("With the answers", [*Answers.BINDINGS]),
-        ("In the prompt", [*Prompt.BINDINGS]),
+        ("In the prompt", [*Prompt.BINDINGS, *SafeTextArea.BINDINGS]),
         ("In the list of threads", [*Threads.BINDINGS, *ThreadList.BINDINGS]),
         ("In the chat, wherever the focus is", [*CHAT_KEYS]),
         ("Everywhere", [*EVERYWHERE]),
         ("Correcting an answer", [*Correct.BINDINGS]),
         ("Comparing two answers", [*Diff.BINDINGS]),
         ("Flagging a rule", [*Flag.BINDINGS]),
+        ("What a turn teaches", [*Teaches.BINDINGS]),
+        ("How answers are drawn", [*Generation.BINDINGS]),
+        ("Any question over the chat", [CANCEL, *Confirm.BINDINGS]),
+        ("The keys", [*Help.BINDINGS]),
         ("On every page", [*Page.BINDINGS]),
         ("Training", [*TrainingPage.BINDINGS]),
-        ("Versions", [*VersionsPage.BINDINGS]),
-        ("Judgments", [*JudgmentsPage.BINDINGS]),
+        ("Versions", [*VersionsPage.BINDINGS, *Behind.BINDINGS]),
+        ("Judgments", [*JudgmentsPage.BINDINGS, *JudgmentTable.BINDINGS]),
+        ("One judgment", [*JudgmentPanel.BINDINGS]),
         ("Insights", [*InsightsPage.BINDINGS]),
+        ("A pair that comes back", [*Reask.BINDINGS]),
     ]
 
 

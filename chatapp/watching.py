@@ -203,6 +203,6 @@ def _figures(last: Mapping[str, float], known: bool) -> list[str]:
     if has("neutral.kl", "neutral.rise"):
         found.append(
             f"Drift from the base: {last['neutral.kl']:.3f} nats a token (KL); neutral text is "
-            f"{abs(last['neutral.rise']):.1%} {'worse' if last['neutral.rise'] > 0 else 'better'} foretold."
+            f"{abs(last['neutral.rise']):.1%} {'harder' if last['neutral.rise'] > 0 else 'easier'} to foretell."
         )
     return found

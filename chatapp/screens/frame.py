@@ -9,7 +9,7 @@ from textual.events import Resize
 from textual.geometry import Size
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from chatapp.clean import clean
 from chatapp.config import Settings
@@ -19,6 +19,7 @@ from chatapp.session import ChatSession, SessionError
 from chatapp.turn import Turn
 from chatapp.view import Note, View
 from chatapp.widgets.answers import Answers
+from chatapp.widgets.keys_line import KeysLine
 from chatapp.widgets.prompt import Prompt
 from chatapp.widgets.status import StatusLine
 from chatapp.widgets.threads import ThreadList
@@ -73,7 +74,7 @@ class ChatFrame(Screen[None]):
                 yield self.transcript
                 yield Static(id="said", markup=False)
                 yield self.prompt
-        yield Footer(compact=True)
+        yield KeysLine()
         yield Static(
             Content("This terminal is too small for the chat.\nMake it at least 30 by 9, or use: hone chat --plain"),
             id="small",
@@ -169,4 +170,3 @@ class ChatFrame(Screen[None]):
         shown = roomy if self._sidebar is None else self._sidebar
         threads.set_class(shown, "-shown")
         threads.set_class(shown and width < 100, "-over")
-        self.query_one(Footer).show_command_palette = width >= 120

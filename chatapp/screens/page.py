@@ -12,13 +12,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.events import Resize
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from chatapp.clean import clean, one_line
 from chatapp.screens.jobs import Jobs
 from chatapp.view import Note
+from chatapp.widgets.keys_line import KeysLine
 
 if TYPE_CHECKING:
     from chatapp.screens.chat import ChatScreen
@@ -60,7 +60,7 @@ class Page(Screen[None]):
         with Vertical(id="page"):
             yield from self.body()
         yield Static(id="page-said", markup=False)
-        yield Footer(compact=True)
+        yield KeysLine()
 
     def body(self) -> ComposeResult:
         """The widgets between title and foot."""
@@ -96,10 +96,6 @@ class Page(Screen[None]):
 
     def note(self, note: Note) -> None:
         self.say(note.text, error=note.error)
-
-    def on_resize(self, event: Resize) -> None:
-        # its place is wanted for keys
-        self.query_one(Footer).show_command_palette = event.size.width >= 120
 
     # -- keys --------------------------------------------------------------------------------------------------------
 

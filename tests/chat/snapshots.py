@@ -20,6 +20,8 @@ THEMES = ("hone-dark", "hone-light")
 _CHANGING = (
     (re.compile(r"terminal-\d+-"), "terminal-"),
     (re.compile(r"\d{4}-\d\d-\d\d((?:&#160;| )\d\d:\d\d)?"), lambda m: re.sub(r"\d(?!\d*;)", "0", m[0])),
+    (re.compile(r"\d\d-\d\d(?:&#160;| )\d\d:\d\d|took&#160;\d+"), lambda m: re.sub(r"\d(?!\d*;)", "0", m[0])),
+    (re.compile(r"[0-9a-f]{8}(?=,&#160;0000)"), "00000000"),
     (re.compile(r"\d{4}-W\d\d|W\d\d\b"), lambda m: re.sub(r"\d", "0", m[0])),
     (re.compile(r"/\S*?/(home|cache)\b"), r"/\1"),
 )

@@ -185,5 +185,7 @@ async def test_insights(open_chat: Open) -> None:
         for best in (0, 1, 2) * 8:
             prompt, ids = test_insights_page.turn(chat.store, "a longer answer", "short", "medium")
             chat.store.judgments.pick(prompt, ids[best], ids)
+        with chat.store.write() as db:
+            db.execute("UPDATE judgments SET created_at = '2026-10-07T10:00:00Z'")
         await test_insights_page.opened(chat)
         await look(chat, "insights")
