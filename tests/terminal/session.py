@@ -132,7 +132,7 @@ def session(width: int, height: int, folder: Path) -> None:
             terminal.save(folder, f"{size}-3-picked")
             terminal.keys("e")
             check(f"{size} e opens the editor", terminal.until(lambda text: "Ctrl+S saves" in text, 10))
-            terminal.type("Go to bed early. ")
+            terminal.type(" Go to bed early.")
             terminal.keys("C-s")
             said = terminal.until(lambda text: "correction > A, B, C: 3 pairs" in text, 10)
             check(f"{size} the correction gives three pairs", said)
