@@ -76,6 +76,25 @@ class Choosing:
             for index, answer in enumerate(answers)
         ], None
 
+    def opinions(self, messages: Sequence[Message], answers: Sequence[NewAnswer]) -> list[list[float]] | None:
+        """What each head of the reward model says of each answer; None where there is none that could be asked."""
+        from chatapp.scoring import ScoringError
+        from storage.errors import StorageError
+
+        try:
+            self.begin()
+            if self._scoring is None:
+                return None
+            self._ranking = True
+            scores = self._scoring.rewards(messages, [answer.token_ids or [] for answer in answers])
+            heads = [score["heads"] for score in scores]
+        except (ScoringError, StorageError, OSError, ValueError, KeyError):
+            self.close()
+            return None
+        finally:
+            self._ranking = False
+        return None if any(one is None for one in heads) else heads
+
     def stop(self) -> None:
         """End a ranking under way, from any thread: the answers stand as they came."""
         scoring = self._scoring

@@ -64,6 +64,7 @@ class Settings:
     model: str | None = None  #: GGUF path, ollama:NAME or hf:owner/repo/file.gguf; None: the bundled one
     system_prompt: str | None = None  #: of new threads
     alternatives: int = 3  #: answers to each prompt
+    drawn: int = 0  #: answers drawn for each question, of which those that would teach most are shown; 0: no more
     alternatives_when: str = "always"  #: always, sometimes or never (then only Ctrl+R asks for them)
     alternatives_chance: float = 0.3  #: of a question to get alternatives, where that is sometimes
     alternatives_cooldown: int = 2  #: questions with one answer after each with alternatives, at least
@@ -89,6 +90,7 @@ class Settings:
     def __post_init__(self) -> None:
         checks: list[tuple[str, bool, str]] = [
             ("alternatives", 1 <= self.alternatives <= MAX_CANDIDATES, f"from 1 to {MAX_CANDIDATES}"),
+            ("drawn", 0 <= self.drawn <= MAX_CANDIDATES, f"from 0 to {MAX_CANDIDATES}"),
             (
                 "alternatives_when",
                 self.alternatives_when in ("always", "sometimes", "never"),

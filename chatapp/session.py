@@ -22,6 +22,7 @@ from chatapp.dueling import Duel, fight
 from chatapp.engine.base import Engine, EngineError, Message
 from chatapp.frequency import Frequency
 from chatapp.reading import branch_ends, past_turns, read_branch, tip_turn, visited_turn, way
+from chatapp.telling import by_versions, most_telling
 from chatapp.turn import PastTurn, Turn
 from chatapp.verdicts import SessionError, Verdicts
 from chatapp.view import Model, Note, Outcome, View
@@ -296,7 +297,26 @@ class ChatSession(Verdicts):
                 current=self.adapter,
             )  # fmt: skip
         adapter_id = self.adapter.id if self.adapter else None
-        return draw(self.engine, messages, count, sampling, on_token, model_hash=model_hash, adapter_id=adapter_id)
+        more = self.draws_more(count)
+        if more:
+            count, shown, on_token = more, count, None
+        drawn = draw(self.engine, messages, count, sampling, on_token, model_hash=model_hash, adapter_id=adapter_id)
+        return self._most_telling(messages, drawn, shown) if more else drawn
+
+    def draws_more(self, shown: int) -> int:
+        """How many answers are drawn so that the most telling are shown; 0 where all that are drawn are."""
+        return self.settings.drawn if self.duel is None and 1 < shown < self.settings.drawn else 0
+
+    def _most_telling(self, messages: list[Message], drawn: Drawn, shown: int) -> Drawn:
+        assert self.engine is not None
+        opinions = self.choosing.opinions(messages, drawn.answers)
+        if opinions is None and self.adapter is not None:
+            live = self.store.adapters.gguf(self.adapter)
+            opinions = by_versions(self.engine, live, messages, drawn.answers)
+        # where nobody has an opinion one answer tells as much as another
+        chosen = list(range(shown)) if opinions is None else most_telling(opinions, shown)
+        kept = [replace(drawn.answers[i], position=at) for at, i in enumerate(chosen) if i < len(drawn.answers)]
+        return replace(drawn, answers=kept)
 
     def _store(self, thread_id: str, prompt_id: str, answers: Sequence[NewAnswer]) -> list[StoredMessage]:
         from storage.errors import StorageError

@@ -66,6 +66,10 @@ class RewardModel:
         """The rewards that the heads give."""
         return (self._scaled(features) @ self.heads.T - self.zero) / self.unit
 
+    def opinions(self, features: Tensor) -> Tensor:  # (R, F) -> (R, H)
+        """What each head says in logits: differences are of the scale of `logits`, levels say nothing."""
+        return self._scaled(features) @ self.heads.T
+
     def rewards(self, features: Tensor) -> Tensor:  # (R, F) -> (R,)
         """The heads' mean less their spread."""
         return self.each(features).mean(1) - self.spread(features)

@@ -65,6 +65,7 @@ class Scorer:
         active = {rule.id for rule in self.rules if rule.active}
         parts = self.reward.parts(features, lengths, self.texts, self.weights, active)
         standing = {rule.id: rule for rule in self.reward.standing}
+        heads = self.reward.preference.opinions(features).tolist() if self.reward.preference else None
         found = []
         for i, each in enumerate(ids):
             rules = []
@@ -84,6 +85,7 @@ class Scorer:
                     "total": float(parts.total[i]),
                     "preference": float(parts.preference[i]) if self.reward.preference else None,
                     "spread": float(parts.spread[i]) if self.reward.preference else None,
+                    "heads": heads[i] if heads else None,
                     "rules_part": float(parts.rules[i]),
                     "rules": rules,
                     "length": len(each),

@@ -119,7 +119,9 @@ class TurnActions(ChatFrame):
         self.answers.begin(count)
         self.transcript.follow(start=True)
         self.set_focus(self.prompt)
-        self.say("Answering. Esc stops it.", quiet=True)
+        more = self.session.draws_more(count)
+        said = f"Drawing {more} answers, to show the {count} that would teach most." if more else "Answering."
+        self.say(f"{said} Esc stops it.", quiet=True)
         self._frames.resume()
         answer = partial(self._answer, count)
         self.run_worker(answer, thread=True, group="engine", name="answer", exit_on_error=False)
