@@ -117,7 +117,8 @@ COMPLETE = (
 )
 _MESSAGE = "SELECT id, thread_id, parent_id, role, content, created_at, forgotten_at FROM messages"
 _UPWARDS = f"""
-UNION SELECT m.parent_id FROM up JOIN messages m ON m.id = up.id WHERE m.parent_id IS NOT NULL) {_MESSAGE} WHERE id IN up
+UNION SELECT m.parent_id FROM up JOIN messages m ON m.id = up.id WHERE m.parent_id IS NOT NULL)
+{_MESSAGE} WHERE id IN up
 """
 
 

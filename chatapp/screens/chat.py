@@ -41,6 +41,14 @@ class ChatScreen(ForgetActions):
         Binding(
             "ctrl+l", "learn", "Learn now", show=False, id="chat.learn", tooltip="Start a lesson with what was judged"
         ),
+        Binding(
+            "alt+pageup",
+            "earlier_turns",
+            "Show earlier turns",
+            show=False,
+            id="chat.earlier",
+            tooltip="Go back by many turns at once; Home goes to the first",
+        ),
         Binding("escape", "stop", "Stop", show=False, id="chat.stop", tooltip="Stop the answers; their text is kept"),
         Binding(
             "f3",
@@ -232,6 +240,10 @@ class ChatScreen(ForgetActions):
         else:
             from chatapp.screens.insights import InsightsPage as page
         self.app.push_screen(page(self))
+
+    def action_earlier_turns(self) -> None:
+        if not self.transcript.show_earlier():
+            self.say("Nothing comes before this.", quiet=True)
 
     def action_help(self) -> None:
         self.app.push_screen(Help(self.key_sections()))
