@@ -53,7 +53,7 @@ class Reply(Prose):
 
     def _content(self) -> Content:
         said = super()._content()
-        return Content.assemble((self._mark, "$text-muted"), "\n", said) if self._mark else said
+        return Content.assemble((self._mark, "$foreground 60%"), "\n", said) if self._mark else said
 
 
 class Past(Question):

@@ -49,7 +49,7 @@ class Transcript(VerticalScroll, can_focus=False):
         & > Vertical { height: auto; width: 1fr; }
         & > #empty { height: auto; width: 1fr; max-width: 76; padding: 1 2; color: $text-muted; display: none; }
         &.-blank > #empty { display: block; }
-        & > .elsewhere { height: 2; width: 1fr; padding: 1 1 0 1; color: $text-muted; }
+        & > .elsewhere { height: auto; width: 1fr; padding: 0 1; margin: 1 0 0 0; color: $text-muted; }
         & > .elsewhere.-none { display: none; }
     }
     """
