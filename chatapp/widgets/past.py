@@ -21,7 +21,7 @@ from chatapp.widgets.prose import Prose
 
 STEP = 8  #: turns that come at once while one scrolls: a page up or down takes less than 50 ms with them
 PIECE = 24  #: turns that come at once where one jumps to
-LIVE = 48  #: turns that stay live; more only where so many are near to what is seen
+LIVE = 32  #: turns that stay live; more only where so many are near to what is seen
 
 
 class Question(Prose):

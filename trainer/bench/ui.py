@@ -131,6 +131,8 @@ def first_paint(homes: Path, environment: dict[str, str], size: tuple[int, int],
 def echo(environment: dict[str, str], size: tuple[int, int], keys: int) -> dict[str, float]:
     """From a key in the prompt to its letter on the screen, while three answers grow."""
     database = Path(environment["HONE_HOME"]) / "hone.db"
+    with Store.open(database.parent):
+        pass  # what is stored can be counted from now on
     waits: list[float] = []
     with Terminal([HONE], size, environment) as terminal:
         terminal.until("sk something")
@@ -169,7 +171,7 @@ def _echoes(terminal: Terminal, keys: int, database: Path, before: int) -> list[
     while len(waits) < keys and _answers(database) == before:
         glyph = GLYPHS[len(waits) % len(GLYPHS)]
         pressed = terminal.keys(glyph)
-        waits.append(terminal.until(glyph, 10) - pressed)
+        waits.append(terminal.until(glyph) - pressed)
         terminal.read(chance.uniform(0.05, 0.15))  # in no step with the frames
         terminal.keys(ERASE)
         terminal.read(chance.uniform(0.05, 0.15))
