@@ -60,6 +60,7 @@ class Transcript(VerticalScroll, can_focus=False):
 
         first: int
         end: int
+        brought: bool = False
 
     def __init__(self, alternatives: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -69,6 +70,7 @@ class Transcript(VerticalScroll, can_focus=False):
         self.answers = Answers(id="answers")
         self._expected: float | None = None
         self._wanted: Transcript.Wanted | None = None  # on its way
+        self._moving = False  # turns came, and the screen is not laid out with them yet
 
     def compose(self) -> ComposeResult:
         yield Static(Content("\n\n".join(EMPTY).format(count=ways(self._alternatives))), id="empty")
@@ -188,17 +190,34 @@ class Transcript(VerticalScroll, can_focus=False):
         async with self.batch():
             if wanted is not self._wanted:
                 return
+            wanted.brought = bool(turns)
             if turns:  # else they could not be read, and are wanted again at the next step
                 anchor, before = self._anchor(wanted)
+                question = self.question.virtual_region.y
                 far = self._far(wanted)
                 await self.past.put(turns, wanted.first)
                 await self.past.drop(far)
                 self._say_elsewhere()
+                if self._expected is not None:  # where the end is goes with the question
+                    self._expected += self._top_of(self.question) - question
                 if anchor is not None:
                     self._move(self._top_of(anchor) - before)
-                self.call_after_refresh(self._look_around)
-            if wanted is self._wanted:
-                self._wanted = None
+        self.call_after_refresh(self._brought, wanted)
+
+    def _brought(self, wanted: Wanted) -> None:
+        """The turns have their places now: until here the sizes that are known were those before."""
+        self._moving = False
+        self.scroll_y = min(self.scroll_y, self.max_scroll_y)
+        if wanted is self._wanted:
+            self._wanted = None
+            if wanted.brought:
+                self._look_around()
+
+    def validate_scroll_y(self, value: float) -> float:
+        return max(0.0, value) if self._moving else super().validate_scroll_y(value)
+
+    def validate_scroll_target_y(self, value: float) -> float:
+        return max(0.0, round(value)) if self._moving else super().validate_scroll_target_y(value)
 
     def _anchor(self, wanted: Wanted) -> tuple[Widget | None, int]:
         """Something that is seen and stays, and where it is."""
@@ -232,13 +251,12 @@ class Transcript(VerticalScroll, can_focus=False):
 
     def _move(self, lines: int) -> None:
         """Scroll in the same frame as the turns come, so that nothing is seen to move."""
+        self._moving = True
         self.app.animator.force_stop_animation(self, "scroll_y")
         y = max(0.0, self.scroll_y + lines)
         self.set_scroll(None, y)
         self.set_reactive(Transcript.scroll_target_y, y)
         self.vertical_scrollbar.position = y
-        if self._expected is not None:
-            self._expected += lines
 
     # without a glide: pages of text are read, and each frame of it would be drawn beside three growing answers
 

@@ -86,6 +86,30 @@ async def test_all_of_it_is_read_page_by_page(open_chat: Open, filled: None, siz
             assert met == set(range(1, TURNS + 1))
 
 
+async def test_a_key_that_comes_together_with_turns_loses_no_place(
+    open_chat: Open, filled: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_chat(WIDE) as chat:
+        await opened(chat)
+        transcript, brought = chat.screen.transcript, 0
+        bring = transcript.bring
+
+        async def bring_and_scroll(wanted: Any, turns: Any) -> None:
+            nonlocal brought
+            await bring(wanted, turns)
+            brought += 1
+            transcript.action_page_down()  # before the screen is laid out with them
+
+        monkeypatch.setattr(transcript, "bring", bring_and_scroll)
+        for _ in range(40):
+            transcript.action_page_up()
+            before = numbers(chat)
+            await settled(chat)
+            now = numbers(chat)
+            assert min(abs(a - b) for a in now for b in before) <= 3
+        assert brought > 3
+
+
 @pytest.mark.parametrize("step", [-8, 8])
 async def test_what_is_seen_stays_where_it_is(open_chat: Open, filled: None, step: int) -> None:
     async with open_chat(SMALL) as chat:

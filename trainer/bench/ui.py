@@ -199,6 +199,8 @@ def thread(environment: dict[str, str], size: tuple[int, int], times: int, pages
             opened.append(terminal.until(LAST) - pressed)
         # fewer downwards: the last pages before the end bring no turn that was not there
         waits = [*_pages(terminal, PAGE_UP, -1, pages), *_pages(terminal, PAGE_DOWN, 1, pages // 2)]
+        terminal.keys(NEW)  # the next start is to be as this one was
+        terminal.until("All of it stays")
     return {"thread_s": statistics.median(opened), "page_ms": _spread(waits)}
 
 
@@ -206,6 +208,7 @@ def _pages(terminal: Terminal, key: str, way: int, count: int) -> list[float]:
     """Seconds from each page key to a turn further on: way is -1 upwards, 1 downwards."""
     waits: list[float] = []
     terminal.keys(key)  # not measured: it shows which turns are seen
+    terminal.read(10, lambda: _numbers(terminal))
     terminal.read(1)
     for _ in range(count):
         edge = max(number * way for number in _numbers(terminal))
@@ -244,8 +247,10 @@ def long_thread(store: Store, turns: int) -> None:
         thread = store.threads.new("A long thread")
         parent = None
         for number in range(1, turns + 1):
-            question = store.threads.add_message(thread.id, parent, "user", f"Question {number}: {text(2, 12)}")
-            texts = [LAST] * 3 if number == turns else [text(20, 90) for _ in range(3)]
+            last = number == turns  # without a number: it stands beneath whatever is live
+            asked = "And the last one?" if last else f"Question {number}: {text(2, 12)}"
+            question = store.threads.add_message(thread.id, parent, "user", asked)
+            texts = [LAST] * 3 if last else [text(20, 90) for _ in range(3)]
             new = [NewAnswer(t, place, "m" * 64, None, {}, place, [1], 5, "stop") for place, t in enumerate(texts)]
             answers = [message.id for message in store.threads.add_answers(thread.id, question.id, new)]
             parent = chance.choice(answers)
