@@ -37,11 +37,11 @@ def test_words_are_found_between_escape_sequences_and_the_program_has_the_size()
 
 def test_an_echo_is_the_letter_that_was_typed_and_no_older_one() -> None:
     with child() as terminal:
-        terminal.until("sk some")
+        terminal.until("80 24\r\n")
         for letter in ui.GLYPHS:
             pressed = terminal.keys(letter)
             assert 0 < terminal.until(letter) - pressed < 10
-            assert terminal.text == letter
+            assert set(terminal.text) & set(ui.GLYPHS) == {letter}
         terminal.keys("-")
         with pytest.raises(TrainerError, match="'-' did not appear"):
             terminal.until("-", 0.2)
