@@ -84,7 +84,7 @@ class Transcript(VerticalScroll, can_focus=False):
 
     async def show(self, view: View) -> None:
         """Show a thread from its (shown) beginning."""
-        self._wanted = None
+        self._wanted, self._moving = None, False
         async with self.batch():
             await self.past.begin(view.past, view.hidden)
             await self.query_one("#notes", Vertical).remove_children()
@@ -97,7 +97,7 @@ class Transcript(VerticalScroll, can_focus=False):
 
     async def leave_behind(self, turns: Sequence[PastTurn]) -> None:
         """Earlier turns grew by the current one: add it, with what was said beneath it; drop the oldest."""
-        self._wanted = None
+        self._wanted, self._moving = None, False
         notes = self.query_one("#notes", Vertical)
         async with self.batch():
             await self.past.grow(turns, [line.note for line in notes.query(Line)])
@@ -145,8 +145,8 @@ class Transcript(VerticalScroll, can_focus=False):
         return self._expected is None or abs(self.scroll_y - self._expected) <= 1
 
     def _follow(self) -> None:
-        if not self._following:
-            return
+        if self._moving or not self._following:
+            return  # later, or the reader scrolled
         target = 0.0 if self.has_class("-blank") else float(self.max_scroll_y)
         if not self.question.has_class("-hidden"):
             target = min(target, float(self.question.virtual_region.y))
@@ -190,24 +190,31 @@ class Transcript(VerticalScroll, can_focus=False):
         async with self.batch():
             if wanted is not self._wanted:
                 return
-            wanted.brought = bool(turns)
+            planned = question = self.question.virtual_region.y
             if turns:  # else they could not be read, and are wanted again at the next step
+                self._moving = wanted.brought = True
                 anchor, before = self._anchor(wanted)
-                question = self.question.virtual_region.y
                 far = self._far(wanted)
                 await self.past.put(turns, wanted.first)
                 await self.past.drop(far)
                 self._say_elsewhere()
+                planned = self._top_of(self.question)
                 if self._expected is not None:  # where the end is goes with the question
-                    self._expected += self._top_of(self.question) - question
+                    self._expected += planned - question
                 if anchor is not None:
                     self._move(self._top_of(anchor) - before)
-        self.call_after_refresh(self._brought, wanted)
+        self.call_after_refresh(self._brought, wanted, planned)
 
-    def _brought(self, wanted: Wanted) -> None:
-        """The turns have their places now: until here the sizes that are known were those before."""
-        self._moving = False
+    def _brought(self, wanted: Wanted, planned: int, tries: int = 50) -> None:
+        """The turns are there. Where all is was not known until the screen was laid out, which may be still to come."""
+        if tries and self.question.virtual_region.y != planned:
+            self.call_after_refresh(self._brought, wanted, planned, tries - 1)
+            return
+        following, self._moving = self._following, False
         self.scroll_y = min(self.scroll_y, self.max_scroll_y)
+        if following:
+            self._expected = None
+            self._follow()
         if wanted is self._wanted:
             self._wanted = None
             if wanted.brought:
@@ -251,7 +258,6 @@ class Transcript(VerticalScroll, can_focus=False):
 
     def _move(self, lines: int) -> None:
         """Scroll in the same frame as the turns come, so that nothing is seen to move."""
-        self._moving = True
         self.app.animator.force_stop_animation(self, "scroll_y")
         y = max(0.0, self.scroll_y + lines)
         self.set_scroll(None, y)

@@ -37,7 +37,7 @@ def test_words_are_found_between_escape_sequences_and_the_program_has_the_size()
 
 def test_an_echo_is_the_letter_that_was_typed_and_no_older_one() -> None:
     with child() as terminal:
-        terminal.until("80 24\r\n")
+        terminal.until("80 24\n")
         for letter in ui.GLYPHS:
             pressed = terminal.keys(letter)
             assert 0 < terminal.until(letter) - pressed < 10
