@@ -57,7 +57,7 @@ class Lazy:
 
 
 #: `python -m trainer bench` has the same; it is not imported, as --help waits for nothing
-BENCHES = ["fooled", "gate", "loop", "parity", "people", "reward", "rollouts", "storage", "train", "yield"]
+BENCHES = ["fooled", "gate", "loop", "parity", "people", "reward", "rollouts", "storage", "train", "ui", "yield"]
 
 
 def with_list(words: Sequence[str]) -> list[str]:

@@ -103,10 +103,24 @@ def way(store: Store, thread: Thread) -> list[str]:
 
 def past_turns(store: Store, prompt_id: str, shown: int) -> tuple[tuple[PastTurn, ...], int]:
     """The last `shown` turns before a question, and how many came before those."""
-    path = store.threads.path(prompt_id)[:-1]
-    pairs = [(q, a) for q, a in pairwise(path) if q.role == "user" and a.role == "assistant"]
+    pairs = _pairs(store, prompt_id)
     hidden = max(0, len(pairs) - shown)
-    return tuple(PastTurn(q.id, _text(q), _text(a), _mark(store, q, a)) for q, a in pairs[hidden:]), hidden
+    return _as_past(store, pairs[hidden:]), hidden
+
+
+def turns_between(store: Store, prompt_id: str, start: int, stop: int) -> tuple[PastTurn, ...]:
+    """Of the turns before a question those from start to stop, the first of the thread being 0."""
+    return _as_past(store, _pairs(store, prompt_id)[start:stop])
+
+
+def _pairs(store: Store, prompt_id: str) -> list[tuple[StoredMessage, StoredMessage]]:
+    """The questions before this one, each with the answer that the chat went on from."""
+    path = store.threads.path(prompt_id)[:-1]
+    return [(q, a) for q, a in pairwise(path) if q.role == "user" and a.role == "assistant"]
+
+
+def _as_past(store: Store, pairs: Sequence[tuple[StoredMessage, StoredMessage]]) -> tuple[PastTurn, ...]:
+    return tuple(PastTurn(q.id, _text(q), _text(a), _mark(store, q, a)) for q, a in pairs)
 
 
 def _mark(store: Store, question: StoredMessage, answer: StoredMessage) -> str:

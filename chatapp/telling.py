@@ -33,10 +33,11 @@ def most_telling(opinions: Sequence[Sequence[float]], count: int) -> list[int]:
         (i, j): pvariance([_sigmoid(a - b) for a, b in zip(opinions[i], opinions[j], strict=True)])
         for i, j in combinations(indexes, 2)
     }
-    chosen = list(max(apart, key=lambda pair: apart[pair])) if count > 1 else [0]
+    first, second = max(apart.items(), key=lambda item: item[1])[0]
+    chosen = [first, second] if count > 1 else [0]
     while len(chosen) < count:
         rest = [index for index in indexes if index not in chosen]
-        chosen.append(max(rest, key=lambda index: sum(apart[min(index, o), max(index, o)] for o in chosen)))
+        chosen.append(max(rest, key=lambda index: sum(apart[(index, o) if index < o else (o, index)] for o in chosen)))
     return sorted(chosen)
 
 

@@ -116,6 +116,10 @@ COMPLETE = (
     "substr(t.origin, 8) IN (SELECT name FROM imports WHERE state = 'complete'))"
 )
 _MESSAGE = "SELECT id, thread_id, parent_id, role, content, created_at, forgotten_at FROM messages"
+_UPWARDS = f"""
+UNION SELECT m.parent_id FROM up JOIN messages m ON m.id = up.id WHERE m.parent_id IS NOT NULL)
+{_MESSAGE} WHERE id IN up
+"""
 
 
 def _thread(row: Mapping[str, Any]) -> Thread:
@@ -330,13 +334,10 @@ class Threads:
 
     def paths(self, message_ids: Iterable[str]) -> dict[str, builtins.list[Message]]:
         """`path` of many messages, in few queries."""
-        known: dict[str, Message] = {}
         wanted = list(dict.fromkeys(message_ids))
-        missing = set(wanted)
-        while missing:
-            found = self.messages(missing)
-            known |= found
-            missing = {m.parent_id for m in found.values() if m.parent_id} - known.keys()
+        # upwards inside SQLite: a query a generation took longer than everything else when a long thread was opened
+        rows = self._in("WITH RECURSIVE up(id) AS (SELECT id FROM messages WHERE id IN ", wanted, _UPWARDS)
+        known = {row["id"]: Message(**row) for row in rows}
         result = {}
         for id in wanted:
             path, current = [], known.get(id)
@@ -359,11 +360,11 @@ class Threads:
             if all(m.content is not None for m in path)
         }
 
-    def _in(self, sql: str, ids: Iterable[str]) -> builtins.list[dict[str, Any]]:
+    def _in(self, sql: str, ids: Iterable[str], rest: str = "") -> builtins.list[dict[str, Any]]:
         unique, rows = list(dict.fromkeys(ids)), []
         for start in range(0, len(unique), 500):  # SQLite's oldest limit on parameters is 999
             chunk = unique[start : start + 500]
-            rows += self._store.rows(f"{sql} ({','.join('?' * len(chunk))})", chunk)
+            rows += self._store.rows(f"{sql} ({','.join('?' * len(chunk))}) {rest}", chunk)
         return rows
 
 

@@ -189,6 +189,10 @@ class ChatScreen(SlashActions):
 
         self.app.push_screen(page_named(name)(self))
 
+    def action_earlier_turns(self) -> None:
+        if not self.transcript.show_earlier():
+            self.say("Nothing comes before this.", quiet=True)
+
     def action_help(self) -> None:
         self.app.push_screen(Help(self.key_sections()))
 

@@ -18,6 +18,14 @@ CHAT_KEYS = [
     ),
     Binding("f2", "rename_thread", "Rename", show=False, id="chat.rename", tooltip="Rename this thread"),
     Binding("ctrl+l", "learn", "Learn now", show=False, id="chat.learn", tooltip="Start a lesson with what was judged"),
+    Binding(
+        "alt+pageup",
+        "earlier_turns",
+        "Show earlier turns",
+        show=False,
+        id="chat.earlier",
+        tooltip="Go back by many turns at once; Home goes to the first",
+    ),
     Binding("escape", "stop", "Stop", show=False, id="chat.stop", tooltip="Stop the answers; their text is kept"),
     Binding(
         "f3",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
@@ -14,9 +15,10 @@ from textual.widgets import Static
 from chatapp.clean import clean
 from chatapp.config import Settings
 from chatapp.opening import Opened
+from chatapp.reading import turns_between
 from chatapp.screens.jobs import Jobs
 from chatapp.session import ChatSession, SessionError
-from chatapp.turn import Turn
+from chatapp.turn import PastTurn, Turn
 from chatapp.view import Note, View
 from chatapp.widgets.answers import Answers
 from chatapp.widgets.keys_line import KeysLine
@@ -149,6 +151,18 @@ class ChatFrame(Screen[None]):
     def _mark_changed(self) -> None:
         if self.opened is not None:
             self.opened.lessons.recount()
+
+    @on(Transcript.Wanted)
+    def turns_wanted(self, event: Transcript.Wanted) -> None:
+        if self.is_open and self.session.turn is not None:
+            self.jobs.start(self._bring(event, self.session.turn.prompt_id), "past")
+
+    async def _bring(self, wanted: Transcript.Wanted, prompt_id: str) -> None:
+        turns: tuple[PastTurn, ...] = ()
+        try:
+            turns = await self.jobs.call(turns_between, self.session.store, prompt_id, wanted.first, wanted.end)
+        finally:
+            await self.transcript.bring(wanted, turns)
 
     # -- size ------------------------------------------------------------------------------------------------------
 

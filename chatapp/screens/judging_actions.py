@@ -14,7 +14,7 @@ from chatapp.screens.turn_actions import TurnActions
 from chatapp.teaching import explain_turn
 from chatapp.turn import in_words, label
 from chatapp.widgets.answers import Answers
-from chatapp.widgets.transcript import Past
+from chatapp.widgets.past import Past
 
 
 class JudgingActions(TurnActions):

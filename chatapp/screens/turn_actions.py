@@ -260,9 +260,9 @@ class TurnActions(ChatFrame):
     @on(Prompt.Scrolled)
     def scroll_chat(self, event: Prompt.Scrolled) -> None:
         if event.pages < 0:
-            self.transcript.scroll_page_up()
+            self.transcript.action_page_up()
         else:
-            self.transcript.scroll_page_down()
+            self.transcript.action_page_down()
 
     def _leave_editing(self) -> None:
         self.editing = None

@@ -1,7 +1,7 @@
 """The conversation: earlier turns, the current question, its answers, and what the chat says by itself.
 
 It follows the growing answers until the question reaches the top, then stands still so that they can be read; it never
-moves once the reader has scrolled.
+moves once the reader has scrolled. Earlier turns come when they are scrolled to, and what is seen stays where it is.
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ from typing import Any
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.events import Click
+from textual.geometry import Size
 from textual.message import Message
+from textual.widget import Widget
 from textual.widgets import Static
 
-from chatapp.clean import clean
-from chatapp.session import SHOWN_TURNS
 from chatapp.turn import PastTurn
 from chatapp.view import Note, View
 from chatapp.widgets.answers import Answers
-from chatapp.widgets.prose import Prose
+from chatapp.widgets.past import LIVE, PIECE, STEP, Line, Past, PastTurns, Question
 
 EMPTY = (
     "Ask something below. Hone answers in {count}.",
@@ -38,70 +37,6 @@ def ways(count: int) -> str:
     return NUMBERS[count] if count < len(NUMBERS) else f"{count} ways"
 
 
-class Question(Prose):
-    """What the reader asked."""
-
-    DEFAULT_CSS = """
-    Question {
-        padding: 0 1; margin: 1 0 0 0;
-        border-left: outer $accent;
-        background: $boost;
-        &.-hidden { display: none; }
-    }
-    """
-
-    def __init__(self, text: str = "", **kwargs: Any) -> None:
-        super().__init__(text, markdown=False, **kwargs)
-
-
-class Past(Vertical):
-    """An earlier turn."""
-
-    DEFAULT_CSS = """
-    Past {
-        height: auto; width: 1fr;
-        & > .mark { color: $text-muted; height: 1; padding: 0 2; margin: 0; }
-        & > .answer { padding: 0 2; }
-    }
-    """
-
-    @dataclass
-    class Opened(Message):
-        """It was clicked: its answers are wanted."""
-
-        prompt_id: str
-
-    def __init__(self, turn: PastTurn) -> None:
-        super().__init__()
-        self.past_turn = turn
-
-    def on_click(self, event: Click) -> None:
-        event.stop()
-        self.post_message(self.Opened(self.past_turn.prompt_id))
-
-    def compose(self) -> ComposeResult:
-        yield Question(self.past_turn.prompt)
-        if self.past_turn.mark:
-            yield Static(Content(self.past_turn.mark), classes="mark")
-        yield Prose(self.past_turn.answer, classes="answer")
-
-
-class Line(Static):
-    """Something that the chat says by itself."""
-
-    DEFAULT_CSS = """
-    Line {
-        height: auto; width: 1fr; padding: 0 1; margin: 1 0 0 0; color: $text-muted;
-        &.-error { color: $text-error; }
-    }
-    """
-
-    def __init__(self, note: Note) -> None:
-        mark = "! " if note.error else "· "
-        super().__init__(Content(mark + clean(note.text)), classes="-error" if note.error else "")
-        self.note = note
-
-
 class Transcript(VerticalScroll, can_focus=False):
     """Scrolls by the keys of whatever has the focus inside it."""
 
@@ -114,50 +49,73 @@ class Transcript(VerticalScroll, can_focus=False):
         & > Vertical { height: auto; width: 1fr; }
         & > #empty { height: auto; width: 1fr; max-width: 76; padding: 1 2; color: $text-muted; display: none; }
         &.-blank > #empty { display: block; }
+        & > .elsewhere { height: auto; width: 1fr; padding: 0 1; margin: 1 0 0 0; color: $text-muted; }
+        & > .elsewhere.-none { display: none; }
     }
     """
+
+    @dataclass
+    class Wanted(Message):
+        """Earlier turns are to be shown: those from `first` to before `end`, the first of the thread being 0."""
+
+        first: int
+        end: int
+        brought: bool = False
 
     def __init__(self, alternatives: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._alternatives = alternatives
+        self.past = PastTurns()
         self.question = Question(classes="-hidden", id="question")
         self.answers = Answers(id="answers")
         self._expected: float | None = None
+        self._wanted: Transcript.Wanted | None = None  # on its way
+        self._moving = False  # turns came, and the screen is not laid out with them yet
 
     def compose(self) -> ComposeResult:
         yield Static(Content("\n\n".join(EMPTY).format(count=ways(self._alternatives))), id="empty")
-        yield Vertical(id="past")
+        yield Static(id="earlier", classes="elsewhere -none", markup=False)
+        yield self.past
+        yield Static(id="later", classes="elsewhere -none", markup=False)
+        yield Vertical(id="said-before")
         yield self.question
         yield self.answers
         yield Vertical(id="notes")
 
     async def show(self, view: View) -> None:
         """Show a thread from its (shown) beginning."""
-        past = self.query_one("#past", Vertical)
-        notes = self.query_one("#notes", Vertical)
-        with self.app.batch_update():
-            await past.remove_children()
-            await notes.remove_children()
-            blocks: list[Static | Past] = []
-            if view.hidden:
-                blocks.append(Line(Note(f"{view.hidden} earlier turns are kept and not shown here.")))
-            blocks += [Past(turn) for turn in view.past]
-            await past.mount_all(blocks)
+        self._wanted, self._moving = None, False
+        async with self.batch():
+            await self.past.begin(view.past, view.hidden)
+            await self.query_one("#notes", Vertical).remove_children()
+            await self._say_before()
             self.ask(view.turn.prompt if view.turn else None)
             self.answers.show(view.turn)
             self._blank()
         self.follow(start=True)
+        self.call_after_refresh(self.follow)  # once the answers know which of them are folded
 
     async def leave_behind(self, turns: Sequence[PastTurn]) -> None:
-        """Earlier turns grew by the current one: add it, drop the oldest blocks."""
-        past = self.query_one("#past", Vertical)
+        """Earlier turns grew by the current one: add it, with what was said beneath it; drop the oldest."""
+        self._wanted, self._moving = None, False
         notes = self.query_one("#notes", Vertical)
-        with self.app.batch_update():
-            lines = [Line(line.note) for line in notes.query(Line)]
+        async with self.batch():
+            await self.past.grow(turns, [line.note for line in notes.query(Line)])
             await notes.remove_children()
-            await past.mount_all([*(Past(turn) for turn in turns), *lines])
-            for block in past.query(Past)[:-SHOWN_TURNS]:
-                await block.remove()
+            await self._say_before()
+
+    async def _say_before(self) -> None:
+        before = self.query_one("#said-before", Vertical)
+        await before.remove_children()
+        await before.mount_all([Line(note) for note in self.past.said])
+        self._say_elsewhere()
+
+    def _say_elsewhere(self) -> None:
+        """How many turns lie above and below those that are shown."""
+        for id, count, how in (("earlier", self.past.start, "up"), ("later", self.past.below, "down")):
+            line = self.query_one(f"#{id}", Static)
+            line.set_class(not count, "-none")
+            line.update(Content(f"· {count} {id} turn{'s come' if count > 1 else ' comes'} when you scroll {how}."))
 
     def ask(self, text: str | None) -> None:
         """Show the current question."""
@@ -166,7 +124,7 @@ class Transcript(VerticalScroll, can_focus=False):
         self._blank()
 
     def _blank(self) -> None:
-        nothing = self.question.has_class("-hidden") and not self.query(Past)
+        nothing = self.question.has_class("-hidden") and not self.past.turns
         self.set_class(nothing, "-blank")
 
     def say(self, note: Note) -> None:
@@ -181,11 +139,154 @@ class Transcript(VerticalScroll, can_focus=False):
             self._expected = None
         self.call_after_refresh(self._follow)
 
+    @property
+    def _following(self) -> bool:
+        """Whether the reader has not scrolled."""
+        return self._expected is None or abs(self.scroll_y - self._expected) <= 1
+
     def _follow(self) -> None:
-        if self._expected is not None and abs(self.scroll_y - self._expected) > 1:
-            return  # the reader scrolled
+        if self._moving or not self._following:
+            return  # later, or the reader scrolled
         target = 0.0 if self.has_class("-blank") else float(self.max_scroll_y)
         if not self.question.has_class("-hidden"):
             target = min(target, float(self.question.virtual_region.y))
         self._expected = target
         self.scroll_to(y=target, animate=False)
+        self._look_around()
+
+    # -- earlier turns ---------------------------------------------------------------------------------------------
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        self._look_around()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._look_around)
+
+    def _look_around(self) -> None:
+        """Want the turns that are less than a page away."""
+        past, page = self.past, self.size.height
+        if self._wanted is not None or not page or not (past.start or past.below):
+            return
+        seen, region = range(int(self.scroll_y), int(self.scroll_y) + page), past.virtual_region
+        if past.start and seen.start - region.y < page and seen.stop >= region.y:
+            self._want(past.start - STEP, past.start)
+        elif past.below and region.bottom <= seen.start < region.bottom + page:
+            self._want(past.total - PIECE, past.total)  # from the end upwards
+        elif past.below and seen.start < region.bottom < seen.stop + page:
+            self._want(past.stop, past.stop + STEP)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether no turns are on their way."""
+        return self._wanted is None
+
+    def _want(self, first: int, end: int) -> None:
+        self._wanted = self.Wanted(max(0, first), min(end, self.past.total))
+        self.post_message(self._wanted)
+
+    async def bring(self, wanted: Wanted, turns: Sequence[PastTurn]) -> None:
+        """Show the turns that were wanted, if they still are; what is seen stays where it is."""
+        async with self.batch():
+            if wanted is not self._wanted:
+                return
+            planned = question = self.question.virtual_region.y
+            if turns:  # else they could not be read, and are wanted again at the next step
+                self._moving = wanted.brought = True
+                anchor, before = self._anchor(wanted)
+                far = self._far(wanted)
+                await self.past.put(turns, wanted.first)
+                await self.past.drop(far)
+                self._say_elsewhere()
+                planned = self._top_of(self.question)
+                if self._expected is not None:  # where the end is goes with the question
+                    self._expected += planned - question
+                if anchor is not None:
+                    self._move(self._top_of(anchor) - before)
+        self.call_after_refresh(self._brought, wanted, planned)
+
+    def _brought(self, wanted: Wanted, planned: int, tries: int = 50) -> None:
+        """The turns are there. Where all is was not known until the screen was laid out, which may be still to come."""
+        if tries and self.question.virtual_region.y != planned:
+            self.call_after_refresh(self._brought, wanted, planned, tries - 1)
+            return
+        following, self._moving = self._following, False
+        self.scroll_y = min(self.scroll_y, self.max_scroll_y)
+        if following:
+            self._expected = None
+            self._follow()
+        if wanted is self._wanted:
+            self._wanted = None
+            if wanted.brought:
+                self._look_around()
+
+    def validate_scroll_y(self, value: float) -> float:
+        return max(0.0, value) if self._moving else super().validate_scroll_y(value)
+
+    def validate_scroll_target_y(self, value: float) -> float:
+        return max(0.0, round(value)) if self._moving else super().validate_scroll_target_y(value)
+
+    def _anchor(self, wanted: Wanted) -> tuple[Widget | None, int]:
+        """Something that is seen and stays, and where it is."""
+        above = self.past.virtual_region.y
+        if not self._following and (wanted.end == self.past.start or wanted.first == self.past.stop):
+            for block in self.past.turns:
+                if above + block.reply.virtual_region.bottom > self.scroll_y:
+                    return block.reply, above + block.reply.virtual_region.y
+        if self._following or wanted.first:
+            return self.question, self.question.virtual_region.y
+        return None, 0  # at the beginning of the thread
+
+    def _far(self, wanted: Wanted) -> list[Past]:
+        """The turns to let go of: those at the other end that are too many, unless they are near to what is seen."""
+        turns, page = self.past.turns, self.size.height
+        top = self.scroll_y - self.past.virtual_region.y
+        spare = max(0, len(turns) + wanted.end - wanted.first - LIVE)
+        if wanted.end == self.past.start:
+            return [b for b in turns[len(turns) - spare :] if b.virtual_region.y > top + 3 * page]
+        if wanted.first == self.past.stop:
+            return [b for b in turns[:spare] if b.reply.virtual_region.bottom < top - 2 * page]
+        return []
+
+    def _top_of(self, widget: Widget) -> int:
+        """Where something begins once the screen is laid out again."""
+        tops = {p.widget: p.region.y for p in self.arrange(self.scrollable_content_region.size).placements}
+        if widget in tops:
+            return tops[widget]
+        inner = self.past.arrange(Size(self.past.size.width, 0)).placements
+        return tops[self.past] + next(p.region.y for p in inner if p.widget is widget)
+
+    def _move(self, lines: int) -> None:
+        """Scroll in the same frame as the turns come, so that nothing is seen to move."""
+        self.app.animator.force_stop_animation(self, "scroll_y")
+        y = max(0.0, self.scroll_y + lines)
+        self.set_scroll(None, y)
+        self.set_reactive(Transcript.scroll_target_y, y)
+        self.vertical_scrollbar.position = y
+
+    # without a glide: pages of text are read, and each frame of it would be drawn beside three growing answers
+
+    def action_page_up(self) -> None:
+        self.scroll_page_up(animate=False)
+
+    def action_page_down(self) -> None:
+        self.scroll_page_down(animate=False)
+
+    def action_scroll_home(self) -> None:
+        """To the first turn of the thread."""
+        self.scroll_home(animate=False, immediate=True)
+        if self.past.start:
+            self._want(0, PIECE)
+
+    def action_scroll_end(self) -> None:
+        self.scroll_end(animate=False, immediate=True)
+        if self.past.below:
+            self._want(self.past.total - PIECE, self.past.total)
+
+    def show_earlier(self) -> bool:
+        """Go to the oldest turn that is live, and so have those before it come. False: there is none before it."""
+        start = self.past.start
+        if start and self._wanted is None:
+            self._want(start - PIECE, start)
+        self.scroll_home(animate=False, immediate=True)
+        return bool(start)

@@ -19,6 +19,7 @@ MODULES = {
     "rollouts": "rollouts",
     "storage": "storage",
     "train": "train",
+    "ui": "ui",
     "yield": "yield_speed",
 }
 #: what only some of them can be asked

@@ -48,7 +48,7 @@ def measure(settings: Settings, *, quick: bool = False) -> dict[str, Any]:
                     for i, p in enumerate(PROMPTS[:12])
                 ]
                 record_rankings(store, gguf, model_hash, answered, letters_a_word)
-                with _training(store, model_hash, settings.cache_dir) as (run_id, pid):
+                with training(store, model_hash, settings.cache_dir) as (run_id, pid):
                     result = _alternate(engine, pid, rounds)
                     before = store.runs.progress(run_id)
                     time.sleep(10)
@@ -58,7 +58,7 @@ def measure(settings: Settings, *, quick: bool = False) -> dict[str, Any]:
 
 
 @contextmanager
-def _training(store: Store, model_hash: str, cache_dir: Path) -> Iterator[tuple[str, int]]:
+def training(store: Store, model_hash: str, cache_dir: Path) -> Iterator[tuple[str, int]]:
     """A long run under way, in a process as the chat starts it: (run, pid)."""
     run = store.runs.queue("dpo", {"epochs": 100}, model_hash)
     command = [sys.executable, "-m", "trainer", "run", "--run", run.id, "--home", str(store.home)]
