@@ -140,6 +140,16 @@ def alone(folder: Path) -> dict[str, Any]:
     }
 
 
+def native() -> dict[str, Any]:
+    """TRL's own precision, bf16, but where a CPU has no products of it: there a step took twenty minutes."""
+    import torch
+
+    from trainer.base_model import pick_dtype
+
+    cpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    return {"bf16": False} if cpu and pick_dtype(torch.device("cpu")) is torch.float32 else {}
+
+
 def padding(**more: str) -> Any:
     """A tokenizer of which only the padding token is asked; padded places are masked."""
     from tokenizers import Tokenizer, models

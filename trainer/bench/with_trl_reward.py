@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.bench.with_trl import TokenPair, alone, now, padding, require, steps
+from trainer.bench.with_trl import TokenPair, alone, native, now, padding, require, steps
 
 PAD = 0  #: masked wherever it stands
 ROWS = 8  #: answers scored at one time
@@ -32,7 +32,7 @@ def train(
     lora: Mapping[str, Any],
     progress: Callable[[int, int], None] | None = None,
 ) -> Trained:
-    """Train with a RewardTrainer as it comes, but for `lora` (fields of LoraConfig).
+    """Train with a RewardTrainer as it comes, but for `lora` (fields of LoraConfig) and `native`.
 
     folder: of the base in Hugging Face's format. made: where the trainer may write. Nothing is sent anywhere.
     """
@@ -60,7 +60,7 @@ def train(
     ]
     trainer = Ready(
         model=model,
-        args=trl.RewardConfig(**alone(made)),
+        args=trl.RewardConfig(**alone(made), **native()),
         train_dataset=Dataset.from_list(rows),
         processing_class=padding(eos_token="<pad>"),
         peft_config=LoraConfig(task_type="SEQ_CLS", modules_to_save=["score"], **lora),
