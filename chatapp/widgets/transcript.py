@@ -6,7 +6,7 @@ moves once the reader has scrolled. Earlier turns come when they are scrolled to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,7 @@ class Transcript(VerticalScroll, can_focus=False):
         self.answers = Answers(id="answers")
         self._expected: float | None = None
         self._wanted: Transcript.Wanted | None = None  # on its way
+        self._owed: Callable[..., None] | None = None  # a page, when they are there
         self._moving = False  # turns came, and the screen is not laid out with them yet
 
     def compose(self) -> ComposeResult:
@@ -84,7 +85,7 @@ class Transcript(VerticalScroll, can_focus=False):
 
     async def show(self, view: View) -> None:
         """Show a thread from its (shown) beginning."""
-        self._wanted, self._moving = None, False
+        self._wanted, self._owed, self._moving = None, None, False
         async with self.batch():
             await self.past.begin(view.past, view.hidden)
             await self.query_one("#notes", Vertical).remove_children()
@@ -97,7 +98,7 @@ class Transcript(VerticalScroll, can_focus=False):
 
     async def leave_behind(self, turns: Sequence[PastTurn]) -> None:
         """Earlier turns grew by the current one: add it, with what was said beneath it; drop the oldest."""
-        self._wanted, self._moving = None, False
+        self._wanted, self._owed, self._moving = None, None, False
         notes = self.query_one("#notes", Vertical)
         async with self.batch():
             await self.past.grow(turns, [line.note for line in notes.query(Line)])
@@ -217,6 +218,9 @@ class Transcript(VerticalScroll, can_focus=False):
             self._follow()
         if wanted is self._wanted:
             self._wanted = None
+            owed, self._owed = self._owed, None
+            if owed is not None:
+                owed(animate=False)
             if wanted.brought:
                 self._look_around()
 
@@ -267,10 +271,17 @@ class Transcript(VerticalScroll, can_focus=False):
     # without a glide: pages of text are read, and each frame of it would be drawn beside three growing answers
 
     def action_page_up(self) -> None:
-        self.scroll_page_up(animate=False)
+        self._page(self.scroll_page_up, self.scroll_y)
 
     def action_page_down(self) -> None:
-        self.scroll_page_down(animate=False)
+        self._page(self.scroll_page_down, self.max_scroll_y - self.scroll_y)
+
+    def _page(self, scroll: Callable[..., None], left: float) -> None:
+        """Scroll by a page, or by what is left of it. At the edge of what is there: once the turns on their way are."""
+        if self._wanted is not None and left < 1:
+            self._owed = scroll
+        else:
+            scroll(animate=False)
 
     def action_scroll_home(self) -> None:
         """To the first turn of the thread."""
