@@ -103,7 +103,7 @@ async def test_a_page_key_at_the_edge_counts_once_the_turns_are_there(
         chat.screen.set_focus(chat.answers, scroll_visible=False)
         while transcript.at_rest:
             await chat.press("pageup")
-        await chat.press("pageup", "pageup")
+        await chat.press("pageup", "pageup", "pageup")
         first = numbers(chat)[0]
         held.set()
         await settled(chat)
