@@ -70,6 +70,7 @@ class Transcript(VerticalScroll, can_focus=False):
         self.answers = Answers(id="answers")
         self._expected: float | None = None
         self._wanted: Transcript.Wanted | None = None  # on its way
+        self._owed = 0  # a page up (-1) or down (1), when they are there
         self._moving = False  # turns came, and the screen is not laid out with them yet
 
     def compose(self) -> ComposeResult:
@@ -84,7 +85,7 @@ class Transcript(VerticalScroll, can_focus=False):
 
     async def show(self, view: View) -> None:
         """Show a thread from its (shown) beginning."""
-        self._wanted, self._moving = None, False
+        self._wanted, self._owed, self._moving = None, 0, False
         async with self.batch():
             await self.past.begin(view.past, view.hidden)
             await self.query_one("#notes", Vertical).remove_children()
@@ -97,7 +98,7 @@ class Transcript(VerticalScroll, can_focus=False):
 
     async def leave_behind(self, turns: Sequence[PastTurn]) -> None:
         """Earlier turns grew by the current one: add it, with what was said beneath it; drop the oldest."""
-        self._wanted, self._moving = None, False
+        self._wanted, self._owed, self._moving = None, 0, False
         notes = self.query_one("#notes", Vertical)
         async with self.batch():
             await self.past.grow(turns, [line.note for line in notes.query(Line)])
@@ -151,7 +152,7 @@ class Transcript(VerticalScroll, can_focus=False):
         if not self.question.has_class("-hidden"):
             target = min(target, float(self.question.virtual_region.y))
         self._expected = target
-        self.scroll_to(y=target, animate=False)
+        self.scroll_to(y=target, animate=False, immediate=True)
         self._look_around()
 
     # -- earlier turns ---------------------------------------------------------------------------------------------
@@ -217,6 +218,9 @@ class Transcript(VerticalScroll, can_focus=False):
             self._follow()
         if wanted is self._wanted:
             self._wanted = None
+            owed, self._owed = self._owed, 0
+            if owed:
+                self._page(owed)
             if wanted.brought:
                 self._look_around()
 
@@ -267,10 +271,19 @@ class Transcript(VerticalScroll, can_focus=False):
     # without a glide: pages of text are read, and each frame of it would be drawn beside three growing answers
 
     def action_page_up(self) -> None:
-        self.scroll_page_up(animate=False)
+        self._page(-1)
 
     def action_page_down(self) -> None:
-        self.scroll_page_down(animate=False)
+        self._page(1)
+
+    def _page(self, way: int) -> None:
+        """Scroll by a page, or by what is left of it. At the edge of what is there: once the turns on their way are."""
+        left = self.scroll_y if way < 0 else self.max_scroll_y - self.scroll_y
+        if self._wanted is not None and left < 1:
+            self._owed = way
+        else:  # immediate: a place that is worked out now is another one when turns came meanwhile
+            page = self.scrollable_content_region.height
+            self.scroll_to(y=self.scroll_y + way * page, animate=False, immediate=True)
 
     def action_scroll_home(self) -> None:
         """To the first turn of the thread."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -86,28 +87,28 @@ async def test_all_of_it_is_read_page_by_page(open_chat: Open, filled: None, siz
             assert met == set(range(1, TURNS + 1))
 
 
-async def test_a_key_that_comes_together_with_turns_loses_no_place(
+async def test_a_page_key_at_the_edge_counts_once_the_turns_are_there(
     open_chat: Open, filled: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_chat(WIDE) as chat:
         await opened(chat)
-        transcript, brought = chat.screen.transcript, 0
+        transcript, held = chat.screen.transcript, asyncio.Event()
         bring = transcript.bring
 
-        async def bring_and_scroll(wanted: Any, turns: Any) -> None:
-            nonlocal brought
+        async def late(wanted: Any, turns: Any) -> None:
+            await held.wait()
             await bring(wanted, turns)
-            brought += 1
-            transcript.action_page_down()  # before the screen is laid out with them
 
-        monkeypatch.setattr(transcript, "bring", bring_and_scroll)
-        for _ in range(40):
-            transcript.action_page_up()
-            before = numbers(chat)
-            await settled(chat)
-            now = numbers(chat)
-            assert min(abs(a - b) for a in now for b in before) <= 3
-        assert brought > 3
+        monkeypatch.setattr(transcript, "bring", late)
+        chat.screen.set_focus(chat.answers, scroll_visible=False)
+        while transcript.at_rest:
+            await chat.press("pageup")
+        await chat.press("pageup", "pageup", "pageup")
+        first = numbers(chat)[0]
+        held.set()
+        await settled(chat)
+        await chat.until(lambda: numbers(chat) and numbers(chat)[0] < first)
+        assert numbers(chat)[-1] >= first - 2, "no turn is jumped over"
 
 
 @pytest.mark.parametrize("step", [-8, 8])
