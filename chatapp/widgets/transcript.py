@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from time import monotonic
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
@@ -54,6 +55,8 @@ class Transcript(VerticalScroll, can_focus=False):
     }
     """
 
+    SETTLE: ClassVar[float] = 3.0  #: seconds in which what was opened or asked finds its height
+
     @dataclass
     class Wanted(Message):
         """Earlier turns are to be shown: those from `first` to before `end`, the first of the thread being 0."""
@@ -69,6 +72,7 @@ class Transcript(VerticalScroll, can_focus=False):
         self.question = Question(classes="-hidden", id="question")
         self.answers = Answers(id="answers")
         self._expected: float | None = None
+        self._begun = 0.0
         self._wanted: Transcript.Wanted | None = None  # on its way
         self._owed = 0  # a page up (-1) or down (1), when they are there
         self._moving = False  # turns came, and the screen is not laid out with them yet
@@ -94,7 +98,6 @@ class Transcript(VerticalScroll, can_focus=False):
             self.answers.show(view.turn)
             self._blank()
         self.follow(start=True)
-        self.call_after_refresh(self.follow)  # once the answers know which of them are folded
 
     async def leave_behind(self, turns: Sequence[PastTurn]) -> None:
         """Earlier turns grew by the current one: add it, with what was said beneath it; drop the oldest."""
@@ -137,8 +140,13 @@ class Transcript(VerticalScroll, can_focus=False):
     def follow(self, start: bool = False) -> None:
         """Scroll to the end, but never so far that the question leaves the top. start: whatever the reader did."""
         if start:
-            self._expected = None
+            self._expected, self._begun = None, monotonic()
         self.call_after_refresh(self._follow)
+
+    def watch_virtual_size(self) -> None:
+        # the cards find out which of them are folded when they are laid out, and a busy screen is laid out late
+        if monotonic() - self._begun < self.SETTLE:
+            self.follow()
 
     @property
     def _following(self) -> bool:
