@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from storage.threads import NewAnswer
 
 
+class Stopped(EngineError):
+    """The reader stopped it before there was any text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Drawn:
     """What the engine answered; not stored yet."""
@@ -35,11 +39,9 @@ def draw(
     found = engine.generate(conversation, count, sampling, on_token)
     kept = [candidate for candidate in found if candidate.text.strip()]
     if not kept:
-        raise EngineError(
-            "Stopped before there was any text."
-            if any(candidate.finish_reason == "cancelled" for candidate in found)
-            else "The model answered with nothing."
-        )
+        if any(candidate.finish_reason == "cancelled" for candidate in found):
+            raise Stopped("Stopped before there was any text.")
+        raise EngineError("The model answered with nothing.")
     answers = [
         _with_provenance(candidate, position, sampling, model_hash, adapter_id)
         for position, candidate in enumerate(kept)

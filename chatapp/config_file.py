@@ -30,7 +30,7 @@ class ConfigFile:
         import tomllib  # not needed for --help
 
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")  # some editors of Windows begin a file with a mark
             return cls(path, text, tomllib.loads(text))
         except (FileNotFoundError, NotADirectoryError):
             return cls(path, "", {})  # a home that cannot be used is named when it is opened
@@ -92,7 +92,8 @@ def line_of(text: str, name: str) -> int | None:
                 return number
             if name.startswith(f"{full}.") or full.startswith(f"{name}."):
                 inside = inside or number
-        within = next((quotes for quotes in ('"""', "'''") if line.count(quotes) % 2), "")
+        said = re.sub(r"#[^\"']*$|^\s*#.*", "", line)  # a comment's quotes quote nothing
+        within = next((quotes for quotes in ('"""', "'''") if said.count(quotes) % 2), "")
     return inside
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -17,6 +18,7 @@ Piece: TypeAlias = tuple[Kind, str]
 
 CONTEXT = 8  #: words that are kept around a change
 _WORD = re.compile(r"\s*(?:\w+|[^\w\s])|\s+")  # a word with what parts it from the one before
+MATCHES = 12_000  #: places where two texts say the same: some tenths of a second
 _MARKS = {"gone": ("[-", "-]", "strike $text-error"), "new": ("{+", "+}", "bold underline $text-success")}
 
 
@@ -32,13 +34,30 @@ def word_diff(before: str, after: str) -> list[Piece]:
         end += 1
     pieces: list[Piece] = [("same", "".join(old[:start]))]
     middle, other = old[start : len(old) - end], new[start : len(new) - end]
-    for how, a, b, c, d in SequenceMatcher(None, middle, other, autojunk=False).get_opcodes():
-        if how == "equal":
-            pieces.append(("same", "".join(middle[a:b])))
-        else:
-            pieces += [("gone", "".join(middle[a:b])), ("new", "".join(other[c:d]))]
+    pieces += _between(middle, other)
     pieces.append(("same", "".join(old[len(old) - end :])))
     return _joined(pieces)
+
+
+def _between(old: list[str], new: list[str]) -> list[Piece]:
+    """The pieces of two lists of words: word by word, or line by line, or as wholes where even that would take long."""
+    if not _quick(old, new):
+        old, new = ("".join(words).splitlines(keepends=True) for words in (old, new))
+        if not _quick(old, new):
+            return [("gone", "".join(old)), ("new", "".join(new))]
+    pieces: list[Piece] = []
+    for how, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if how == "equal":
+            pieces.append(("same", "".join(old[a:b])))
+        else:
+            pieces += [("gone", "".join(old[a:b])), ("new", "".join(new[c:d]))]
+    return pieces
+
+
+def _quick(old: list[str], new: list[str]) -> bool:
+    """Whether they are matched soon: what the search takes grows with the places where both say the same."""
+    often, seen = Counter(old), Counter(new)
+    return sum(count * seen[word] for word, count in often.items()) <= MATCHES
 
 
 def _joined(pieces: Iterable[Piece]) -> list[Piece]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from chatapp.answering import Drawn, draw
+from chatapp.answering import Drawn, Stopped, draw
 from chatapp.engine.base import Engine, Message, Sampling
 from chatapp.turn import Turn
 
@@ -66,7 +66,13 @@ def fight(
                 engine.swap(store.adapters.gguf(adapter) if adapter else None)
                 engine_has = adapter.id if adapter else None
             tell = None if on_token is None else (lambda _, text, at=place: on_token(at, text))
-            drawn[place] = draw(engine, conversation, 1, sampling, tell, model_hash=model_hash, adapter_id=engine_has)
+            try:
+                found = draw(engine, conversation, 1, sampling, tell, model_hash=model_hash, adapter_id=engine_has)
+            except Stopped:
+                if not drawn:
+                    raise
+                break  # stopped before the second had a word: the first stays
+            drawn[place] = found
             if drawn[place].answers[0].finish_reason == "cancelled":
                 break  # stopped by the reader: there is no other side, and no duel
     finally:
@@ -79,21 +85,14 @@ def fight(
 
 def record(store: Store, turn: Turn, verdict: Judgment) -> str | None:
     """Record who won, where turn is a duel and verdict a choice between its answers. What is to be said of it."""
-    result = _result(turn, verdict)
-    if result is None:
+    from storage.duels import follow
+
+    found = follow(store, verdict)
+    if found is None:
         return None
-    winner, loser, tie = result
-    before = [j for j in store.judgments.for_prompt(turn.prompt_id) if j.kind == "duel" and j.source == "chat"]
-    ids = {answer.message_id for answer in turn.answers}
-    before = [j for j in before if {item.message_id for item in j.items} == ids]
-    store.judgments.duel(
-        turn.prompt_id,
-        turn.answers[winner].message_id,
-        turn.answers[loser].message_id,
-        tie,
-        **({"supersedes": before[-1].id} if before else {}),
-    )
-    a, b = turn.answers[winner].version, turn.answers[loser].version
+    winner, loser, tie = found
+    versions = {answer.message_id: answer.version for answer in turn.answers}
+    a, b = versions[winner], versions[loser]
     return (f"{a} and {b} are tied" if tie else f"{a} won over {b}") + _so_far(store, turn)
 
 
@@ -108,29 +107,3 @@ def _so_far(store: Store, turn: Turn) -> str:
     found = tally(store, made[turn.answers[0].message_id].model_hash, new, old)
     low, high = found.interval
     return f". {name}: {found.wins + found.ties / 2:g} of {found.n} so far ({100 * low:.0f} to {100 * high:.0f} %)"
-
-
-def withdraw(store: Store, turn: Turn) -> None:
-    """The verdict on a duel was taken back, and no other counts in its place: nobody has won."""
-    ids = {answer.message_id for answer in turn.answers}
-    for judgment in reversed(store.judgments.for_prompt(turn.prompt_id)):
-        if judgment.kind == "duel" and judgment.source == "chat" and {i.message_id for i in judgment.items} == ids:
-            store.judgments.retract(judgment.id)
-
-
-def is_duel(turn: Turn) -> bool:
-    """Whether two versions answered, one each."""
-    return len(turn.answers) == 2 and len({answer.version for answer in turn.answers}) == 2
-
-
-def _result(turn: Turn, verdict: Judgment) -> tuple[int, int, bool] | None:
-    """(winner, loser, tie) as indexes of answers."""
-    if not is_duel(turn):
-        return None
-    if verdict.kind == "all_bad":
-        return 0, 1, True
-    ranks = {item.message_id: item.rank for item in verdict.items}
-    first, second = (ranks.get(answer.message_id) for answer in turn.answers)
-    if verdict.kind not in ("pick", "ranking") or first is None or second is None:
-        return None
-    return (0, 1, first == second) if first <= second else (1, 0, False)

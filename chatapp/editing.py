@@ -47,21 +47,18 @@ def edited(app: App[Any], text: str) -> tuple[str | None, str]:
     if not command:
         return None, "There is no editor here. Set $EDITOR to the one that you use."
     name = one_line(Path(command[0]).name, 30)
-    with TemporaryDirectory(prefix="hone-") as folder:  # with what the editor leaves beside the file
-        path = Path(folder, "text.md")
-        path.touch(0o600)
-        path.write_text(text, encoding="utf-8", errors="replace", newline="\n")
-        begun = monotonic()
-        try:
-            with app.suspend():
-                failed = _run([*command, str(path)])
-            changed = path.read_text(encoding="utf-8")
-        except SuspendNotSupported:
-            return None, "This terminal cannot be handed over to an editor. The text stays as it was."
-        except UnicodeDecodeError:
-            return None, f"What {name} saved is not UTF-8. The text stays as it was."
-        except OSError as error:
-            failed = f"left no file that can be read ({error.strerror})"
+    begun = monotonic()
+    try:
+        failed, changed = _through(app, command, text)
+    except SuspendNotSupported:
+        return None, "This terminal cannot be handed over to an editor. The text stays as it was."
+    except UnicodeDecodeError:
+        return None, f"What {name} saved is not UTF-8. The text stays as it was."
+    except OSError as error:
+        return (
+            None,
+            f"The text cannot be handed over to {name} and back: {error.strerror or error}. It stays as it was.",
+        )
     if failed:
         return None, f"The editor {name}, from {source}, {failed}. The text stays as it was."
     if not text.endswith("\n"):
@@ -72,6 +69,18 @@ def edited(app: App[Any], text: str) -> tuple[str | None, str]:
     if not changed.strip():
         return None, f"What {name} saved is empty. The text stays as it was."
     return changed, f"The text is as {name} saved it."
+
+
+def _through(app: App[Any], command: list[str], text: str) -> tuple[str, str]:
+    """What went wrong with the editor, and the text as it left it. Raises OSError for a disk that cannot hold it."""
+    # with what the editor leaves beside the file
+    with TemporaryDirectory(prefix="hone-", ignore_cleanup_errors=True) as folder:
+        path = Path(folder, "text.md")
+        path.touch(0o600)
+        path.write_text(text, encoding="utf-8", errors="replace", newline="\n")
+        with app.suspend():
+            failed = _run([*command, str(path)])
+        return failed, path.read_text(encoding="utf-8") if path.exists() or not failed else text
 
 
 def _run(command: list[str]) -> str:

@@ -124,7 +124,7 @@ class OpenThread:
     """What becomes of the thread that a chat shows when it, or another program, forgets a part of it."""
 
     def __init__(self, session: ChatSession) -> None:
-        self._session = session
+        self.session = self._session = session
         self._seen: tuple[str, int] | None = None  # thread, forgotten messages in it
 
     def named(self, whole: bool) -> str:

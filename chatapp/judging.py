@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from storage.preferences import Judgment
     from storage.store import Store
 
-#: what is said of the answers as a whole: the newest replaces the one before
+#: what is said of the answers as a whole (storage.judgments.OVERALL, which nothing imports before the first paint)
 OVERALL = ("pick", "ranking", "all_bad")
 KINDS = (*OVERALL, "thumb", "rating", "correction", "flag", "note")
 

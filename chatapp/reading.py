@@ -124,15 +124,24 @@ def _as_past(store: Store, pairs: Sequence[tuple[StoredMessage, StoredMessage]])
 
 
 def _mark(store: Store, question: StoredMessage, answer: StoredMessage) -> str:
+    """How the answer that the thread goes on from was chosen; a later word on the turn may be of another one."""
     turn = read_turn(store, question, answer.id)
-    if turn.chosen is None and turn.preferred is not None and turn.continues_id == answer.id:
-        return f"{label(turn.preferred)}, the reward model's choice of {len(turn.answers)}"
-    if turn.chosen is None:
-        return f"A, the first of {len(turn.answers)}" if len(turn.answers) > 1 else ""
-    if turn.chosen in turn.corrections and turn.continues_id == answer.id:
-        return f"{label(turn.chosen)}, corrected"
-    how = "picked" if turn.picked == turn.chosen else "ranked first"
-    return f"{label(turn.chosen)}, {how} of {len(turn.answers)}"
+    among = len(turn.answers)
+    corrected = next((i for i in turn.corrections if turn.chosen == i and turn.continues_id == answer.id), None)
+    if corrected is not None:
+        return f"{label(corrected)}, corrected"
+    index = next((i for i, one in enumerate(turn.answers) if one.message_id == answer.id), None)
+    if index is None:
+        return "corrected"
+    if turn.chosen is None and index == turn.preferred:
+        return f"{label(index)}, the reward model's choice of {among}"
+    if turn.chosen == index and turn.continues_id == answer.id:
+        return f"{label(index)}, {'picked' if turn.picked == index else 'ranked first'} of {among}"
+    if among == 1:
+        return ""
+    first = "the first" if index == 0 else "one"
+    since = "" if turn.chosen is None else f"; {label(turn.chosen)} was chosen since"
+    return f"{label(index)}, {first} of {among}{since}"
 
 
 def branch_ends(store: Store, thread_id: str) -> list[tuple[str, tuple[str, ...]]]:

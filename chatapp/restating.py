@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import InvalidJudgment
-from storage.history import OVERALL, Names, restate
+from storage.history import Names, restate
+from storage.judgments import OVERALL
 from storage.preferences import Item, Judgment
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from chatapp.dueling import Duel, fight
 from chatapp.engine.base import Engine, EngineError, Message
 from chatapp.frequency import Frequency
 from chatapp.reading import branch_ends, past_turns, read_branch, tip_turn, visited_turn, way
-from chatapp.telling import by_versions, most_telling
+from chatapp.telling import to_show
 from chatapp.turn import PastTurn, Turn
 from chatapp.verdicts import SessionError, Verdicts
 from chatapp.view import Model, Note, Outcome, View
@@ -69,6 +69,7 @@ class ChatSession(Verdicts):
         self._answering = False
         self._loading = threading.Lock()
         self._loaded = False
+        self._astray = False  # an error left open which adapter the engine has
         self._refused: str | None = None  # an adapter that the engine could not load
         self._unsaved: tuple[str, list[NewAnswer]] | None = None
 
@@ -219,7 +220,6 @@ class ChatSession(Verdicts):
         old = threads.message(question_id)
         with self.store.write():
             message = threads.add_message(old.thread_id, old.parent_id, "user", text.strip(), tip=True)
-            self.store.meta_set(self._draft_key(), None)
         self._asked(old.thread_id, message)
         return self.view()
 
@@ -259,7 +259,11 @@ class ChatSession(Verdicts):
                     raise SessionError("This was forgotten and cannot be asked again. Ctrl+N begins a new thread.")
                 if self.settings.reward_picks:
                     self.choosing.begin()
-                drawn = self._draw(messages, count or self.settings.alternatives, on_token)
+                try:
+                    drawn = self._draw(messages, count or self.settings.alternatives, on_token)
+                except BaseException:
+                    self._astray = self.duel is not None or bool(self.settings.drawn)
+                    raise
                 speed = drawn.tokens_per_second
                 notes += [Note(remark) for remark in drawn.remarks]
                 self._unsaved = (turn.prompt_id, drawn.answers)
@@ -301,22 +305,14 @@ class ChatSession(Verdicts):
         if more:
             count, shown, on_token = more, count, None
         drawn = draw(self.engine, messages, count, sampling, on_token, model_hash=model_hash, adapter_id=adapter_id)
-        return self._most_telling(messages, drawn, shown) if more else drawn
+        if not more:
+            return drawn
+        live = self.store.adapters.gguf(self.adapter) if self.adapter else None
+        return replace(drawn, answers=to_show(self.engine, self.choosing, live, messages, drawn.answers, shown))
 
     def draws_more(self, shown: int) -> int:
         """How many answers are drawn so that the most telling are shown; 0 where all that are drawn are."""
         return self.settings.drawn if self.duel is None and 1 < shown < self.settings.drawn else 0
-
-    def _most_telling(self, messages: list[Message], drawn: Drawn, shown: int) -> Drawn:
-        assert self.engine is not None
-        opinions = self.choosing.opinions(messages, drawn.answers)
-        if opinions is None and self.adapter is not None:
-            live = self.store.adapters.gguf(self.adapter)
-            opinions = by_versions(self.engine, live, messages, drawn.answers)
-        # where nobody has an opinion one answer tells as much as another
-        chosen = list(range(shown)) if opinions is None else most_telling(opinions, shown)
-        kept = [replace(drawn.answers[i], position=at) for at, i in enumerate(chosen) if i < len(drawn.answers)]
-        return replace(drawn, answers=kept)
 
     def _store(self, thread_id: str, prompt_id: str, answers: Sequence[NewAnswer]) -> list[StoredMessage]:
         from storage.errors import StorageError
@@ -325,7 +321,7 @@ class ChatSession(Verdicts):
             with self.store.write():
                 messages = self.store.threads.add_answers(thread_id, prompt_id, answers)
                 self.store.threads.set_tip(thread_id, messages[favourite(answers)].id)
-            self.visiting = False
+            self.visiting, self.thread = False, self.store.threads.get(thread_id)
             return messages
         except StorageError as error:
             raise NotSaved(str(error), [answer.content for answer in answers]) from error
@@ -372,6 +368,9 @@ class ChatSession(Verdicts):
     def _swap_if_changed(self) -> Note | None:
         live = self.store.adapters.live(self.model.hash)
         live_id, current = (live.id if live else None), (self.adapter.id if self.adapter else None)
+        if self.engine is not None and self._astray:
+            self.engine.swap(self.store.adapters.gguf(self.adapter) if self.adapter else None)
+            self._astray = False
         if self.engine is None or live_id == current or (live_id is not None and live_id == self._refused):
             return None
         try:
@@ -383,9 +382,9 @@ class ChatSession(Verdicts):
             now = f"v{self.adapter.number}" if self.adapter else "the base model"
             return Note(f"v{live.number} could not be used: {error} Still answering with {now}.", error=True)
         self.adapter, self._refused = live, None
-        if live is None:
-            return Note("Now answering with the base model.")
-        return Note(f"Now answering with v{live.number}.")
+        if self.duel is not None:
+            return Note(f"{live.name if live else 'The base model'} is live now; the duel goes on.")
+        return Note(f"Now answering with {live.name if live else 'the base model'}.")
 
     def close(self) -> None:
         """Stop what is under way (its text is stored), end the engine, close the store. Nothing works afterwards."""

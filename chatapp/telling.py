@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from statistics import pvariance
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from chatapp.engine.base import Engine, Message
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from chatapp.choosing import Choosing
     from storage.threads import NewAnswer
 
 
@@ -43,6 +45,23 @@ def most_telling(opinions: Sequence[Sequence[float]], count: int) -> list[int]:
 
 def _sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+
+
+def to_show(
+    engine: Engine,
+    choosing: Choosing,
+    live: Path | None,
+    messages: Sequence[Message],
+    answers: Sequence[NewAnswer],
+    count: int,
+) -> list[NewAnswer]:
+    """count of the answers, those that tell most, with their new places. live: what the engine has; None: the base."""
+    opinions = choosing.opinions(messages, answers)
+    if opinions is None and live is not None:
+        opinions = by_versions(engine, live, messages, answers)
+    # where nobody has an opinion one answer tells as much as another
+    chosen = range(min(count, len(answers))) if opinions is None else most_telling(opinions, count)
+    return [replace(answers[index], position=at) for at, index in enumerate(chosen)]
 
 
 def by_versions(

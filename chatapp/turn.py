@@ -61,7 +61,7 @@ class Turn:
     @property
     def decided(self) -> bool:
         """Whether one was chosen, or all were compared: what was hidden so that the choice is fair can be shown."""
-        return self.picked is not None or bool(self.groups or self.all_bad or self.corrections)
+        return self.picked is not None or bool(self.groups or self.all_bad)
 
     def text_of(self, index: int) -> str:
         """What answer index says now: its correction, if it has one."""

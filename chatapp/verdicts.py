@@ -71,10 +71,14 @@ class Verdicts:
         return Said(self._describe(judging.in_force(self.store, turn, judging.OVERALL)[-1]), turn)
 
     def pick(self, index: int) -> Said:
-        return self._said_before() if self._current().picked == index else self._record(judging.pick, index)
+        turn = self._current()
+        same = turn.picked == index and turn.chosen == index  # not where a correction came since
+        return self._said_before() if same else self._record(judging.pick, index)
 
     def rank(self, groups: Groups) -> Said:
-        return self._said_before() if self._current().groups == groups else self._record(judging.rank, groups)
+        turn = self._current()
+        same = turn.groups == groups and (turn.chosen is None or turn.chosen in groups[0]) and not turn.corrections
+        return self._said_before() if same else self._record(judging.rank, groups)
 
     def all_bad(self) -> Said:
         return self._said_before() if self._current().all_bad else self._record(judging.all_bad)
@@ -83,7 +87,7 @@ class Verdicts:
         """+1 or -1; the same one again takes it back."""
         turn = self._current()
         if turn.thumbs.get(index) == value:
-            return self._take_back(judging.said_of(self.store, turn, index, "thumb")[-1])
+            return self._take_all_back(index, "thumb")
         return self._record(judging.thumb, index, value)
 
     def rate(self, index: int, score: int) -> Said:
@@ -99,7 +103,7 @@ class Verdicts:
         if text == turn.notes.get(index, ""):
             return Said("The note is as it was.", turn)
         if not text:
-            return self._take_back(judging.said_of(self.store, turn, index, "note")[-1])
+            return self._take_all_back(index, "note")
         return self._record(judging.note, index, text)
 
     def flag(self, index: int, rule_id: str, violated: bool) -> Said:
@@ -111,11 +115,22 @@ class Verdicts:
         said = judging.in_force(self.store, turn)
         return self._take_back(said[-1]) if said else Said("Nothing to undo in this turn.", turn)
 
+    def _take_all_back(self, index: int, kind: str) -> Said:
+        """The thumb or the note of an answer, and those that it replaced: none of them comes up again."""
+        line = ""
+        with self.store.write():
+            while said := judging.said_of(self.store, self._current(), index, kind):
+                line = line or self._describe(said[-1])
+                self.store.judgments.retract(said[-1].id)
+            self._settle()
+        return Said(f"Taken back: {line}", self._current())
+
     def _take_back(self, judgment: Judgment) -> Said:
+        from storage.duels import withdraw
+
         line = self._describe(judgment)
         with self.store.write():
             self.store.judgments.retract(judgment.id)
-            if judgment.kind in judging.OVERALL and dueling.is_duel(self._current()):
-                dueling.withdraw(self.store, self._current())
+            withdraw(self.store, judgment)
             self._settle()
         return Said(f"Taken back: {line}", self._current())

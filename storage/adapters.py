@@ -286,6 +286,9 @@ class Adapters:
         self._store.meta_set(f"promotion_paused:{model_hash}", str(self._newest_judgment()))
 
     def _newest_judgment(self) -> int:
-        return int(
-            self._store.value("SELECT coalesce(max(seq), 0) FROM judgments WHERE source IN ('chat', 'judge')") or 0
+        """The latest that can teach: a note, a duel or a pair that is judged again to compare says nothing new."""
+        sql = (
+            "SELECT seq FROM judgments WHERE source IN ('chat', 'judge') AND kind NOT IN ('note', 'duel') "
+            "AND json_extract(payload, '$.reasked') IS NULL ORDER BY seq DESC LIMIT 1"
         )
+        return int(self._store.value(sql) or 0)

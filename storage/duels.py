@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from storage.judgments import LIVE
+from storage.judgments import LIVE, OVERALL
 from storage.tallies import wilson
 
 if TYPE_CHECKING:
+    from storage.preferences import Judgment
     from storage.store import Store
 
 
@@ -33,6 +35,50 @@ class Tally:
     def interval(self) -> tuple[float, float]:
         """The 95 % interval of the share."""
         return wilson(self.wins + self.ties / 2, self.n)
+
+
+def follow(store: Store, verdict: Judgment) -> tuple[str, str, bool] | None:
+    """Record who won, where verdict is a choice between two answers of two versions that were shown together.
+
+    What was recorded of these two before is superseded. Returns (winner, loser, tie) as ids of answers, or None.
+    """
+    ids = [item.message_id for item in verdict.items]
+    if verdict.kind not in OVERALL or not _is_duel(store, ids):
+        return None
+    ranks = {item.message_id: item.rank or 0 for item in verdict.items}
+    winner, loser = sorted(ids, key=lambda id: ranks[id])
+    tie = verdict.kind == "all_bad" or ranks[winner] == ranks[loser]
+    before = _recorded(store, verdict.prompt_id, ids)
+    about = {"supersedes": before[-1].id} if before else {}
+    store.judgments.duel(verdict.prompt_id, winner, loser, tie, source=verdict.source, **about)
+    return winner, loser, tie
+
+
+def withdraw(store: Store, verdict: Judgment) -> None:
+    """verdict was taken back: who won by it counts no more, and who won before it counts again."""
+    if verdict.kind in OVERALL:
+        for judgment in _recorded(store, verdict.prompt_id, [item.message_id for item in verdict.items])[-1:]:
+            store.judgments.retract(judgment.id)
+
+
+def _is_duel(store: Store, ids: Sequence[str]) -> bool:
+    made = store.threads.generations(ids)
+    texts = store.threads.contents(ids)
+    return (
+        len(ids) == len(made) == 2
+        and len({one.batch_id for one in made.values()}) == 1
+        and len({(one.model_hash, one.adapter_id) for one in made.values()}) == 2
+        and all(texts.get(id) is not None for id in ids)
+    )
+
+
+def _recorded(store: Store, prompt_id: str, ids: Sequence[str]) -> list[Judgment]:
+    """The duel of these answers that counts."""
+    return [
+        judgment
+        for judgment in store.judgments.for_prompt(prompt_id)
+        if judgment.kind == "duel" and {item.message_id for item in judgment.items} == set(ids)
+    ]
 
 
 def tally(store: Store, model_hash: str, a: str | None, b: str | None) -> Tally:

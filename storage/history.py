@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from storage import duels
 from storage.errors import InvalidJudgment
 from storage.judgments import KINDS, OWN_SOURCES
 from storage.lookup import short
@@ -19,8 +20,6 @@ from storage.wording import letter
 if TYPE_CHECKING:
     from storage.store import Store
 
-#: verdicts on answers as a whole: one can be edited into another
-OVERALL = ("ranking", "pick", "all_bad")
 #: not deleted, and of no import that is under way or was taken back; one's own word on an import's answers outlives it
 VISIBLE = (
     "(t.deleted_at IS NULL AND t.id NOT IN (SELECT thread_id FROM import_threads) AND (j.source NOT LIKE 'import:%' "
@@ -248,7 +247,15 @@ def restate(
             if thread.tip_message_id in [item.message_id for item in old.items if item.rank == 0]:
                 store.threads.set_tip(thread.id, message.id)
         source = old.source if old.source in OWN_SOURCES else "judge"
-        return store.judgments.record(old.prompt_id, kind, items, payload, source=source, supersedes=old.id)
+        new = store.judgments.record(old.prompt_id, kind, items, payload, source=source, supersedes=old.id)
+        duels.follow(store, new)
+        return new
+
+
+def _asked_again(store: Store, id: str) -> list[str]:
+    """Judgments that say this one again, to see whether one agrees with oneself, and were not taken back."""
+    sql = "SELECT id FROM judgments WHERE json_extract(payload, '$.reasked') = ? AND retracted_at IS NULL"
+    return [str(row["id"]) for row in store.rows(sql, [id])]
 
 
 def retract(store: Store, judgment: Judgment) -> Judgment | None:
@@ -258,6 +265,9 @@ def retract(store: Store, judgment: Judgment) -> Judgment | None:
     """
     with store.write():
         store.judgments.retract(judgment.id)
+        duels.withdraw(store, judgment)
+        for again in _asked_again(store, judgment.id):  # it compares with nothing any more
+            store.judgments.retract(again)
         before = store.judgments.get(judgment.supersedes) if judgment.supersedes else None
         if before is not None and not standing(store, before.id).in_force:
             before = None

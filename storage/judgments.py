@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 KINDS = ("ranking", "pick", "all_bad", "thumb", "rating", "correction", "flag", "note", "duel")
 #: kinds that a training run can learn from
 LEARNABLE = ("ranking", "pick", "all_bad", "thumb", "rating", "correction")
+#: verdicts on the answers of a turn as a whole: the newest replaces the one before
+OVERALL = ("ranking", "pick", "all_bad")
 OWN_SOURCES = ("chat", "judge")
 PIECE = 20_000  #: rows read at a time
 #: live: neither retracted nor superseded by a live one; in no deleted, private or forgotten place

@@ -20,6 +20,7 @@ from chatapp.commands.judgment_view import show
 from chatapp.config import Settings
 from storage import history
 from storage.importing import learned
+from storage.judgments import OVERALL
 from storage.lookup import find, short
 from storage.preferences import Judgment
 from storage.store import Store
@@ -132,7 +133,7 @@ def _restated(store: Store, old: Judgment, arguments: argparse.Namespace) -> res
     """What the flags say. Raises UserError, InvalidJudgment."""
     names = history.names(store, old)
     if arguments.ranking is not None or arguments.pick is not None or arguments.all_bad:
-        _needs(old, history.OVERALL)
+        _needs(old, OVERALL)
         if arguments.ranking is not None:
             return restating.ranking(old, names, arguments.ranking)
         return restating.all_bad(old) if arguments.pick is None else restating.pick(old, names, arguments.pick)

@@ -141,9 +141,10 @@ def _candidates(
 def _ollama(store: Path, left: list[LeftOut]) -> Iterator[_Candidate]:
     root = store / "manifests"
     for manifest in _files(root, left):
-        *where, name, tag = manifest.relative_to(root).parts
-        if len(where) != 2 or tag.startswith("."):
+        parts = manifest.relative_to(root).parts
+        if len(parts) != 4 or parts[-1].startswith("."):
             continue  # host/owner/name/tag, or none of Ollama's
+        *where, name, tag = parts
         if where[0] == "registry.ollama.ai":
             where = [part for part in where[1:] if part != "library"]
         spec = f"{'/'.join([*where, name])}:{tag}"

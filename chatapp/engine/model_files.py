@@ -66,6 +66,8 @@ def check_gguf(path: Path) -> None:
         size = path.stat().st_size
         if path.is_dir():
             raise ModelFileError(f"{path} is a folder; --model takes a GGUF file.")
+        if not path.is_file():  # a pipe would be waited for
+            raise ModelFileError(f"{path} is no file but a device or a pipe; --model takes a GGUF file.")
         with path.open("rb") as file:
             head = file.read(24)
     except FileNotFoundError:
@@ -103,7 +105,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
                 else:
                     found[key] = _value(file, kind)
             return found
-    except (struct.error, KeyError, UnicodeDecodeError, OverflowError, MemoryError) as error:
+    except (struct.error, KeyError, ValueError, OSError, OverflowError, MemoryError) as error:
         raise ModelFileError(f"The header of {path} is broken: {error}. Download the file again.") from error
 
 

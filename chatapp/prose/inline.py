@@ -16,7 +16,7 @@ _INLINE = re.compile(
     r"|(?<!\w)_(?=[^\s_])(?P<line>[^_\n]{1,500}?)(?<=\S)_(?!\w)"
     r"|~~(?=\S)(?P<gone>[^~\n]{1,500}?)(?<=\S)~~"
     r"|(?<![\w\]!])\[(?P<label>[^\[\]\n]{1,500})\]"
-    r"\((?P<address>(?=[^\s)]*[/.:#@])[^\s()]*(?:\([^\s()]*\)[^\s()]*)*)\)"
+    r"\((?P<address>(?=[^\s)]{0,99}[/.:#@])[^\s()]{0,999}(?:\([^\s()]{0,99}\)[^\s()]{0,99}){0,9})\)"
 )
 MUTED = "$foreground 60%"  #: not $text-muted, which is white or black once it stands in a text
 _STYLES = {

@@ -12,7 +12,49 @@ from textual.content import Content, Span
 
 from chatapp.prose.inline import MUTED
 
-LONGEST = 4_000  #: characters of a piece; a longer line stays without colours: lexers are slow, the text a stranger's
+#: characters of a piece, and of a line; longer ones stay without colours: the text is a stranger's, and many lexers
+#: take the square of what is put before them
+LONGEST, LINE = 1_000, 300
+#: languages whose lexers were tried on such texts
+KNOWN = frozenset(
+    [
+        "bash",
+        "c",
+        "console",
+        "cpp",
+        "css",
+        "diff",
+        "go",
+        "html",
+        "ini",
+        "java",
+        "javascript",
+        "js",
+        "json",
+        "kotlin",
+        "lua",
+        "php",
+        "py",
+        "python",
+        "python3",
+        "pycon",
+        "rb",
+        "rs",
+        "ruby",
+        "rust",
+        "sh",
+        "shell",
+        "sql",
+        "swift",
+        "toml",
+        "ts",
+        "typescript",
+        "xml",
+        "yaml",
+        "yml",
+        "zsh",
+    ]
+)
 _STYLES = {
     "Comment": f"{MUTED} italic",
     "Keyword": "bold $text-primary",
@@ -38,7 +80,7 @@ _STYLES = {
 def coloured(language: str, code: str) -> list[Content]:
     """The lines of code. A language that is not known gives them as they are."""
     lines = code.split("\n")
-    if not language or _lexer(language.lower()) is None:
+    if language.lower() not in KNOWN or _lexer(language.lower()) is None:
         return [Content(line) for line in lines]
     language = language.lower()
     done: list[Content] = []
@@ -73,7 +115,7 @@ def _lexer(language: str) -> Any:
 def _piece(language: str, code: str) -> tuple[list[Content], bool]:
     """The lines of code, and whether a new piece may begin behind them: not within a string or a comment."""
     plain = [Content(line) for line in code.split("\n")]
-    if len(plain[-1]) > LONGEST:
+    if any(len(line) > LINE for line in plain):
         return plain, True
     try:
         tokens = [(kind, text) for _, kind, text in _lexer(language).get_tokens_unprocessed(code)]

@@ -18,9 +18,11 @@ def laid_out(table: Table, width: int) -> list[Content]:
     names = [inline(name, "bold") for name in table.header]
     rows = [[inline(cell) for cell in row] for row in table.rows]
     columns = max(map(len, [names, *rows]))
+    room = width - 3 * (columns - 1)
+    if room < columns:
+        return _listed(names, rows, width)
     full = [row + [Content("")] * (columns - len(row)) for row in (names, *rows)]
     wanted = [max(row[column].cell_length for row in full) for column in range(columns)]
-    room = width - 3 * (columns - 1)
     if room < sum(min(share, NARROWEST) for share in wanted):
         return _listed(names, rows, width)
     widths = _shares(wanted, room)

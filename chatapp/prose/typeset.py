@@ -19,14 +19,14 @@ from textual.style import Style
 from textual.visual import RenderOptions, Visual
 
 from chatapp.clean import clean
-from chatapp.prose.blocks import Block, CodeBlock, Table, TextLine, split
+from chatapp.prose.blocks import Block, CodeBlock, Table, split
 from chatapp.prose.inline import MUTED, inline
 from chatapp.prose.syntax import coloured
 from chatapp.prose.tables import laid_out
 from chatapp.prose.wrapping import Line, wrapped
 
 _RULE = re.compile(r" {0,3}([-*_])(?: *\1){2,} *$")
-_HEADING = re.compile(r" {0,3}#{1,6} +(?P<text>.*?)(?: #+)? *$")
+_HEADING = re.compile(r" {0,3}#{1,6} +")
 _ITEM = re.compile(r"(?P<indent> *)(?P<mark>[-*+]|\d{1,9}[.)]) +(?P<text>.*)$")
 _QUOTE = re.compile(r" {0,3}> ?(?P<text>.*)$")
 _QUOTES = 3  #: levels that are drawn
@@ -52,9 +52,10 @@ class Typeset(Visual):
         self._done: list[Block] = list(before._done) if before else []
         tail = text[len(self._settled) :]
         if end := tail.rfind("\n\n") + 1:
-            head = split(clean(tail[:end]).removesuffix("\n"))
+            # with its blank line: what stands before one is at its end, and no table that is still coming
+            head = split(clean(tail[: end + 1]).removesuffix("\n"))
             if not (isinstance(head[-1], CodeBlock) and head[-1].open):
-                self._done += [*head, TextLine("")]
+                self._done += head
                 self._settled += tail[: end + 1]
                 tail = tail[end + 1 :]
         self.blocks = self._done + split(clean(tail))
@@ -156,7 +157,7 @@ def _text(text: str, width: int) -> list[Line]:
     if _RULE.match(text):
         return [Line(Content.styled("─" * width, MUTED))]
     if match := _HEADING.match(text):
-        return wrapped(inline(match["text"], "bold"), width)
+        return wrapped(inline(_without_end(text[match.end() :]), "bold"), width)
     quotes = 0
     while quotes < _QUOTES and (match := _QUOTE.match(text)):
         quotes += 1
@@ -170,6 +171,13 @@ def _text(text: str, width: int) -> list[Line]:
         return wrapped(inline(match["text"]), width, bars + first, bars + " " * len(first), len(bars))
     hanging = bars + " " * _indent(text)
     return wrapped(inline(text[_indent(text) :]), width, hanging, hanging, len(bars))
+
+
+def _without_end(heading: str) -> str:
+    """Without the signs that may close a heading. By hand: a pattern for it costs its length squared."""
+    heading = heading.rstrip(" ")
+    bare = heading.rstrip("#")
+    return bare.rstrip(" ") if bare != heading and (not bare or bare.endswith(" ")) else heading
 
 
 def _code(block: CodeBlock, width: int) -> list[Line]:

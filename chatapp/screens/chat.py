@@ -19,7 +19,7 @@ from textual.widget import Widget
 
 from chatapp.config import Settings
 from chatapp.keys import EVERYWHERE, key_rows, keys_of
-from chatapp.opening import MakeEngine, open_chat
+from chatapp.opening import MakeEngine, Opened, open_chat
 from chatapp.screens.chat_keys import CHAT_KEYS, KEYLESS
 from chatapp.screens.help import Help
 from chatapp.screens.slash import COMMANDS, SlashActions
@@ -63,6 +63,7 @@ class ChatScreen(SlashActions):
             self.note(Note(str(error), error=True))
             self.say("Hone could not open. Ctrl+Q quits.", error=True)
             return
+        self._seams.pop("thread", None)  # with another model one stays where one is
         self.opened = opened
         self.status.model = opened.session.model.name if opened.session.engine else "no model"
         if not self._opened_before:
@@ -77,7 +78,8 @@ class ChatScreen(SlashActions):
         if opened.session.engine is not None:
             self.status.speed = "loading"
             self.run_worker(self._load, thread=True, group="engine", name="load", exit_on_error=False)
-        if self._asked_early and self.prompt.text.strip():
+        early, self._asked_early = self._asked_early, False
+        if early and self.prompt.text.strip():
             self.prompt.action_send()
         await self._poll_once()
         self.threads.refresh_rows()
@@ -98,15 +100,24 @@ class ChatScreen(SlashActions):
         await self.jobs.call(self.session.store.meta_set, "theme", None if theme == self.settings.theme else theme)
 
     def _load(self) -> None:
+        opened = self.opened
+        if opened is None:
+            return
         try:
-            self.session.load()
+            opened.session.load()
         except RuntimeError as error:
-            self.post_message(self.Failed(error, loading=True))
+            if self.opened is opened:  # not of a model that was left while it loaded
+                self.post_message(self.Failed(error, loading=True))
         else:
-            self.app.call_later(self._loaded)
+            self.app.call_later(self._loaded, opened)
 
-    def _loaded(self) -> None:
+    def _loaded(self, opened: Opened) -> None:
+        if self.opened is not opened:
+            return
         self.status.speed = ""
+        if self.about_model is not None:
+            self.note(self.about_model)
+            self.about_model = None
 
     # -- learning --------------------------------------------------------------------------------------------------
 
@@ -123,17 +134,20 @@ class ChatScreen(SlashActions):
 
     async def _poll_once(self) -> None:
         """Once a second: what changed in the database, what the lessons do, what is typed."""
-        if self.opened is None or self.jobs.closed:
+        opened = self.opened
+        if opened is None or self.jobs.closed:
             return
         self._polling = True
         try:
             await self._save_draft()
             await self._show_what_is_left()
             idle = not self.generating and monotonic() - self._last_key >= self.settings.idle_seconds
-            for line in [*await self.jobs.call(self.opened.lessons.tick, idle), *self.opened.upkeep.take()]:
+            if self.opened is not opened:
+                return  # another model was asked for meanwhile
+            for line in [*await self.jobs.call(opened.lessons.tick, idle), *opened.upkeep.take()]:
                 self.note(line)
-            if not self.generating and not self.jobs.closed and self.opened.session.engine is not None:
-                swapped = await asyncio.to_thread(self.session.sync_adapter)
+            if self.opened is opened and not self.generating and not self.jobs.closed and opened.session.engine:
+                swapped = await asyncio.to_thread(opened.session.sync_adapter)
                 if swapped is not None:
                     self.note(swapped)
             await self._refresh_status()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property, partial
+from functools import partial
 
 from chatapp.forgetting import OpenThread
 from chatapp.screens.dialogs import Confirm
@@ -14,9 +14,14 @@ from chatapp.view import Note
 class ForgetActions(ThreadActions):
     """Forgetting, from the palette."""
 
-    @cached_property
+    _followed: OpenThread | None = None
+
+    @property
     def _open_thread(self) -> OpenThread:
-        return OpenThread(self.session)
+        """Of the session that is open now: another model has a session of its own."""
+        if self._followed is None or self._followed.session is not self.session:
+            self._followed = OpenThread(self.session)
+        return self._followed
 
     def action_forget_turn(self) -> None:
         self.jobs.start(self._forget(whole=False), "dialog")

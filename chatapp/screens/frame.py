@@ -119,7 +119,9 @@ class ChatFrame(Screen[None]):
             self.set_focus(self.prompt)
 
     def _way_out(self) -> None:
-        self.visiting &= not self.generating
+        self.visiting = self.opened is not None and not self.generating and self.opened.session.visiting
+        if self.editing is None:
+            self.prompt.border_title = VISITING if self.visiting else ""
         self.prompt.way_out = self.generating or self.editing is not None or self.answers.turn is not None
         self.refresh_bindings()
 

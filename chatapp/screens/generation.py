@@ -67,7 +67,10 @@ class Generation(ModalScreen[Settings | None]):
                 with Horizontal():
                     yield Static(Content(name), classes="name")
                     value = getattr(self.settings, field)
-                    yield SafeInput("" if value is None else f"{value:g}", id=f"generation-{field}")
+                    yield SafeInput(
+                        "" if value is None else str(value) if isinstance(value, int) else f"{value:g}",
+                        id=f"generation-{field}",
+                    )
                     yield Static(Content(about), classes="about")
             yield Static(
                 Content("Enter takes them until the chat ends · `hone config init` for good · Esc leaves them"),

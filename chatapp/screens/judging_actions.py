@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from typing import Any
+
 from textual import on
 
 from chatapp import copying
@@ -32,13 +35,25 @@ class JudgingActions(TurnActions):
         elif event.kind == "all_bad":
             self.jobs.start(self._judge(session.all_bad), "store")
         elif event.kind == "correct":
-            self.jobs.start(self._correct(index), "dialog")
+            self._panel(self._correct(index))
         elif event.kind == "note":
-            self.jobs.start(self._note(index), "dialog")
+            self._panel(self._note(index))
         elif event.kind == "flag":
-            self.jobs.start(self._flag(index), "dialog")
+            self._panel(self._flag(index))
         else:
             self.jobs.start(self._judge(session.rate, index, event.value), "store")
+
+    def _panel(self, job: Coroutine[Any, Any, None]) -> None:
+        """A panel for the focused answer. Keys behind the one that asked for it are for the panel, or for nobody."""
+        self.answers.blocked = True
+
+        async def until_closed() -> None:
+            try:
+                await job
+            finally:
+                self.answers.blocked = False
+
+        self.jobs.start(until_closed(), "dialog")
 
     async def _correct(self, index: int) -> None:
         turn = self.answers.turn
@@ -75,7 +90,8 @@ class JudgingActions(TurnActions):
 
     @on(Answers.Ranked)
     def ranked(self, event: Answers.Ranked) -> None:
-        self.jobs.start(self._judge(self.session.rank, event.groups), "store")
+        if self.opened is not None:
+            self.jobs.start(self._judge(self.session.rank, event.groups), "store")
 
     @on(Answers.Rating)
     def rating(self, event: Answers.Rating) -> None:

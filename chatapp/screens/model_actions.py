@@ -17,6 +17,8 @@ MARK = {"yes": "learns", "no": "cannot learn here", "unknown": "learning not tri
 class ModelActions(DuelActions):
     """Picks a model, and opens the chat with it."""
 
+    about_model: Note | None = None  #: to be said once it is loaded
+
     async def _open(self) -> None:
         """Open the chat with the settings as they are."""
         raise NotImplementedError
@@ -65,15 +67,22 @@ class ModelActions(DuelActions):
         opened = self.opened
         if opened is None or self.generating:
             return
-        self.opened = None
+        before = opened.session
+        self.opened, self._asked_early = None, False
         self.status.model, self.status.version = "opening…", ""
         self.say("Opening. What is typed is asked in a moment.", quiet=True)
         await asyncio.to_thread(opened.upkeep.stop)
         await self.jobs.call(opened.session.close)
         self.settings = settings
+        name = spec if spec == "none" else spec.rsplit("/", 1)[-1]
+        named = "The bundled model" if name == "none" else name
+        self.about_model = Note(
+            f"{named} answers until the chat ends; `model` in the settings keeps it. Its versions are its own."
+        )
         await self._open()
-        if self.is_open:
-            name = self.session.model.name
-            self.note(
-                Note(f"{name} answers until the chat ends; `model` in the settings keeps it. Its versions are its own.")
-            )
+        if self.opened is not None:
+            self.opened.lessons.paused = opened.lessons.paused
+            if before.thread is None:
+                self.session.system_prompt = before.system_prompt
+            if before.duel is not None:
+                self.note(Note(f"The duel of {before.duel.words} has ended."))

@@ -144,7 +144,8 @@ class SlashActions(ModelActions):
         if thread is None:
             raise SessionError("There is no thread yet: ask something first.")
         path = Path(file).expanduser() if file else Path(f"hone-{now()[:10]}-{thread.id[-6:]}.md")
-        text = await self.jobs.call(lambda: document(read(self.session.store, thread)))
+        store = self.session.store
+        text = await self.jobs.call(lambda: document(read(store, store.threads.get(thread.id))))
         try:
             await self.jobs.call(partial(_write_new, path, text))
         except FileExistsError:

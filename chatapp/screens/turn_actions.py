@@ -176,7 +176,7 @@ class TurnActions(ChatFrame):
             return
         self.note(Note(text, error=True))
         if was_answering and self.opened is not None:
-            self.answers.show(self.session.turn)
+            self.answers.show(self.session.turn, fresh=True)
             self._way_out()
             self.say("Ctrl+R asks again.", quiet=True)
             self._offer_focus()

@@ -8,6 +8,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
 from textual.events import Click, MouseDown, MouseUp
+from textual.geometry import Offset
 from textual.message import Message
 
 from chatapp.turn import label
@@ -51,16 +52,11 @@ class AnswerCard(Vertical):
         twice: bool
 
     @dataclass
-    class Grabbed(Message):
-        """The mouse was pressed on the frame's upper line."""
-
-        index: int
-
-    @dataclass
     class Dropped(Message):
-        """The mouse was let go over the card."""
+        """The card was drawn by its frame and let go at a place of the screen."""
 
         index: int
+        at: Offset
 
     def __init__(self, index: int) -> None:
         super().__init__(classes="-waiting")
@@ -107,11 +103,13 @@ class AnswerCard(Vertical):
     def on_mouse_down(self, event: MouseDown) -> None:
         if event.screen_y == self.region.y:  # the frame's upper line, where the letter stands
             self._grabbed = True
-            self.post_message(self.Grabbed(self.index))
+            self.capture_mouse()  # wherever it is let go, that is heard here
 
     def on_mouse_up(self, event: MouseUp) -> None:
-        self._grabbed = False
-        self.post_message(self.Dropped(self.index))
+        if self._grabbed:
+            self._grabbed = False
+            self.release_mouse()
+            self.post_message(self.Dropped(self.index, event.screen_offset))
 
     def on_click(self, event: Click) -> None:
         event.stop()

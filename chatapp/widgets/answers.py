@@ -112,7 +112,7 @@ class Answers(Container, can_focus=True):
         self.focused_index = 0
         self.rating = False  #: the next digit rates the focused answer
         self._ready_at: float | None = None
-        self._grabbed: int | None = None  # by the mouse
+        self.blocked = False  #: a panel is about to open: keys are not for the answers
         self._fed: deque[tuple[int, str]] = deque()
         self._none = Static(Content("No answer yet. Ctrl+R asks again."), id="unanswered")
         self.add_class("-empty")
@@ -256,7 +256,7 @@ class Answers(Container, can_focus=True):
         return True
 
     def _settled(self) -> bool:
-        return self._ready_at is None or monotonic() >= self._ready_at
+        return not self.blocked and (self._ready_at is None or monotonic() >= self._ready_at)
 
     def _may_judge(self) -> bool:
         self._rate(False)
@@ -287,21 +287,18 @@ class Answers(Container, can_focus=True):
         if event.twice:
             self.action_pick(event.index + 1)
 
-    @on(AnswerCard.Grabbed)
-    def card_grabbed(self, event: AnswerCard.Grabbed) -> None:
-        event.stop()
-        self._grabbed = event.index
-
     @on(AnswerCard.Dropped)
     def card_dropped(self, event: AnswerCard.Dropped) -> None:
         """A card was drawn onto another by its frame: it takes that one's place in the ranking."""
         event.stop()
-        index, self._grabbed = self._grabbed, None
-        if index is None or index == event.index or not self._may_judge() or self.turn is None:
+        other = next((card.index for card in self.cards if card.region.contains_point(event.at)), None)
+        if other is None or other == event.index or event.index >= len(self.cards):
+            return
+        if not self._may_judge() or self.turn is None:
             return
         self.focus(scroll_visible=False)
-        self._look_at(index)
-        self._drafted(put(self.draft or start_order(self.turn), index, event.index))
+        self._look_at(event.index)
+        self._drafted(put(self.draft or start_order(self.turn), event.index, other))
 
     def _look_at(self, index: int) -> None:
         self.focused_index = index

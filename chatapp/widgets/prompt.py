@@ -119,7 +119,7 @@ class Prompt(SafeTextArea):
         self.post_message(self.Left())
 
     def action_cursor_up(self, select: bool = False) -> None:
-        if self.text == self._recalled and not select and self.cursor_at_first_line:
+        if (not self.text or self.text == self._recalled) and not select and self.cursor_at_first_line:
             self.post_message(self.Recall(-1))
         else:
             super().action_cursor_up(select)

@@ -126,3 +126,11 @@ async def test_a_long_comparison_scrolls_and_a_small_terminal_shows_it() -> None
         await read(pilot, "From A to B")
         await pilot.press("escape")
         assert not isinstance(app.screen, Diff)
+
+
+def test_texts_that_repeat_themselves_are_told_as_wholes() -> None:
+    before, after = "I am sorry . " * 200, "So I am sorry , but . " * 200
+    pieces = word_diff(before, after)
+    assert "".join(text for kind, text in pieces if kind != "new") == before
+    assert "".join(text for kind, text in pieces if kind != "gone") == after
+    assert len(pieces) < 6

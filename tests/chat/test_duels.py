@@ -120,3 +120,66 @@ async def test_the_engine_has_its_own_version_back(open_chat: Open) -> None:
             assert [answer.position for answer in drawn.answers] == [0, 1]
             assert engine.swaps[-1] == store.adapters.gguf(current)
             assert {answer.adapter_id for answer in drawn.answers} == {current.id, None}
+
+
+async def test_a_correction_names_nobody_before_the_choice(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await begin(chat)
+        await chat.ask()
+        chat.screen.session.correct(0, "Better.")
+        await chat.screen.jobs.call(lambda: None)
+        chat.answers.show(chat.screen.session.turn)
+        await chat.pilot.pause()
+        assert all("v1" not in str(card.border_subtitle) for card in chat.answers.cards)
+
+
+async def test_taking_the_choice_back_elsewhere_takes_the_duel_with_it(open_chat: Open) -> None:
+    from storage import history
+
+    async with open_chat() as chat:
+        id = await begin(chat)
+        await chat.ask()
+        await chat.press("1")
+        await chat.says("won over")
+        assert counts(chat, id).n == 1
+        pick = next(judgment for judgment in chat.judgments() if judgment.kind == "pick")
+        await chat.screen.jobs.call(history.retract, chat.store, pick)
+        assert counts(chat, id).n == 0
+
+
+async def test_all_bad_counts_also_where_one_side_was_forgotten(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        id = await begin(chat)
+        await chat.ask()
+        gone = chat.answers.turn.answers[0].message_id
+        with chat.store.write() as db:
+            db.execute("UPDATE messages SET content = NULL, forgotten_at = '2026-01-01' WHERE id = ?", [gone])
+        session = chat.screen.session
+        await chat.screen.jobs.call(session.open, session.thread.id)
+        said = await chat.screen.jobs.call(session.all_bad)
+        assert "all bad" in said.line
+        assert counts(chat, id).n == 0
+
+
+async def test_an_engine_that_could_not_swap_back_is_put_right_before_the_next_answer(open_chat: Open) -> None:
+    class Stubborn(FakeEngine):
+        fail = False
+
+        def swap(self, adapter_path: Any) -> float:
+            if self.fail and adapter_path is not None:
+                from chatapp.engine.base import EngineError
+
+                raise EngineError("The adapter could not be loaded.")
+            return super().swap(adapter_path)
+
+    engine = Stubborn()
+    async with open_chat(engine=engine) as chat:
+        await begin(chat)
+        engine.fail = True
+        await chat.ask()
+        await chat.says("could not be loaded")
+        engine.fail = False
+        chat.screen.session.duel = None
+        await chat.ask("Again?")
+        assert engine.swaps[-1] is not None
+        assert {answer.version for answer in chat.answers.turn.answers} == {"v1"}

@@ -135,3 +135,15 @@ async def test_ctrl_g_in_a_correction(script: Callable[[str], Path], open_chat: 
         await chat.press("ctrl+s")
         await chat.says("correction > A, B, C")
         assert chat.answers.cards[0].prose.text == "Mine."
+
+
+def test_a_full_disk_is_said_and_the_text_stays(script: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    script("true")
+
+    def full(self: Path, *arguments: Any, **named: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    text, said = edited(Suspending(), "Precious.")  # type: ignore[arg-type]
+    assert text is None
+    assert "No space left" in said

@@ -56,3 +56,13 @@ def test_the_other_makes_room() -> None:
     assert put(order, 0, 1) == ((1,), (0,), (2,))
     assert put(((0, 1), (2,)), 2, 1) == ((2,), (0, 1))
     assert put(((0, 1), (2,)), 0, 2) == ((1,), (2,), (0,))
+
+
+async def test_a_card_let_go_elsewhere_ranks_nothing_later(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        await chat.pilot.mouse_down(chat.answers.cards[2], offset=(3, 0))
+        await chat.pilot.mouse_up(chat.screen.prompt, offset=(3, 1))
+        await chat.pilot.click(chat.answers.cards[0], offset=(3, 1))
+        await chat.pilot.pause()
+        assert chat.answers.draft is None

@@ -292,3 +292,94 @@ async def test_a_model_that_is_not_there_changes_nothing(open_chat: Open) -> Non
         await chat.says("The model before goes on answering")
         await chat.ask("One?")
         assert chat.answers.ready
+
+
+async def test_with_another_model_this_thread_is_still_this_thread(open_chat: Open, tmp_path: Path) -> None:
+    other = tmp_path / "other.gguf"
+    async with open_chat() as chat:
+        other.write_bytes((tmp_path / "fake.gguf").read_bytes() + b"other")
+        await chat.ask("One?")
+        first = chat.screen.session.thread.id
+        chat.screen.opened.lessons.paused = False
+        chat.screen.prompt.put(f"/model {other}")
+        await chat.press("i", "enter")
+        await chat.says("answers until the chat ends")
+        assert chat.screen.opened.lessons.paused is False
+        await chat.press("ctrl+n")
+        await chat.until(lambda: chat.screen.session.thread is None)
+        await chat.ask("Two?")
+        second = chat.screen.session.thread.id
+        chat.screen.action_forget_thread()
+        await chat.until(lambda: chat.app.screen is not chat.screen)
+        await chat.press("y")
+        await chat.until(lambda: chat.screen.session.thread is None, 20)
+        assert {thread.id for thread in chat.store.threads.list()} == {first}
+        assert second != first
+
+
+# -- what a second look found -----------------------------------------------------------------------------------------
+
+
+async def test_asking_again_from_an_earlier_turn_leaves_it(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask("One?")
+        await chat.ask("Two?")
+        await chat.press("p")
+        await chat.until(lambda: "From this turn" in str(chat.screen.prompt.border_title))
+        await chat.press("ctrl+r")
+        await chat.until(lambda: chat.answers.ready and not chat.screen.generating)
+        assert not chat.screen.prompt.border_title
+        await chat.press("P")
+        await chat.says("This is the latest turn")
+
+
+async def test_an_export_follows_the_choice_just_made(open_chat: Open, tmp_path: Path) -> None:
+    file = tmp_path / "thread.md"
+    async with open_chat() as chat:
+        await chat.ask("One?")
+        await chat.press("2")
+        await chat.says("B > A")
+        chat.screen.prompt.put(f"/export {file}")
+        await chat.press("i", "enter")
+        await chat.says("was saved as")
+        assert "## Answer" in file.read_text()
+
+
+async def test_above_an_old_answer_stands_how_that_one_was_chosen(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask("One?")
+        await chat.ask("Two?")
+        await chat.press("p")
+        await chat.until(lambda: chat.screen.visiting)
+        await chat.press("2")
+        await chat.says("B > A, C")
+        await chat.press("escape")
+        await chat.until(lambda: not chat.screen.visiting)
+        past = chat.screen.session.view().past[0]
+        assert (past.mark, past.answer) == ("A, the first of 3; B was chosen since", "The first answer.")
+
+
+async def test_a_note_that_was_changed_is_emptied_for_good(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        session = chat.screen.session
+        for text in ("a", "b", ""):
+            await chat.screen.jobs.call(session.note, 0, text)
+        assert not session.turn.notes
+        for value in (1, -1, -1):
+            await chat.screen.jobs.call(session.thumb, 0, value)
+        assert not session.turn.thumbs
+
+
+async def test_a_draft_outlives_the_edit_of_a_question(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask("One?")
+        chat.screen.prompt.put("A draft")
+        await chat.until(lambda: chat.store.meta_get(f"draft:{chat.screen.session.thread.id}") == "A draft")
+        await chat.press("escape") if chat.app.focused is chat.screen.prompt else None
+        await chat.press("E")
+        await chat.until(lambda: chat.screen.editing is not None)
+        chat.screen.prompt.put("One, anew?")
+        await chat.press("enter")
+        await chat.until(lambda: chat.answers.turn is not None and chat.answers.turn.prompt == "One, anew?")
+        assert chat.screen.prompt.text == "A draft"

@@ -131,3 +131,10 @@ def test_an_unwritable_place_is_said(hone: Shell, tmp_path: Path, monkeypatch: p
     (tmp_path / "file").touch()
     monkeypatch.setenv("HONE_CONFIG", str(tmp_path / "file" / "config.toml"))
     assert "cannot write" in hone("config", "init", code=1)
+
+
+def test_a_mark_at_the_beginning_and_quotes_in_a_comment_hide_nothing(hone: Shell, file: Path) -> None:
+    file.write_bytes(b"\xef\xbb\xbf" + b'# say """ here\nalternatives = 2\n')
+    assert "alternatives" in hone("config", "show")
+    file.write_text('# say """ here\nalternatives = 99\n')
+    assert f"{file}:2: " in hone("config", "show", code=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 from pathlib import Path
 
 import pytest
@@ -221,3 +222,19 @@ def test_quantisations_are_called_as_their_makers_call_them(user: Path) -> None:
     for kind in LlamaFileType:
         if kind.name != "GUESSED":
             assert names[str(kind.value)] == kind.name.removeprefix("MOSTLY_").removeprefix("ALL_")
+
+
+def test_odd_files_are_passed_over_or_named(user: Path) -> None:
+    store = user / ".ollama" / "models"
+    ollama(store, "tiny")
+    (store / "manifests" / ".DS_Store").touch()
+    (store / "manifests" / "stray").write_text("?")
+    own = user / "own"
+    own.mkdir()
+    os.mkfifo(own / "pipe.gguf")
+    endless = struct.pack("<4sIQQ", b"GGUF", 3, 0, 1) + struct.pack("<Q", 1) + b"a" + struct.pack("<IIQ", 9, 4, 1 << 62)
+    (own / "endless.gguf").write_bytes(endless.ljust(2000, b"\0"))
+    _, left = find(user / "cache", [own])
+    said = {one.path.stem: one.why for one in left}
+    assert "a pipe" in said["pipe"]
+    assert "header" in said["endless"]

@@ -163,3 +163,20 @@ def test_what_was_taken_back_meanwhile_is_not_answered(store: Store) -> None:
     with pytest.raises(InvalidJudgment, match="nothing was recorded"):
         reasking.answer(store, pair, 1)
     assert store.value("SELECT count(*) FROM judgments") == 1
+
+
+def test_the_second_goes_with_the_first(store: Store) -> None:
+    first, _ = picked(store)
+    second = reasking.answer(store, asked(store), 1)
+    history.retract(store, first)
+    assert not history.standing(store, second.id).in_force
+
+
+def test_it_does_not_end_the_pause_after_a_rollback(store: Store) -> None:
+    picked(store)
+    store.adapters.use(None, MODEL)
+    assert store.adapters.promotion_paused(MODEL)
+    reasking.answer(store, asked(store), 1)
+    assert store.adapters.promotion_paused(MODEL)
+    picked(store)
+    assert not store.adapters.promotion_paused(MODEL)
