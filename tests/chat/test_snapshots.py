@@ -79,8 +79,10 @@ async def test_answers_that_grow(open_chat: Open) -> None:
         one.feed(0, "Rain forms when warm, moist air rises and")
         one.feed(1, "It rains because clouds hold water:\n\n```python\ndef rain(")
         await chat.until(lambda: "rain(" in chat.answers.cards[1].prose.text)
-        await look(chat, "growing")
-        one.release()
+        try:
+            await look(chat, "growing")
+        finally:
+            one.release()
         await chat.until(lambda: not chat.screen.generating)
 
 
