@@ -1,9 +1,9 @@
 """The disk that versions and caches take, and what of it can be freed without taking a choice from the user.
 
 Kept of each model are the files of the version in use, of the one that a rollback would go to, of the two newest that
-were in use beside it, and of those that no later version has overtaken, refused ones too: they can be looked at. The
-rest goes: its rows stay, with what it learned from and its verdict. Caches go too, while no run reads them: the next
-lesson computes them again.
+were in use beside it, and of candidates that no later version has overtaken. The rest goes, refused ones too: who asks
+for the disk does not want those. Rows stay, with what was learned from and the verdict. Caches go too, while no run
+reads them: the next lesson computes them again.
 
 What it costs: answers that a version drew count as the base's in the test of later ones once its files are gone.
 """
@@ -85,9 +85,9 @@ def _kept(store: Store, model_hash: str) -> set[str]:
         kept.append(back)
     retired = [adapter for adapter in there if adapter.state == "retired"]
     kept += sorted(retired, key=lambda adapter: adapter.number)[-KEPT:]
-    # one that waits for its chance, or was refused just now: nothing newer was ever in use
+    # one that waits for its chance: nothing newer was ever in use
     newest = max((adapter.number for adapter in there if adapter.state in ("live", "retired")), default=0)
-    kept += [one for one in there if one.state in ("candidate", "rejected") and one.number > newest]
+    kept += [one for one in there if one.state == "candidate" and one.number > newest]
     return {adapter.id for adapter in kept}
 
 

@@ -76,7 +76,7 @@ def test_the_line_break_that_editors_add_is_not_taken_for_a_change(script: Calla
         ('echo x > "$2"; exit 3', "ended with the code 3. The text stays as it was."),
         ('echo " " > "$2"', "is empty. The text stays as it was."),
         ('printf "\\377" > "$2"', "is not UTF-8. The text stays as it was."),
-        ('rm "$2"', "left no file that can be read (No such file or directory)"),
+        ('rm "$2"', "cannot be handed over to my editor and back: No such file or directory"),
     ],
 )
 def test_what_goes_wrong_is_said_and_the_text_stays(script: Callable[[str], Path], lines: str, said: str) -> None:

@@ -276,7 +276,7 @@ async def test_another_model_answers_from_the_next_question_on(open_chat: Open, 
         thread = chat.screen.session.thread.id
         chat.screen.prompt.put(f"/model {other}")
         await chat.press("i", "enter")
-        await chat.says("other answers until the chat ends")
+        await chat.says("other.gguf answers until the chat ends")
         assert chat.screen.status.model == "other"
         await chat.ask("Two?")
         turn = chat.answers.turn

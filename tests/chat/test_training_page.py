@@ -78,7 +78,7 @@ async def test_each_lesson_is_told_with_its_verdict_and_curves(open_chat: Open) 
         ]  # fmt: skip
         await chat.press("down")
         await chat.until(lambda: "Not better.␛[31m [b]It[/b] was no good." in text(page))
-        assert "Drift from the base: 0.020 nats a token (KL); neutral text is 0.4% worse foretold." in text(page)
+        assert "Drift from the base: 0.020 nats a token (KL); neutral text is 0.4% harder to foretell." in text(page)
         await chat.until(lambda: shown(page) == ["loss", "margin", "KL"])
         await chat.press("down")
         await chat.until(lambda: "Verdict: Better on 8 held-out prompts" in text(page))
