@@ -46,6 +46,7 @@ async def look(chat: Any, name: str, settle: Callable[[], Any] | None = None) ->
             app.theme = theme
             for field in [*app.screen.query(TextArea), *app.screen.query(Input)]:
                 field.cursor_blink = False
+                field.refresh()  # it may have been in the half of a blink that is not seen
             for _ in range(3):
                 await chat.pilot.pause()
             if settle is not None:
