@@ -2,7 +2,7 @@
 
     python -m tests.terminal.learning [FOLDER FOR SCREENSHOTS]
 
-A home with 24 judged prompts is made from the shell first (answers ranked by a rule, as in loop.py). Then, in tmux:
+A home with 20 judged prompts is made from the shell first (answers ranked by a rule, as in loop.py). Then, in tmux:
 a question, a ranking by J and Enter, a correction, `/train`, the page of training while it runs, the verdict, a duel of
 the new version with the base, the pages, `/rollback`. Prints PASS or FAIL lines, exits 1 on a FAIL.
 Not collected by pytest: it needs tmux and some ten minutes on two cores.
@@ -26,8 +26,9 @@ def flat(text: str) -> str:
 
 
 def judged(folder: Path, home: Path) -> None:
-    """24 prompts, four answers each, ranked."""
-    answers = loop.ask(folder, home, drawn("pool", 0)[:24], 4, 1000, "base")
+    """20 prompts, four answers each, ranked."""
+    prompts = loop.write(folder / "prompts.jsonl", [{"prompt": prompt} for prompt in drawn("pool", 0)[:20]])
+    answers = loop.hone("ask", "--file", prompts, "-n", 4, "--max-tokens", 96, "--seed", 1000, "--home", home)
     file = loop.write(folder / "judged.jsonl", [loop.rank(answer) for answer in answers])
     loop.hone("judge", "--file", file, "--home", home)
 
@@ -51,7 +52,7 @@ def learn(folder: Path) -> None:
 
         try:
             seen("the chat opens", "Ask something", 30)
-            seen("it counts what waits", "24/16", 30)
+            seen("it counts what waits", "20 waiting", 30)
             say("How can I wake up early?")
             answered("answers come")
             terminal.keys("J")
@@ -70,7 +71,7 @@ def learn(folder: Path) -> None:
             seen("the correction teaches", "correction >")
             terminal.keys("i")
             say("/train")
-            seen("a lesson begins", "begins, with 26")
+            seen("a lesson begins", "begins, with 22")
             terminal.keys("F3")
             seen("its page follows it", "Training", 30)
             check("it draws the loss", terminal.until(lambda text: "loss" in text and "%" in text, 300))
