@@ -159,7 +159,7 @@ class ChatScreen(SlashActions):
             self.jobs.start(self._lesson_now(getattr(self.opened.lessons, what)), "store")
 
     async def _lesson_now(self, do: Callable[[], Note]) -> None:
-        self.note(await self.jobs.call(do))
+        self.tell(await self.jobs.call(do))
         await self._refresh_status()
 
     def action_learn(self) -> None:

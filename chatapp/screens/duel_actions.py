@@ -38,10 +38,10 @@ class DuelActions(ForgetActions):
             return
         if chosen == END:
             self.session.duel = None
-            self.note(Note(f"The duel of {now.words if now else ''} has ended: the live version answers."))
+            self.tell(Note(f"The duel of {now.words if now else ''} has ended: the live version answers."))
         else:
             self.session.duel = duel = matches[int(chosen)][0]
-            self.note(
+            self.tell(
                 Note(
                     f"Duel: {duel.words}. Each question gets one answer of each, in places by chance; "
                     "who is who is said when you have chosen. /duel ends it."

@@ -142,6 +142,11 @@ class ChatFrame(Screen[None]):
         """A line in the conversation."""
         self.transcript.say(note)
 
+    def tell(self, note: Note) -> None:
+        """What came of something that was asked for: in the conversation, and where the eye is."""
+        self.note(note)
+        self.say(note.text, error=note.error, quiet=True)
+
     async def _refresh_status(self) -> None:
         if self.opened is None:
             return

@@ -106,7 +106,7 @@ class SlashActions(ModelActions):
     async def _show_system(self) -> None:
         session = self.session
         said = session.thread.system_prompt if session.thread else session.system_prompt
-        self.note(
+        self.tell(
             Note(f"The model is told first: {said}" if said else "The model is told nothing before your questions.")
         )
 
@@ -154,7 +154,7 @@ class SlashActions(ModelActions):
             raise SessionError(
                 f"{path} cannot be written: {error.strerror or error}. Name another: /export FILE"
             ) from None
-        self.note(Note(f"This thread was saved as {path.absolute()}"))
+        self.tell(Note(f"This thread was saved as {path.absolute()}"))
 
     async def _retitle(self, id: str, title: str) -> None:
         if not title:
@@ -170,7 +170,7 @@ class SlashActions(ModelActions):
         session = self.session
         before = await self.jobs.call(session.store.adapters.rollback, session.model.hash)
         name = before.name if before is not None else "the base model"
-        self.note(Note(f"Rolled back: {name} answers from the next question on. Learning waits for new judgments."))
+        self.tell(Note(f"Rolled back: {name} answers from the next question on. Learning waits for new judgments."))
         await self._refresh_status()
 
 
