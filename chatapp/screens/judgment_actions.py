@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from chatapp.clean import one_line
@@ -35,9 +36,9 @@ class JudgmentActions(Page):
         chat.threads.refresh_rows()
         await chat._refresh_status()
 
+    @abstractmethod
     async def _reload(self) -> None:
         """Read what the page shows again."""
-        raise NotImplementedError
 
     # -- saying it anew ----------------------------------------------------------------------------------------------
 

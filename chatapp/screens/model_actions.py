@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from dataclasses import replace
 
 from chatapp.clean import one_line
@@ -19,9 +20,9 @@ class ModelActions(DuelActions):
 
     about_model: Note | None = None  #: to be said once it is loaded
 
+    @abstractmethod
     async def _open(self) -> None:
         """Open the chat with the settings as they are."""
-        raise NotImplementedError
 
     def action_model(self) -> None:
         if self.opened is not None:

@@ -5,6 +5,7 @@ A page lies over the chat, which goes on beneath it: answers stream, lessons run
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
@@ -62,9 +63,9 @@ class Page(Screen[None]):
         yield Static(id="page-said", markup=False)
         yield KeysLine()
 
+    @abstractmethod
     def body(self) -> ComposeResult:
         """The widgets between title and foot."""
-        raise NotImplementedError
 
     # -- what a page works with --------------------------------------------------------------------------------------
 

@@ -65,7 +65,7 @@ async def test_the_command_of_the_display_and_tmux_get_it(
 ) -> None:
     xclip, tmux = install("xclip"), install("tmux", '/bin/cat > $OUT; echo "$@" >> $OUT')
     monkeypatch.setenv("DISPLAY", ":0")
-    monkeypatch.setenv("TMUX", "/tmp/x,1,0")
+    monkeypatch.setenv("TMUX", "socket,1,0")
     assert await copy(Terminal(), "é\n") == ""  # type: ignore[arg-type]
     assert xclip.read_text() == "é\n"
     assert tmux.read_text() == "é\nload-buffer -w -\n"
@@ -77,7 +77,7 @@ async def test_it_says_which_way_failed_only_when_all_did(
     install("xclip", "exit 1")
     install("tmux", "exit 1")
     monkeypatch.setenv("DISPLAY", ":0")
-    monkeypatch.setenv("TMUX", "/tmp/x,1,0")
+    monkeypatch.setenv("TMUX", "socket,1,0")
     assert "xclip and tmux failed" in await copy(Terminal(), "x")  # type: ignore[arg-type]
     install("tmux")
     assert await copy(Terminal(), "x") == ""  # type: ignore[arg-type]
