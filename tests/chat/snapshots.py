@@ -65,7 +65,8 @@ async def _settled(chat: Any, name: str, settle: Callable[[], Any] | None, file:
     for tries in range(30):
         for field in [*chat.app.screen.query(TextArea), *chat.app.screen.query(Input)]:
             field.cursor_blink = False
-            field.refresh()  # it may have been in the half of a blink that is not seen
+            field.notify_style_update()  # lines are kept as drawn, maybe in the half of a blink that is not seen
+            field.refresh()
         for _ in range(3):
             await chat.pilot.pause()
         if settle is not None:
