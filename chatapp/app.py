@@ -16,6 +16,7 @@ from chatapp.config import Settings
 from chatapp.opening import AlreadyRunning, MakeEngine, lock_home
 from chatapp.screens.chat import ChatScreen
 from chatapp.themes import THEMES
+from chatapp.tidying import Tidying
 
 
 class HoneApp(App[int]):
@@ -33,6 +34,7 @@ class HoneApp(App[int]):
         self.chat = ChatScreen(settings, make_engine, thread=thread, **seams)
         for theme in THEMES:
             self.register_theme(theme)
+        self._tidying = Tidying(lambda: 0.0 if self.chat.generating else self.chat.rested)
         self._done: list[Key] = []  # keys that took effect and are still on their way through the widgets
 
     def get_default_screen(self) -> Screen[None]:
@@ -41,6 +43,8 @@ class HoneApp(App[int]):
     def on_mount(self) -> None:
         if not self.is_headless and _has_terminal():
             self.set_interval(self.LOOK, self._follow_terminal)
+            self.set_interval(self.LOOK, self._tidying.tick)
+            self.call_after_refresh(self._tidying.begin)
         if self.settings.keys:
             self._take_keys()
         if self.settings.theme in self.available_themes:

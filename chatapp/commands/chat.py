@@ -17,6 +17,9 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         from chatapp.plain import run_plain
 
         return int(run_plain(settings, sys.stdin, sys.stdout, thread=thread))
+    from chatapp.tidying import postpone
+
+    postpone()
     from chatapp.app import run_chat
 
     return int(run_chat(settings, thread))

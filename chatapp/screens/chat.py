@@ -121,6 +121,11 @@ class ChatScreen(SlashActions):
 
     # -- learning --------------------------------------------------------------------------------------------------
 
+    @property
+    def rested(self) -> float:
+        """Seconds since the last key."""
+        return monotonic() - self._last_key
+
     def on_key(self, event: Key) -> None:
         self._last_key = monotonic()
 
@@ -141,7 +146,7 @@ class ChatScreen(SlashActions):
         try:
             await self._save_draft()
             await self._show_what_is_left()
-            idle = not self.generating and monotonic() - self._last_key >= self.settings.idle_seconds
+            idle = not self.generating and self.rested >= self.settings.idle_seconds
             if self.opened is not opened:
                 return  # another model was asked for meanwhile
             for line in [*await self.jobs.call(opened.lessons.tick, idle), *opened.upkeep.take()]:

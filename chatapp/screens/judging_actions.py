@@ -17,7 +17,7 @@ from chatapp.screens.turn_actions import TurnActions
 from chatapp.teaching import explain_turn
 from chatapp.turn import in_words, label
 from chatapp.widgets.answers import Answers
-from chatapp.widgets.past import Past
+from chatapp.widgets.past import PastTurns
 
 
 class JudgingActions(TurnActions):
@@ -173,8 +173,8 @@ class JudgingActions(TurnActions):
         await self._commit_ranking()
         await self._show(await self.jobs.call(self.session.step_turn, step))
 
-    @on(Past.Opened)
-    def past_opened(self, event: Past.Opened) -> None:
+    @on(PastTurns.Opened)
+    def past_opened(self, event: PastTurns.Opened) -> None:
         if self.opened is None:
             return
         if self.generating:

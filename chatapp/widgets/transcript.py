@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.geometry import Size
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
@@ -91,7 +90,7 @@ class Transcript(VerticalScroll, can_focus=False):
         """Show a thread from its (shown) beginning."""
         self._wanted, self._owed, self._moving = None, 0, False
         async with self.batch():
-            await self.past.begin(view.past, view.hidden)
+            self.past.begin(view.past, view.hidden)
             await self.query_one("#notes", Vertical).remove_children()
             await self._say_before()
             self.ask(view.turn.prompt if view.turn else None)
@@ -104,7 +103,7 @@ class Transcript(VerticalScroll, can_focus=False):
         self._wanted, self._owed, self._moving = None, 0, False
         notes = self.query_one("#notes", Vertical)
         async with self.batch():
-            await self.past.grow(turns, [line.note for line in notes.query(Line)])
+            self.past.grow(turns, [line.note for line in notes.query(Line)])
             await notes.remove_children()
             await self._say_before()
 
@@ -204,8 +203,8 @@ class Transcript(VerticalScroll, can_focus=False):
                 self._moving = wanted.brought = True
                 anchor, before = self._anchor(wanted)
                 far = self._far(wanted)
-                await self.past.put(turns, wanted.first)
-                await self.past.drop(far)
+                self.past.put(turns, wanted.first)
+                self.past.drop(far)
                 self._say_elsewhere()
                 planned = self._top_of(self.question)
                 if self._expected is not None:  # where the end is goes with the question
@@ -238,35 +237,34 @@ class Transcript(VerticalScroll, can_focus=False):
     def validate_scroll_target_y(self, value: float) -> float:
         return max(0.0, round(value)) if self._moving else super().validate_scroll_target_y(value)
 
-    def _anchor(self, wanted: Wanted) -> tuple[Widget | None, int]:
+    def _anchor(self, wanted: Wanted) -> tuple[Widget | Past | None, int]:
         """Something that is seen and stays, and where it is."""
         above = self.past.virtual_region.y
         if not self._following and (wanted.end == self.past.start or wanted.first == self.past.stop):
             for block in self.past.turns:
-                if above + block.reply.virtual_region.bottom > self.scroll_y:
-                    return block.reply, above + block.reply.virtual_region.y
+                if above + self.past.span(block).stop > self.scroll_y:
+                    return block, above + self.past.reply_of(block).start
         if self._following or wanted.first:
             return self.question, self.question.virtual_region.y
         return None, 0  # at the beginning of the thread
 
     def _far(self, wanted: Wanted) -> list[Past]:
         """The turns to let go of: those at the other end that are too many, unless they are near to what is seen."""
-        turns, page = self.past.turns, self.size.height
+        turns, page, span = self.past.turns, self.size.height, self.past.span
         top = self.scroll_y - self.past.virtual_region.y
         spare = max(0, len(turns) + wanted.end - wanted.first - LIVE)
         if wanted.end == self.past.start:
-            return [b for b in turns[len(turns) - spare :] if b.virtual_region.y > top + 3 * page]
+            return [block for block in turns[len(turns) - spare :] if span(block).start > top + 3 * page]
         if wanted.first == self.past.stop:
-            return [b for b in turns[:spare] if b.reply.virtual_region.bottom < top - 2 * page]
+            return [block for block in turns[:spare] if span(block).stop < top - 2 * page]
         return []
 
-    def _top_of(self, widget: Widget) -> int:
-        """Where something begins once the screen is laid out again."""
+    def _top_of(self, part: Widget | Past) -> int:
+        """Where something begins once the screen is laid out again; of an earlier turn, where its answer does."""
         tops = {p.widget: p.region.y for p in self.arrange(self.scrollable_content_region.size).placements}
-        if widget in tops:
-            return tops[widget]
-        inner = self.past.arrange(Size(self.past.size.width, 0)).placements
-        return tops[self.past] + next(p.region.y for p in inner if p.widget is widget)
+        if isinstance(part, Past):
+            return tops[self.past] + self.past.reply_of(part).start
+        return tops[part]
 
     def _move(self, lines: int) -> None:
         """Scroll in the same frame as the turns come, so that nothing is seen to move."""

@@ -47,7 +47,8 @@ class Chat:
 
     @property
     def notes(self) -> list[str]:
-        return [line.note.text for line in self.screen.query("Line")]
+        before = [note.text for past in self.screen.transcript.past.turns for note in past.said_before]
+        return before + [line.note.text for line in self.screen.query("Line")]
 
     async def until(self, condition: Callable[[], object], seconds: float = 10) -> None:
         """Wait until condition holds; fails, saying what was on the screen, when it never does."""

@@ -58,7 +58,7 @@ async def look(chat: Any, name: str, settle: Callable[[], Any] | None = None) ->
 
 
 async def _settled(chat: Any, name: str, settle: Callable[[], Any] | None, file: Path) -> str:
-    """The screen as its file has it, given seconds to become so; else as it stays: layout takes a busy machine turns."""
+    """The screen as its file has it, given seconds to become so; else as it stays."""
     writing = os.environ.get("SNAPSHOTS") == "write"
     wanted = file.read_text(encoding="utf-8") if file.exists() and not writing else None
     svg = ""

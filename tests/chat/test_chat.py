@@ -97,7 +97,7 @@ async def test_the_last_session_is_taken_up_where_it_ended(open_chat: Open, tmp_
         await chat.press("i", "h", "a", "l", "f")
     async with open_chat() as chat:
         assert chat.answers.turn.prompt == "Two?"
-        assert [block.past_turn.mark for block in chat.screen.query("Past")] == ["B, picked of 3"]
+        assert [past.turn.mark for past in chat.screen.transcript.past.turns] == ["B, picked of 3"]
         assert chat.screen.prompt.text == "half"
         assert chat.app.focused is chat.screen.prompt
 

@@ -114,8 +114,7 @@ async def test_going_on_without_a_choice_follows_the_first_and_records_nothing(o
         await chat.until(lambda: [card.has_class("-focused") for card in chat.answers.cards] == [True, False, False])
         assert [m["content"] for m in chat.engine.asked[-1]] == ["One?", TEXTS[0], "Two?"]
         assert chat.store.judgments.for_prompt(first.prompt_id) == []
-        past = chat.screen.query("Past")
-        assert [block.past_turn.mark for block in past] == ["A, the first of 3"]
+        assert [past.turn.mark for past in chat.screen.transcript.past.turns] == ["A, the first of 3"]
 
 
 async def test_a_correction_gives_three_pairs_and_is_gone_on_from(open_chat: Open) -> None:
@@ -144,7 +143,7 @@ async def test_a_correction_gives_three_pairs_and_is_gone_on_from(open_chat: Ope
         await chat.says("correction > A, B, C: 3 pairs")
         await chat.ask("Next?")
         assert chat.engine.asked[-1][-2]["content"] == "Again."
-        assert chat.screen.query("Past").first().past_turn.mark == "B, corrected"
+        assert chat.screen.transcript.past.turns[0].turn.mark == "B, corrected"
 
 
 async def test_a_changed_correction_is_not_thrown_away_without_asking(open_chat: Open) -> None:
@@ -306,11 +305,11 @@ async def test_editing_an_earlier_question_makes_a_branch(open_chat: Open) -> No
         await chat.press("enter")
         await chat.until(lambda: len(chat.engine.asked) == 3 and not chat.screen.generating)
         assert [m["content"] for m in chat.engine.asked[-1]] == ["Uno?"]
-        assert len(chat.screen.query("Past")) == 0
+        assert len(chat.screen.transcript.past.turns) == 0
         await chat.until(lambda: chat.answers.turn.versions == 2)
         await chat.press("less_than_sign")
         await chat.until(lambda: chat.answers.turn.prompt == "Two?")
-        assert len(chat.screen.query("Past")) == 1
+        assert len(chat.screen.transcript.past.turns) == 1
 
 
 async def test_copying_goes_through_the_terminal(open_chat: Open) -> None:

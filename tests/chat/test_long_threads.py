@@ -213,7 +213,7 @@ async def test_what_the_chat_said_between_turns_is_there_when_one_comes_back(ope
         transcript.action_scroll_end()
         await settled(chat)
         await chat.until(lambda: "Something was learned." in chat.notes)
-        assert transcript.past.turns[-1].lines[0].note.text == "Something was learned."
+        assert transcript.past.turns[-1].said_before[0].text == "Something was learned."
 
 
 def test_a_long_thread_takes_no_more_queries_than_a_short_one(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ async def test_a_click_on_an_earlier_turn_opens_it(open_chat: Open) -> None:
     async with open_chat() as chat:
         await chat.ask("One?")
         await chat.ask("Two?")
-        await chat.pilot.click("Past")
+        await chat.pilot.click("PastTurns", offset=(4, 1))
         await chat.until(lambda: chat.screen.visiting and chat.answers.turn.prompt == "One?")
 
 
