@@ -9,6 +9,7 @@ import pytest
 
 from chatapp.turn import put
 from tests.chat.conftest import SMALL, WIDE
+from tests.chat.fakes import TEXTS
 
 Open = Callable[..., Any]
 
@@ -66,3 +67,20 @@ async def test_a_card_let_go_elsewhere_ranks_nothing_later(open_chat: Open) -> N
         await chat.pilot.click(chat.answers.cards[0], offset=(3, 1))
         await chat.pilot.pause()
         assert chat.answers.draft is None
+
+
+async def test_what_is_marked_in_earlier_turns_is_what_was_written(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask("One?")
+        await chat.ask("Two?")
+        past = chat.screen.transcript.past
+        rows = [row for turn in past.turns for row in turn.rows(past.size.width)]
+        question = next(y for y, row in enumerate(rows) if row.kind == "question")
+        await chat.pilot.mouse_down(past, offset=(2, question))
+        await chat.pilot.hover(past, offset=(4, len(rows) - 1))
+        await chat.until(lambda: chat.screen.get_selected_text())
+        assert past.text_selection is not None
+        await chat.pilot.mouse_up(past, offset=(4, len(rows) - 1))
+        marked = str(chat.screen.get_selected_text())
+        assert marked.startswith("One?\n"), "without the bar before it"
+        assert TEXTS[0][:2] in marked

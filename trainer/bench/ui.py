@@ -90,7 +90,8 @@ def _verdict(result: dict[str, Any], quick: bool) -> dict[str, Any]:
 
 def _environment(settings: Settings) -> dict[str, str]:
     """The chat's, as it is when a person starts it; nothing that the trainer set for itself."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("HONE_") and name not in PASSIVE}
+    left = {*PASSIVE, "PYTHONDONTWRITEBYTECODE"}  # a program is not compiled at each start
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HONE_") and name not in left}
     for name in ("LINES", "COLUMNS"):
         kept.pop(name, None)
     return {
