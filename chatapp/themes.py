@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from textual.theme import Theme
 
+
+def _cursor(color: str, text: str) -> dict[str, str]:
+    """The chosen row of a list: tinted, so that what is dimmed in it can still be read."""
+    return {
+        "block-cursor-background": f"{color} 40%",
+        "block-cursor-foreground": text,
+        "block-cursor-blurred-background": f"{color} 20%",
+        "block-cursor-blurred-foreground": text,
+    }
+
+
 THEMES = (
     Theme(
         name="hone-dark",
@@ -18,7 +29,11 @@ THEMES = (
         surface="#1d2027",
         panel="#262a33",
         dark=True,
-        variables={"footer-key-foreground": "#e0a458", "input-selection-background": "#7aa2d6 35%"},
+        variables={
+            "footer-key-foreground": "#e0a458",
+            "input-selection-background": "#7aa2d6 35%",
+            **_cursor("#7aa2d6", "#d8dbe0"),
+        },
     ),
     Theme(
         name="hone-light",
@@ -33,6 +48,10 @@ THEMES = (
         surface="#f0ede6",
         panel="#e4dfd5",
         dark=False,
-        variables={"footer-key-foreground": "#a35200", "input-selection-background": "#2f5d8c 25%"},
+        variables={
+            "footer-key-foreground": "#a35200",
+            "input-selection-background": "#2f5d8c 25%",
+            **_cursor("#2f5d8c", "#22262c"),
+        },
     ),
 )

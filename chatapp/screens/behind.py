@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
 from chatapp.clean import one_line
 from chatapp.screens.dialogs import Dialog
+from chatapp.widgets.panel import Hint, Panel
 
 if TYPE_CHECKING:
     from storage.store import Store
@@ -56,8 +57,8 @@ class Behind(Dialog):
 
     DEFAULT_CSS = """
     Behind {
-        & > Vertical { width: 92; }
-        & VerticalScroll { height: auto; max-height: 50vh; margin: 1 0 0 0; }
+        & > Panel { width: 92; }
+        & VerticalScroll { height: auto; max-height: 60vh; margin: 1 0 0 0; }
         & .judgment { margin: 0 0 1 0; }
     }
     """
@@ -72,7 +73,7 @@ class Behind(Dialog):
         self.count = count
 
     def compose(self) -> ComposeResult:
-        with Vertical():
+        with Panel():
             yield Static(Content(self.question))
             with VerticalScroll():
                 for one in self.told:
@@ -88,7 +89,7 @@ class Behind(Dialog):
                 if self.count > len(self.told):
                     left = self.count - len(self.told)
                     yield Static(Content(f"and {left} older: `hone adapters show` lists all"))
-            yield Static(Content("↑↓ scroll · Esc closes"), classes="hint")
+            yield Hint("↑↓ scroll", ("Esc closes", "cancel"))
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()

@@ -18,8 +18,8 @@ from chatapp.clean import obeyed
 from chatapp.diffing import around, counted, shown, word_diff
 from chatapp.screens.dialogs import Confirm
 from chatapp.widgets.fields import SafeTextArea
+from chatapp.widgets.panel import Hint
 
-HINT = "Ctrl+S saves · Ctrl+G editor · Esc cancels"
 BESIDE = 110  #: cells of the terminal from which on the changes stand beside the editor
 LOW = 16  #: lines below which there is no room for them
 
@@ -40,7 +40,7 @@ class Correct(ModalScreen[str | None]):
             height: 2fr; width: 1fr; scrollbar-size-vertical: 1; border-top: solid $foreground 25%;
         }
         & Static { height: auto; }
-        & #correct-hint, & #correct-diff.-none { color: $text-muted; }
+        & #correct-diff.-none { color: $text-muted; }
         &.-beside > Vertical { max-width: 160; }
         &.-beside #correct-both { layout: horizontal; }
         &.-beside TextArea, &.-beside #correct-changes { height: 1fr; }
@@ -69,7 +69,9 @@ class Correct(ModalScreen[str | None]):
                 yield SafeTextArea(self.before, highlight_cursor_line=False)
                 with VerticalScroll(id="correct-changes", can_focus=False):
                     yield Static(Content("Nothing was changed yet."), id="correct-diff", classes="-none")
-            yield Static(Content(HINT), id="correct-hint")
+            yield Hint(
+                ("Ctrl+S saves", "save"), ("Ctrl+G editor", "editor"), ("Esc cancels", "cancel"), id="correct-hint"
+            )
 
     def on_mount(self) -> None:
         editor = self.query_one(SafeTextArea)
@@ -100,9 +102,9 @@ class Correct(ModalScreen[str | None]):
             diff.update(Content("Nothing was changed yet.") if same else shown(around(pieces)))
             self._hint("" if same else counted(pieces))
 
-    def _hint(self, said: str) -> None:
-        for hint in self.query("#correct-hint").results(Static):
-            hint.update(Content(f"{said} · {HINT}" if said else HINT))
+    def _hint(self, said: str, error: bool = False) -> None:
+        for hint in self.query(Hint):
+            hint.say(said, error)
 
     # -- keys ------------------------------------------------------------------------------------------------------
 
@@ -113,9 +115,9 @@ class Correct(ModalScreen[str | None]):
     def _save(self) -> None:
         text = self.query_one(TextArea).text
         if not text.strip():
-            self._hint("! A correction needs some text")
+            self._hint("A correction needs some text", error=True)
         elif text == self.before:
-            self._hint("! Nothing was changed yet")
+            self._hint("Nothing was changed yet", error=True)
         else:
             self.dismiss(text)
 
@@ -130,7 +132,7 @@ class Correct(ModalScreen[str | None]):
         if text is not None:
             editor.put_instead(text)
         else:
-            self._hint(f"! {said}")
+            self._hint(said, error=True)
 
     def action_cancel(self) -> None:
         if self.query_one(TextArea).text == self.before:

@@ -11,7 +11,6 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
@@ -19,7 +18,10 @@ from textual.widgets.option_list import Option
 
 from chatapp.clean import one_line
 from chatapp.widgets.fields import SafeInput
+from chatapp.widgets.panel import Hint, Panel
 
+#: below so many lines a dialog leaves out what is blank
+BY_HEIGHT = [(0, "-low"), (18, "-high")]
 CANCEL = Binding("escape", "cancel", "Cancel", id="dialog.cancel", tooltip="Leave everything as it is")
 
 
@@ -29,18 +31,24 @@ class Dialog(ModalScreen[str | None]):
     DEFAULT_CSS = """
     Dialog {
         align: center middle;
-        & > Vertical {
+        & > Panel {
             width: 64; max-width: 94%; height: auto; max-height: 90%;
             padding: 1 2; border: round $accent; background: $surface;
         }
         & Static { height: auto; width: 1fr; }
-        & .hint { color: $text-muted; margin: 1 0 0 0; }
+        & Hint { margin: 1 0 0 0; }
+        & VerticalScroll { scrollbar-size-vertical: 1; }
         & Input, & Input:focus { margin: 1 0 0 0; border: none; height: 1; padding: 0 1; background: $boost; }
         & OptionList, & OptionList:focus { height: auto; max-height: 12; margin: 1 0 0 0; border: none; }
+        & OptionList { scrollbar-size-vertical: 1; }
+        &.-low > Panel { max-height: 100%; padding: 0 1; }
+        &.-low Hint, &.-low Input, &.-low Input:focus, &.-low OptionList, &.-low OptionList:focus { margin: 0; }
+        &.-low VerticalScroll { margin: 0; }
     }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [CANCEL]
+    VERTICAL_BREAKPOINTS = BY_HEIGHT
 
     def __init__(self, question: str) -> None:
         super().__init__()
@@ -59,17 +67,21 @@ class AskText(Dialog):
         self.emptied = emptied if value else ""
 
     def compose(self) -> ComposeResult:
-        with Vertical():
+        with Panel():
             yield Static(Content(self.question))
             yield SafeInput(self.value)
-            hint = "Enter saves · Esc cancels"
-            yield Static(Content(f"{hint} · {self.emptied}" if self.emptied else hint), classes="hint")
+            keys = (("Enter saves", "save"), ("Esc cancels", "cancel"))
+            yield Hint(*keys, self.emptied) if self.emptied else Hint(*keys)
 
     @on(Input.Submitted)
     def submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        if event.value.strip() or self.emptied:
-            self.dismiss(event.value.strip())
+        self.action_save()
+
+    def action_save(self) -> None:
+        text = self.query_one(Input).value.strip()
+        if text or self.emptied:
+            self.dismiss(text)
 
 
 class Confirm(Dialog):
@@ -81,9 +93,9 @@ class Confirm(Dialog):
     ]
 
     def compose(self) -> ComposeResult:
-        with Vertical():
+        with Panel():
             yield Static(Content(self.question))
-            yield Static(Content("y does it · n or Esc leaves everything as it is"), classes="hint")
+            yield Hint(("y does it", "yes"), ("n or Esc leaves everything as it is", "cancel"))
 
     def action_yes(self) -> None:
         self.dismiss("yes")
@@ -97,10 +109,10 @@ class Choose(Dialog):
         self.choices = choices
 
     def compose(self) -> ComposeResult:
-        with Vertical():
+        with Panel():
             yield Static(Content(self.question))
             yield OptionList(*(Option(Content(one_line(text, 56)), id=id) for id, text in self.choices))
-            yield Static(Content("Enter chooses · Esc cancels"), classes="hint")
+            yield Hint("Enter chooses", ("Esc cancels", "cancel"))
 
     def on_mount(self) -> None:
         self.query_one(OptionList).highlighted = 0

@@ -8,13 +8,14 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from chatapp.clean import one_line
 from chatapp.diffing import counted, shown, word_diff
+from chatapp.widgets.panel import Hint, Panel
 
 
 class Diff(ModalScreen[None]):
@@ -23,13 +24,13 @@ class Diff(ModalScreen[None]):
     DEFAULT_CSS = """
     Diff {
         align: center middle;
-        & > Vertical {
-            width: 90%; max-width: 110; height: 85%; padding: 0 1;
+        & > Panel {
+            width: 90%; max-width: 110; height: auto; max-height: 92%; padding: 0 1;
             border: round $accent; background: $surface; border-title-color: $text-accent;
         }
-        & VerticalScroll { height: 1fr; scrollbar-size-vertical: 1; }
+        & VerticalScroll { height: auto; scrollbar-size-vertical: 1; }
         & Static { height: auto; width: 1fr; }
-        & .hint { color: $text-muted; }
+        & #diff-said { color: $text-muted; }
     }
     """
 
@@ -50,12 +51,12 @@ class Diff(ModalScreen[None]):
         self.second = second
 
     def compose(self) -> ComposeResult:
-        with Vertical():
+        with Panel():
             with VerticalScroll(can_focus=False):
                 yield Static(id="diff-text", markup=False)
-            yield Static(id="diff-said", markup=False, classes="hint")
-            others = "←→ another answer · " if len(self.texts) > 2 else ""
-            yield Static(Content(f"{others}s swaps · ↑↓ scroll · Esc closes"), classes="hint")
+            yield Static(id="diff-said", markup=False)
+            keys = (("s swaps", "swap"), "↑↓ scroll", ("Esc closes", "close"))
+            yield Hint(("←→ another answer", "other(1)"), *keys) if len(self.texts) > 2 else Hint(*keys)
 
     def on_mount(self) -> None:
         self._show()
@@ -70,7 +71,7 @@ class Diff(ModalScreen[None]):
         if not self.query("#diff-text"):
             return  # closed meanwhile
         name, other = one_line(name, 30), one_line(other, 30)
-        self.query_one(Vertical).border_title = Content(f"From {name} to {other}")
+        self.query_one(Panel).border_title = Content(f"From {name} to {other}")
         same = f"{name} and {other} say the same."
         marks = f"[-only in {name}-] {{+only in {other}+}} · {counted(pieces)}"
         self.query_one("#diff-said", Static).update(Content(same if before == after else marks))

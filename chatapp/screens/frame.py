@@ -22,7 +22,7 @@ from chatapp.turn import PastTurn, Turn
 from chatapp.view import Note, View
 from chatapp.widgets.answers import Answers
 from chatapp.widgets.keys_line import KeysLine
-from chatapp.widgets.prompt import Prompt
+from chatapp.widgets.prompt import HINT, SHORT_HINT, Prompt
 from chatapp.widgets.status import StatusLine
 from chatapp.widgets.threads import ThreadList
 from chatapp.widgets.transcript import Transcript
@@ -45,9 +45,13 @@ class ChatFrame(Screen[None]):
         & #said {
             height: 1; width: 1fr; padding: 0 2; color: $text-success;
             text-wrap: nowrap; text-overflow: ellipsis;
+            link-color: $text-muted; link-background: transparent; link-style: bold;
+            link-color-hover: $text-accent; link-background-hover: transparent; link-style-hover: bold underline;
         }
+        & #said.-whole { height: auto; max-height: 6; text-wrap: wrap; }
         & #said.-error { color: $text-error; }
         & #said.-quiet { color: $text-muted; }
+        & Question, & Reply, & Line { max-width: 120; }
     }
     """
 
@@ -129,13 +133,15 @@ class ChatFrame(Screen[None]):
         if turn is not None and turn.versions > 1:
             self.say(f"Branch {turn.version} of {turn.versions}. < and > go to the others.", quiet=True)
 
-    def say(self, text: str, error: bool = False, quiet: bool = False) -> None:
-        """The one line beneath the answers."""
+    def say(self, text: str | Content, error: bool = False, quiet: bool = False, whole: bool = False) -> None:
+        """The one line beneath the answers; whole: as many as it needs."""
         said = self.query_one("#said", Static)
         said.set_class(error, "-error")
         said.set_class(quiet, "-quiet")
-        line = " ".join(clean(text).split())
-        said.update(Content(("! " if error else "") + line))
+        said.set_class(whole, "-whole")
+        if isinstance(text, str):
+            text = Content(("! " if error else "") + " ".join(clean(text).split()))
+        said.update(text)
         said.tooltip = None
 
     def note(self, note: Note) -> None:
@@ -185,7 +191,9 @@ class ChatFrame(Screen[None]):
             # what was hidden lost the focus
             self.call_after_refresh(self.set_focus, self._focus_before, scroll_visible=False)
         self.set_class(small, "-small")
-        self.query_one(Prompt).set_class(height < 16, "-short")
+        prompt = self.query_one(Prompt)
+        prompt.set_class(height < 16, "-short")
+        prompt.placeholder = HINT if width >= 60 else SHORT_HINT
         roomy = (width - SIDEBAR - 3) // self.settings.alternatives >= Answers.MIN_COLUMN
         threads = self.query_one(ThreadList)
         shown = roomy if self._sidebar is None else self._sidebar

@@ -8,20 +8,25 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from chatapp.config import ConfigError, Settings, converted
+from chatapp.screens.dialogs import BY_HEIGHT
 from chatapp.widgets.fields import SafeInput
+from chatapp.widgets.panel import Hint, Panel
+
+#: below so many columns there is no room for what a setting means
+BY_WIDTH = [(0, "-narrow"), (50, "-roomy")]
 
 #: setting, what it is, what it means
 FIELDS = (
     ("alternatives", "Answers", "to each question"),
     ("temperature", "Temperature", "0 is greedy, 1 as the model learned it"),
-    ("top_p", "Top p", "the likeliest words up to this share; 1 is off"),
-    ("min_p", "Min p", "no word below this share of the likeliest; 0 is off"),
+    ("top_p", "Top p", "likeliest words up to this share; 1: off"),
+    ("min_p", "Min p", "least share of the likeliest word; 0: off"),
     ("repeat_penalty", "Repeat penalty", "above 1 repeats less; 1 is off"),
     ("max_tokens", "Longest answer", "in tokens"),
     ("seed", "Seed", "empty: a fresh one each time"),
@@ -34,10 +39,11 @@ class Generation(ModalScreen[Settings | None]):
     DEFAULT_CSS = """
     Generation {
         align: center middle;
-        & > Vertical {
-            width: 74; max-width: 96%; height: auto; max-height: 96%; padding: 0 2; overflow-y: auto;
+        & > Panel {
+            width: 78; max-width: 96%; height: auto; max-height: 96%; padding: 0 2;
             border: round $accent; background: $surface; border-title-color: $text-accent;
         }
+        & VerticalScroll { height: auto; scrollbar-size-vertical: 1; }
         & Horizontal { height: 1; width: 1fr; }
         & .name { width: 16; }
         & .about { width: 1fr; color: $text-muted; text-wrap: nowrap; text-overflow: ellipsis; }
@@ -45,8 +51,12 @@ class Generation(ModalScreen[Settings | None]):
             width: 12; border: none; height: 1; padding: 0 1; background: $boost; margin: 0 1 0 0;
         }
         & Input:focus { background: $accent 25%; }
-        & .hint { height: auto; margin: 1 0 0 0; color: $text-muted; }
-        & .hint.-error { color: $text-error; }
+        & Input:focus:ansi { background: ansi_default; text-style: underline; }
+        & Hint { margin: 1 0 0 0; }
+        & Hint.-error { color: $text-error; }
+        &.-low > Panel { max-height: 100%; padding: 0 1; }
+        &.-low Hint { margin: 0; }
+        &.-narrow .about { display: none; }
     }
     """
 
@@ -56,30 +66,35 @@ class Generation(ModalScreen[Settings | None]):
         Binding("up", "app.focus_previous", "Back", show=False, id="generation.back", tooltip="The field before"),
     ]
 
+    VERTICAL_BREAKPOINTS = BY_HEIGHT
+    HORIZONTAL_BREAKPOINTS = BY_WIDTH
+
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.settings = settings
 
     def compose(self) -> ComposeResult:
-        with Vertical() as panel:
+        with Panel() as panel:
             panel.border_title = "How answers are drawn"
-            for field, name, about in FIELDS:
-                with Horizontal():
-                    yield Static(Content(name), classes="name")
-                    value = getattr(self.settings, field)
-                    yield SafeInput(
-                        "" if value is None else str(value) if isinstance(value, int) else f"{value:g}",
-                        id=f"generation-{field}",
-                    )
-                    yield Static(Content(about), classes="about")
-            yield Static(
-                Content("Enter takes them until the chat ends · `hone config init` for good · Esc leaves them"),
-                classes="hint",
-            )
+            with VerticalScroll(can_focus=False):
+                for field, name, about in FIELDS:
+                    with Horizontal():
+                        yield Static(Content(name), classes="name")
+                        value = getattr(self.settings, field)
+                        yield SafeInput(
+                            "" if value is None else str(value) if isinstance(value, int) else f"{value:g}",
+                            id=f"generation-{field}",
+                        )
+                        yield Static(Content(about), classes="about")
+            keys = (("Enter takes them until the chat ends", "take"), "`hone config init` for good")
+            yield Hint(*keys, ("Esc leaves them", "cancel"))
 
     @on(Input.Submitted)
     def submitted(self, event: Input.Submitted) -> None:
         event.stop()
+        self.action_take()
+
+    def action_take(self) -> None:
         try:
             values = {
                 field: converted(field, self.query_one(f"#generation-{field}", Input).value.strip(), name)
@@ -87,9 +102,7 @@ class Generation(ModalScreen[Settings | None]):
             }
             changed = replace(self.settings, **values)
         except ConfigError as error:
-            hint = self.query_one(".hint", Static)
-            hint.add_class("-error")
-            hint.update(Content(f"! {error}"))
+            self.query_one(Hint).say(str(error), error=True)
             return
         self.dismiss(None if changed == self.settings else changed)
 

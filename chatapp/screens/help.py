@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
+from textual.events import Resize
 from textual.screen import ModalScreen
 from textual.widgets import Static
+
+from chatapp.screens.dialogs import BY_HEIGHT
+
+KEYS, KEYS_NARROW = 18, 10  #: cells that the keys take
 
 INTRO = """Hone answers in several ways. Say which you like; it learns from that, on this machine.
 When the answers are complete they have the focus, and bare keys judge them. In the prompt, letters are letters. \
@@ -18,6 +24,30 @@ The answers take the focus by themselves only where the prompt is empty. Esc and
 A ranking (J, K, =) is recorded by Enter, or when you go on; Esc drops it.
 Going on without a choice follows the first answer (with reward_picks the reward model's) and records nothing.
 ↑ ↓ PgUp PgDn Home End scroll the chat, from the answers."""
+
+
+class Rows(Static):
+    """Keys on the left, what they do beside them: a line that is too long goes on below its beginning."""
+
+    def __init__(self, rows: Sequence[tuple[str, str, str]]) -> None:
+        super().__init__(markup=False)
+        self.rows = [(keys, f"{name}: {what}" if name and what else name or what) for keys, name, what in rows]
+        self._draw(84)
+
+    def on_resize(self, event: Resize) -> None:
+        self._draw(event.size.width)
+
+    def _draw(self, width: int) -> None:
+        column = KEYS if width >= 50 else KEYS_NARROW
+        lines: list[Content] = []
+        for keys, what in self.rows:
+            first, *more = wrap(what, max(10, width - column)) or [""]
+            if len(keys) < column:
+                lines.append(Content.assemble((f"{keys:<{column}}", "bold"), first))
+            else:
+                lines += [Content.styled(keys, "bold"), Content(" " * column + first)]
+            lines += [Content(" " * column + line) for line in more]
+        self.update(Content("\n").join(lines))
 
 
 class Help(ModalScreen[None]):
@@ -32,14 +62,17 @@ class Help(ModalScreen[None]):
             border-subtitle-color: $text-muted;
         }
         & Static { height: auto; width: 1fr; }
+        & > VerticalScroll { scrollbar-size-vertical: 1; scrollbar-gutter: stable; }
         & .heading { text-style: bold; margin: 1 0 0 0; color: $text-accent; }
-        & Horizontal { height: auto; }
+        &.-low > VerticalScroll { max-height: 100%; padding: 0 1; }
     }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f1,question_mark,q", "app.pop_screen", "Close", id="help.close", tooltip="Back to the chat"),
     ]
+
+    VERTICAL_BREAKPOINTS = BY_HEIGHT
 
     def __init__(self, sections: Sequence[tuple[str, Sequence[tuple[str, str, str]]]], intro: str = INTRO) -> None:
         super().__init__()
@@ -53,11 +86,7 @@ class Help(ModalScreen[None]):
             yield Static(Content(self.intro))
             for title, rows in self.sections:
                 yield Static(Content(title), classes="heading")
-                lines = [
-                    Content.assemble((f"{keys:<18}", "bold"), f"{name}: {what}" if name and what else name or what)
-                    for keys, name, what in rows
-                ]
-                yield Static(Content("\n").join(lines))
+                yield Rows(rows)
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()

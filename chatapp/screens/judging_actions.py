@@ -6,6 +6,8 @@ from collections.abc import Coroutine
 from typing import Any
 
 from textual import on
+from textual.content import Content
+from textual.style import Style
 
 from chatapp import copying
 from chatapp.screens.choose_code import choose_code
@@ -98,7 +100,16 @@ class JudgingActions(TurnActions):
         if event.index is None:
             self.say("")
         else:
-            self.say(f"How good is {label(event.index)}? 1 is worst, 7 is best, Esc leaves it.", quiet=True)
+            points = [(f" {n} ", Style.from_meta({"@click": f"screen.points({n})"})) for n in range(1, 8)]
+            asked = Content.assemble(
+                f"How good is {label(event.index)}?", *points, " 1 is worst, 7 is best, Esc leaves it."
+            )
+            self.say(asked, quiet=True)
+
+    def action_points(self, points: int) -> None:
+        """They were clicked."""
+        if self.answers.rating:
+            self.answers.action_pick(points)
 
     @on(Answers.Drafted)
     def drafted(self, event: Answers.Drafted) -> None:

@@ -6,15 +6,15 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.events import Resize
 from textual.widgets import Static
 
 from chatapp.clean import clean, one_line
 from chatapp.looking import View, sections, when
 from chatapp.screens.dialogs import Dialog
 from chatapp.turn import FORGOTTEN
+from chatapp.widgets.panel import Hint, Panel
 
 
 class JudgmentPanel(Dialog):
@@ -22,7 +22,7 @@ class JudgmentPanel(Dialog):
 
     DEFAULT_CSS = """
     JudgmentPanel {
-        & > Vertical { width: 100; padding: 0 2; }
+        & > Panel { width: 100; padding: 0 2; }
         & VerticalScroll { height: auto; }
         & .title { text-style: bold; }
         & .heading { text-style: bold; color: $text-accent; margin: 1 0 0 0; }
@@ -49,7 +49,7 @@ class JudgmentPanel(Dialog):
         said = f"{page['kind'].replace('_', ' ')}: {page['said']}"
         source = "" if page["source"] == "chat" else f", from {page['source']}"
         about = f"{page['short']}, {when(page['created_at'])}{source} · in “{page['thread']['title'] or 'untitled'}”"
-        with Vertical():
+        with Panel():
             yield Static(Content(one_line(said, 300)), classes="title")
             yield Static(Content(one_line(about, 200)), classes="quiet")
             with VerticalScroll():
@@ -65,14 +65,17 @@ class JudgmentPanel(Dialog):
                     yield Static(Content(one_line(heading[:1].upper() + heading[1:], 300)), classes="heading")
                     for line in lines:
                         yield Static(Content(one_line(line, 300)), classes="text")
-            yield Static(Content("↑↓ scroll · e edit · x take back · F forget · g thread · Esc close"), classes="hint")
+            yield Hint(
+                "↑↓ scroll",
+                ("e edit", "wish('edit')"),
+                ("x take back", "wish('retract')"),
+                ("F forget", "wish('forget')"),
+                ("g thread", "wish('go')"),
+                ("Esc close", "cancel"),
+            )
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()
-
-    def on_resize(self, event: Resize) -> None:
-        # as high as its text, and no higher than the screen leaves room for
-        self.query_one(VerticalScroll).styles.max_height = max(3, event.size.height * 9 // 10 - 6)
 
     def action_wish(self, wish: str) -> None:
         self.dismiss(wish)

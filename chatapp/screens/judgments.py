@@ -39,6 +39,7 @@ class JudgmentsPage(JudgmentActions):
     JudgmentsPage {
         & #search, & #search:focus { border: none; height: 1; padding: 0 1; margin: 0 0 1 0; background: $boost; }
         & #search:focus { background: $accent 20%; }
+        & #search:focus:ansi { background: ansi_default; text-style: underline; }
         & #about { height: 1; color: $text-muted; text-wrap: nowrap; text-overflow: ellipsis; padding: 0 1; }
         & #none { display: none; height: 1fr; color: $text-muted; padding: 1; }
         &.-none #none { display: block; }

@@ -108,7 +108,9 @@ class Page(Screen[None]):
         from chatapp.screens.help import Help
 
         mine = [b for cls in type(self).__mro__ for b in cls.__dict__.get("BINDINGS", []) if issubclass(cls, Page)]
-        self.app.push_screen(Help([(self.NAME, key_rows(mine, self.chat.settings.keys))], intro=self.__doc__ or ""))
+        self.app.push_screen(
+            Help([(self.NAME, key_rows(mine, self.chat.settings.keys))], intro=" ".join((self.__doc__ or "").split()))
+        )
 
 
 def page_named(name: PageName) -> type[Page]:

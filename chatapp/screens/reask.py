@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.content import Content
+from textual.containers import Horizontal, VerticalScroll
 from textual.events import Resize
 from textual.screen import ModalScreen
-from textual.widgets import Static
 
+from chatapp.screens.dialogs import BY_HEIGHT
+from chatapp.widgets.panel import Hint, Panel
 from chatapp.widgets.prose import Prose
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ class Reask(ModalScreen[int | None]):
     DEFAULT_CSS = """
     Reask {
         align: center middle;
-        & > Vertical {
+        & > Panel {
             width: 120; max-width: 96%; height: auto; max-height: 94%; padding: 0 2;
             border: round $accent; background: $surface; border-title-color: $text-accent;
         }
-        & VerticalScroll { height: auto; margin: 1 0 0 0; }
+        & VerticalScroll { height: auto; margin: 1 0 0 0; scrollbar-size-vertical: 1; }
         & .earlier { color: $text-muted; margin: 0 0 1 0; }
         & .question { text-style: bold; margin: 0 0 1 0; }
         & Horizontal { height: auto; }
@@ -39,7 +39,9 @@ class Reask(ModalScreen[int | None]):
             padding: 0 1; border: round $foreground 25%; border-title-color: $foreground; border-title-style: bold;
         }
         &.-narrow Horizontal { layout: vertical; }
-        & .hint { height: auto; color: $text-muted; margin: 1 0 0 0; }
+        & Hint { margin: 1 0 0 0; }
+        &.-low > Panel { max-height: 100%; padding: 0 1; }
+        &.-low VerticalScroll, &.-low Hint { margin: 0; }
     }
     """
 
@@ -49,6 +51,7 @@ class Reask(ModalScreen[int | None]):
         Binding("equals_sign", "say(0)", "Tie", key_display="=", id="reask.tie", tooltip="Neither is better"),
         Binding("escape,q", "later", "Not now", key_display="Esc", id="reask.later", tooltip="It can wait"),
     ]
+    VERTICAL_BREAKPOINTS = BY_HEIGHT
     GUARD: ClassVar[float] = 0.5  #: seconds in which judging keys are ignored
 
     def __init__(self, pair: Pair) -> None:
@@ -58,7 +61,7 @@ class Reask(ModalScreen[int | None]):
     def compose(self) -> ComposeResult:
         *before, question = self.pair.conversation
         earlier = [message for message in before if message["role"] != "system"][-EARLIER:]
-        with Vertical() as panel:
+        with Panel() as panel:
             panel.border_title = "Which answer is better?"
             with VerticalScroll():
                 for message in earlier:
@@ -69,8 +72,13 @@ class Reask(ModalScreen[int | None]):
                         answer = Prose(text, classes="answer")
                         answer.border_title = name
                         yield answer
-            keys = "1 or a: A · 2 or b: B · =: neither · Esc: not now · ↑↓ scroll"
-            yield Static(Content(keys), classes="hint")
+            yield Hint(
+                ("1 or a: A", "say(1)"),
+                ("2 or b: B", "say(-1)"),
+                ("=: neither", "say(0)"),
+                ("Esc: not now", "later"),
+                "↑↓ scroll",
+            )
 
     def on_mount(self) -> None:
         self._ready_at = monotonic() + self.GUARD
@@ -78,8 +86,6 @@ class Reask(ModalScreen[int | None]):
 
     def on_resize(self, event: Resize) -> None:
         self.set_class(event.size.width < 90, "-narrow")
-        # as high as the texts are, and no higher than the screen leaves room for
-        self.query_one(VerticalScroll).styles.max_height = max(3, event.size.height * 94 // 100 - 5)
 
     def action_say(self, better: int) -> None:
         if monotonic() >= self._ready_at:

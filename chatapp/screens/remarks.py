@@ -8,7 +8,6 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 from textual.content import Content
 from textual.events import Key
 from textual.widgets import OptionList, Static
@@ -16,6 +15,7 @@ from textual.widgets.option_list import Option
 
 from chatapp.clean import one_line
 from chatapp.screens.dialogs import Dialog
+from chatapp.widgets.panel import Hint, Panel
 
 
 class Flag(Dialog):
@@ -34,7 +34,7 @@ class Flag(Dialog):
 
     def compose(self) -> ComposeResult:
         before = {True: " (broken)", False: " (kept)", None: ""}
-        with Vertical():
+        with Panel():
             yield Static(Content(self.question))
             yield OptionList(
                 *(
@@ -42,7 +42,12 @@ class Flag(Dialog):
                     for id, number, name, said in self.rules
                 )
             )
-            yield Static(Content("↑↓ or its number · b broken · k kept · Esc cancels"), classes="hint")
+            yield Hint(
+                "↑↓ or its number",
+                ("b broken", "flag('broken')"),
+                ("k kept", "flag('kept')"),
+                ("Esc cancels", "cancel"),
+            )
 
     def on_mount(self) -> None:
         options = self.query_one(OptionList)

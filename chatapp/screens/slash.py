@@ -91,7 +91,7 @@ class SlashActions(ModelActions):
         else:
             line = "  ".join(found)
         self._hinted = True
-        self.say(line, quiet=True)
+        self.say(line, quiet=True, whole=True)
 
     _hinted = False  #: the line beneath the answers is about commands
 

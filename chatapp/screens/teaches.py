@@ -7,13 +7,14 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
 from chatapp.clean import one_line
 from chatapp.screens.dialogs import Dialog
 from chatapp.teaching import Explained
+from chatapp.widgets.panel import Hint, Panel
 
 
 class Teaches(Dialog):
@@ -21,7 +22,7 @@ class Teaches(Dialog):
 
     DEFAULT_CSS = """
     Teaches {
-        & > Vertical { width: 84; }
+        & > Panel { width: 84; }
         & VerticalScroll { height: auto; max-height: 22; margin: 1 0 0 0; }
         & .said { text-style: bold; }
         & .overridden { color: $text-muted; }
@@ -38,7 +39,7 @@ class Teaches(Dialog):
         self.private = private
 
     def compose(self) -> ComposeResult:
-        with Vertical():
+        with Panel():
             yield Static(Content(self.question))
             with VerticalScroll():
                 if self.private:
@@ -53,7 +54,7 @@ class Teaches(Dialog):
                         yield Static(Content(f"  {one_line(line, 200)}"), classes="overridden")
                     if not one.teaches and not one.overridden and not self.private:
                         yield Static(Content("  nothing to learn from"), classes="overridden")
-            yield Static(Content("Esc closes · `hone judgments show` says the same"), classes="hint")
+            yield Hint(("Esc closes", "cancel"), "`hone judgments show` says the same")
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()

@@ -44,7 +44,7 @@ class TrainingPage(Page):
         & #runs { text-wrap: nowrap; text-overflow: ellipsis; }
         & #run { height: 1fr; width: 1fr; padding: 0 1; border-top: solid $foreground 15%; }
         & #run:focus { border-top: solid $accent; }
-        & #run > Static { height: auto; width: 1fr; margin: 0 0 1 0; }
+        & #run > Static { height: auto; width: 1fr; margin: 0 0 1 0; max-width: 110; }
         &.-wide #page { layout: horizontal; }
         &.-wide #runs { width: 46; height: 1fr; max-height: 100%; }
         &.-wide #run, &.-wide #run:focus { border-top: none; border-left: solid $foreground 15%; padding: 0 2; }

@@ -44,7 +44,7 @@ class VersionsPage(Page):
         & #versions { text-wrap: nowrap; text-overflow: ellipsis; }
         & #version { height: 1fr; width: 1fr; padding: 0 1; border-top: solid $foreground 15%; }
         & #version:focus { border-top: solid $accent; }
-        & #version > Static { height: auto; width: 1fr; margin: 0 0 1 0; }
+        & #version > Static { height: auto; width: 1fr; max-width: 110; margin: 0 0 1 0; }
         & #disk { color: $text-muted; }
         &.-wide #page { layout: horizontal; }
         &.-wide #versions { width: 44; height: 1fr; max-height: 100%; }

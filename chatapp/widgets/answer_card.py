@@ -24,6 +24,7 @@ class AnswerCard(Vertical):
     AnswerCard {
         height: auto;
         width: 1fr;
+        max-width: 120;
         min-height: 3;
         padding: 0 1;
         border: round $foreground 25%;
@@ -32,6 +33,7 @@ class AnswerCard(Vertical):
         border-subtitle-color: $text-muted;
         &.-focused { border: heavy $accent; border-title-color: $text-accent; }
         &.-chosen { background: $success 8%; }
+        &.-chosen:ansi { background: ansi_default; }
         &.-stacked {
             min-height: 2;
             border: none;

@@ -7,13 +7,20 @@ from textual.binding import Binding
 from chatapp.turn import label
 
 KEYS = [
+    Binding(
+        "space",
+        "pick_focused",
+        "Pick",
+        key_display="1-9",
+        id="answers.best",
+        tooltip="The focused answer is the best one",
+    ),
     *(
         Binding(
             str(number),
             f"pick({number})",
             "Pick",
-            show=number == 1,
-            key_display="1-9",
+            show=False,
             id=f"answers.pick.{number}",
             tooltip=f"Answer {label(number - 1)} is the best one",
         )

@@ -27,7 +27,7 @@ from chatapp.widgets.answer_card import AnswerCard
 from chatapp.widgets.answer_keys import KEYS
 from chatapp.widgets.marks import about, marks
 
-JUDGING = {"pick", "rank", "tie", "all_bad", "correct", "thumb", "rate", "note", "flag"}
+JUDGING = {"pick", "pick_focused", "rank", "tie", "all_bad", "correct", "thumb", "rate", "note", "flag"}
 
 Wish = Literal[
     "undo",
@@ -253,6 +253,8 @@ class Answers(Container, can_focus=True):
         if action == "pick":
             most = 7 if self.rating else max(1, len(self.cards))
             return bool(parameters) and isinstance(parameters[0], int) and parameters[0] <= most
+        if action == "pick_focused":
+            return not self.rating
         return True
 
     def _settled(self) -> bool:
@@ -272,6 +274,9 @@ class Answers(Container, can_focus=True):
             self.draft = None
             self._look_at(number - 1)
             self.post_message(self.Judged("pick", number - 1))
+
+    def action_pick_focused(self) -> None:
+        self.action_pick(self.focused_index + 1)
 
     def action_focus_card(self, step: int) -> None:
         if self.cards:

@@ -90,16 +90,16 @@ class JudgmentTable(DataTable[Text]):
     def _widths(self) -> dict[str, int]:
         """Cells by column; 0 leaves it out."""
         width = self._fitted = self.size.width
-        narrow = width < 56
+        narrow, titled = width < 56, width >= 76
         fixed = {
             "when": TIME if width >= 100 else DAY,
             "kind": 0 if narrow else 10,
             "state": 21 if width >= WIDE else 0 if narrow else 10,
         }
-        columns = len(fixed) + 2 - (2 if narrow else 0) - (1 if narrow else 0)
+        columns = 1 + titled + sum(map(bool, fixed.values()))
         rest = max(8, width - 2 - sum(fixed.values()) - 2 * columns)
-        said = rest if narrow else rest * 6 // 10
-        return {**fixed, "said": said, "thread": 0 if narrow else rest - said}
+        said = rest * 6 // 10 if titled else rest
+        return {**fixed, "said": said, "thread": rest - said}
 
     def _fill(self, cursor: int) -> None:
         widths = self._widths()

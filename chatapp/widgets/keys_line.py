@@ -2,20 +2,50 @@
 
 from __future__ import annotations
 
-from textual.events import Resize
-from textual.widgets import Footer
+from collections.abc import Sequence
 
-ROOMY = 120  #: columns from which on the palette's key stands there too
+from rich.cells import cell_len
+from textual.app import ComposeResult
+from textual.events import Resize
+from textual.widget import Widget
+from textual.widgets import Footer
+from textual.widgets._footer import FooterKey
+
+ROOMY = 120  #: columns from which on the palette's key stands apart, with its name
+STAYS = ("f1", "ctrl+p")  #: keys that lead to all the others
 
 
 class KeysLine(Footer):
-    """Textual's, but that the palette's key makes room for the others in a narrow terminal."""
+    """Textual's, but that in a narrow terminal keys are left out whole, and never those that lead to the others."""
+
+    DEFAULT_CSS = "KeysLine FooterKey.-command-palette.-narrow { dock: none; border-left: none; padding: 0; }"
 
     def __init__(self) -> None:
-        super().__init__(compact=True, show_command_palette=False)
+        super().__init__(compact=True)
+        self._fitted = 0
+
+    def compose(self) -> ComposeResult:
+        width = self._fitted = self.size.width
+        keys = list(super().compose())
+        yield from keys if width >= ROOMY else _fitting(keys, width)
 
     def on_resize(self, event: Resize) -> None:
-        roomy = event.size.width >= ROOMY
-        if roomy != self.show_command_palette:
-            self.show_command_palette = roomy
+        if event.size.width != self._fitted:
             self.refresh(recompose=True)
+
+
+def _fitting(keys: Sequence[Widget], width: int) -> list[Widget]:
+    """Those that there is room for, in their order."""
+    shown = [key for key in keys if isinstance(key, FooterKey)]
+    for key in shown:
+        if key.has_class("-command-palette"):
+            key.description = "All"
+            key.add_class("-narrow")
+    room = width + 1  # behind the last one no cell is needed
+    fits = set()
+    for key in sorted(shown, key=lambda key: key.key not in STAYS):
+        needs = cell_len(key.key_display) + 1 + cell_len(key.description) + 1
+        if needs <= room:
+            room -= needs
+            fits.add(key)
+    return [key for key in shown if key in fits]

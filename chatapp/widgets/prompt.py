@@ -13,6 +13,7 @@ from chatapp.widgets.fields import SafeTextArea
 
 NEW_LINE = ("ctrl+j", "shift+enter", "alt+enter")
 HINT = "Ask something.  Enter sends, Ctrl+J begins a new line."
+SHORT_HINT = "Ask something.  Enter sends."
 
 
 class Prompt(SafeTextArea):

@@ -46,6 +46,7 @@ class ThreadList(Vertical):
         &.-over { layer: over; dock: left; width: 34; max-width: 90%; background: $panel; }
         & > Input { border: none; height: 1; padding: 0 1; margin: 1 0 0 0; background: $boost; }
         & > Input:focus { border: none; background: $accent 20%; }
+        & > Input:focus:ansi { background: ansi_default; text-style: underline; }
         & > OptionList, & > OptionList:focus {
             border: none; height: 1fr; padding: 0; background: transparent; margin: 1 0 0 0;
         }

@@ -8,6 +8,7 @@ from typing import ClassVar
 from textual_plot import HiResMode, PlotWidget
 
 LABEL = 8  #: cells that a date takes
+WEEK = 12  #: and a week at most
 
 
 class Weeks(PlotWidget, can_focus=False):
@@ -29,6 +30,8 @@ class Weeks(PlotWidget, can_focus=False):
         self.weeks = weeks
 
     def on_mount(self) -> None:
+        # a bar as wide as the screen would say more than it does
+        self.styles.max_width = 9 + WEEK * max(4, len(self.weeks))
         self.margin_top, self.margin_bottom, self.margin_left = 0, 1, 7
         self.call_after_refresh(self.draw)  # PlotWidget's own on_mount, which comes next, clears it
         # a plot keeps the colours that it was drawn with

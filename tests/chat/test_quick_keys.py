@@ -25,7 +25,7 @@ async def test_r_and_a_digit_rate_the_focused_answer(open_chat: Open) -> None:
     async with open_chat() as chat:
         await chat.ask()
         await chat.press("right", "r")
-        await chat.says("How good is B? 1 is worst, 7 is best")
+        await chat.says("1 is worst, 7 is best")
         assert "1 to 7?" in str(chat.answers.cards[1].border_title)
         await chat.press("left")
         await chat.says("How good is A?")
