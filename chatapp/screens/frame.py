@@ -51,7 +51,7 @@ class ChatFrame(Screen[None]):
         & #said.-whole { height: auto; max-height: 6; text-wrap: wrap; }
         & #said.-error { color: $text-error; }
         & #said.-quiet { color: $text-muted; }
-        & Question, & Reply, & Line { max-width: 120; }
+        & Question, & PastTurns, & Line { max-width: 120; }
     }
     """
 

@@ -1,51 +1,162 @@
-"""The line of keys at the foot of a screen."""
+"""The line of keys at the foot of a screen.
+
+Not Textual's Footer: that makes a dozen widgets anew whenever what can be done changes, which it does with nearly every
+key, and a quarter of the chat's time went into them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, NamedTuple
 
 from rich.cells import cell_len
-from textual.app import ComposeResult
-from textual.events import Resize
+from rich.segment import Segment
+from textual.events import MouseDown, MouseMove, Resize
+from textual.geometry import Size
+from textual.screen import Screen
+from textual.strip import Strip
+from textual.style import Style
 from textual.widget import Widget
-from textual.widgets import Footer
-from textual.widgets._footer import FooterKey
 
 ROOMY = 120  #: columns from which on the palette's key stands apart, with its name
 STAYS = ("f1", "ctrl+p")  #: keys that lead to all the others
+APART = "▏"
 
 
-class KeysLine(Footer):
-    """Textual's, but that in a narrow terminal keys are left out whole, and never those that lead to the others."""
+class Entry(NamedTuple):
+    """A key and what it does now."""
 
-    DEFAULT_CSS = "KeysLine FooterKey.-command-palette.-narrow { dock: none; border-left: none; padding: 0; }"
+    key: str
+    display: str
+    description: str
+    enabled: bool = True
+    tooltip: str = ""
+
+    @property
+    def cells(self) -> int:
+        return cell_len(self.display) + 1 + cell_len(self.description)
+
+
+class KeysLine(Widget, can_focus=False):
+    """The keys that work where the focus is. A click presses one; in a narrow terminal some are left out, whole, and
+    never those that lead to the others."""
+
+    ALLOW_SELECT = False
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"keys-line--{part}" for part in ("key", "description", "apart")}
+
+    DEFAULT_CSS = """
+    KeysLine {
+        dock: bottom; height: 1; width: 1fr; color: $footer-foreground; background: $footer-background;
+        & > .keys-line--key { color: $footer-key-foreground; background: $footer-key-background; text-style: bold; }
+        & > .keys-line--description {
+            color: $footer-description-foreground; background: $footer-description-background;
+        }
+        & > .keys-line--apart { color: $foreground 20%; }
+    }
+    """
 
     def __init__(self) -> None:
-        super().__init__(compact=True)
-        self._fitted = 0
+        super().__init__()
+        self._entries: list[Entry] = []
+        self._apart: Entry | None = None  # the palette's
+        self._places: list[tuple[range, Entry]] = []  # the cells that each takes
 
-    def compose(self) -> ComposeResult:
-        width = self._fitted = self.size.width
-        keys = list(super().compose())
-        yield from keys if width >= ROOMY else _fitting(keys, width)
+    def on_mount(self) -> None:
+        self.screen.bindings_updated_signal.subscribe(self, self._changed)
+        self._read(self.screen)
 
     def on_resize(self, event: Resize) -> None:
-        if event.size.width != self._fitted:
-            self.refresh(recompose=True)
+        self._place(event.size.width)
+        self.refresh()
+
+    def get_content_width(self, container: Size, viewport: Size) -> int:
+        return container.width
+
+    @property
+    def shown(self) -> list[Entry]:
+        """Those that there is room for, from left to right."""
+        return [entry for _, entry in self._places]
+
+    def _changed(self, screen: Screen[object]) -> None:
+        if self.is_attached and screen is self.screen and self.app.app_focus:
+            self._read(screen)
+
+    def _read(self, screen: Screen[object]) -> None:
+        entries: dict[str, Entry] = {}
+        apart = None
+        for _, binding, enabled, tooltip in screen.active_bindings.values():
+            display = self.app.get_key_display(binding)
+            said = tooltip or binding.tooltip
+            if binding.action.endswith("command_palette"):
+                apart = Entry(binding.key, display, binding.description, enabled, said or binding.description)
+            elif binding.show:
+                # one for each action
+                entries.setdefault(binding.action, Entry(binding.key, display, binding.description, enabled, said))
+        now = list(entries.values())
+        if (now, apart) != (self._entries, self._apart):
+            self._entries, self._apart = now, apart
+            self._place(self.size.width)
+            self.refresh()
+
+    def _place(self, width: int) -> None:
+        entries, apart = self._entries, self._apart
+        if apart is not None and width < ROOMY:
+            entries, apart = [*entries, apart._replace(description="All")], None
+        room = width - (apart.cells + 1 if apart else 0)
+        self._places, at = [], 0
+        for entry in _fitting(entries, room):
+            self._places.append((range(at, at + entry.cells), entry))
+            at += entry.cells + 1
+        if apart is not None:
+            self._places.append((range(width - apart.cells, width), apart))
+
+    def render_line(self, y: int) -> Strip:
+        ground = self.visual_style.rich_style
+        key = self.get_visual_style("keys-line--key")
+        description = self.get_visual_style("keys-line--description")
+        segments: list[Segment] = []
+        at = 0
+        for cells, entry in self._places:
+            if cells.start > at + 1:  # the palette's, at the right
+                segments.append(Segment(" " * (cells.start - at - 1), ground))
+                segments.append(Segment(APART, self.get_visual_style("keys-line--apart").rich_style))
+            elif cells.start > at:
+                segments.append(Segment(" ", ground))
+            faint = Style(dim=not entry.enabled)
+            segments.append(Segment(entry.display, (key + faint).rich_style))
+            segments.append(Segment(" " + entry.description, (description + faint).rich_style))
+            at = cells.stop
+        return Strip(segments).adjust_cell_length(self.size.width, ground)
+
+    # -- by mouse ------------------------------------------------------------------------------------------------------
+
+    def place_of(self, description: str) -> int:
+        """The first cell of a key, by what it does. Raises StopIteration where it is not shown."""
+        return next(cells.start for cells, entry in self._places if entry.description == description)
+
+    def _under(self, x: int) -> Entry | None:
+        return next((entry for cells, entry in self._places if x in cells), None)
+
+    def on_mouse_move(self, event: MouseMove) -> None:
+        entry = self._under(event.x)
+        self.tooltip = (entry.tooltip or None) if entry else None
+
+    def on_mouse_down(self, event: MouseDown) -> None:
+        entry = self._under(event.x)
+        if entry is None:
+            return
+        if entry.enabled:
+            self.app.simulate_key(entry.key)
+        else:
+            self.app.bell()
 
 
-def _fitting(keys: Sequence[Widget], width: int) -> list[Widget]:
+def _fitting(entries: Sequence[Entry], width: int) -> Iterable[Entry]:
     """Those that there is room for, in their order."""
-    shown = [key for key in keys if isinstance(key, FooterKey)]
-    for key in shown:
-        if key.has_class("-command-palette"):
-            key.description = "All"
-            key.add_class("-narrow")
     room = width + 1  # behind the last one no cell is needed
     fits = set()
-    for key in sorted(shown, key=lambda key: key.key not in STAYS):
-        needs = cell_len(key.key_display) + 1 + cell_len(key.description) + 1
-        if needs <= room:
-            room -= needs
-            fits.add(key)
-    return [key for key in shown if key in fits]
+    for entry in sorted(entries, key=lambda entry: entry.key not in STAYS):
+        if entry.cells + 1 <= room:
+            room -= entry.cells + 1
+            fits.add(entry.key)
+    return [entry for entry in entries if entry.key in fits]

@@ -61,7 +61,7 @@ async def _settled(chat: Any, name: str, settle: Callable[[], Any] | None, file:
     """The screen as its file has it, given seconds to become so; else as it stays."""
     writing = os.environ.get("SNAPSHOTS") == "write"
     wanted = file.read_text(encoding="utf-8") if file.exists() and not writing else None
-    svg = ""
+    svg, same = "", 0
     for tries in range(30):
         for field in [*chat.app.screen.query(TextArea), *chat.app.screen.query(Input)]:
             field.cursor_blink = False
@@ -72,7 +72,8 @@ async def _settled(chat: Any, name: str, settle: Callable[[], Any] | None, file:
         if settle is not None:
             await chat.until(settle)
         before, svg = svg, steady(chat.app.export_screenshot(title=name))
-        if svg == wanted or (writing and svg == before):
+        same = same + 1 if svg == before else 0
+        if svg == wanted or (writing and same) or same == 6:  # a second in which nothing changed
             break
         if tries:
             await chat.pilot.pause(0.1)

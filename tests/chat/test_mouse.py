@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from chatapp.turn import put
+from chatapp.widgets.keys_line import KeysLine
 from tests.chat.conftest import SMALL, WIDE
 from tests.chat.fakes import TEXTS
 
@@ -45,8 +46,8 @@ async def test_two_clicks_pick(open_chat: Open) -> None:
 async def test_the_footer_is_clicked(open_chat: Open) -> None:
     async with open_chat() as chat:
         await chat.ask()
-        key = next(key for key in chat.screen.query("FooterKey") if key.description == "All bad")
-        await chat.pilot.click(key)
+        keys = chat.screen.query_one(KeysLine)
+        await chat.pilot.click(keys, offset=(keys.place_of("All bad"), 0))
         await chat.says("all bad")
 
 
