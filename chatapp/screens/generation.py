@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar
 
 from textual import on
@@ -13,19 +12,9 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from chatapp.config import ConfigError, Settings, converted
+from chatapp.config import ConfigError, Settings
+from chatapp.generation import FIELDS, changed, shown
 from chatapp.widgets.fields import SafeInput
-
-#: setting, what it is, what it means
-FIELDS = (
-    ("alternatives", "Answers", "to each question"),
-    ("temperature", "Temperature", "0 is greedy, 1 as the model learned it"),
-    ("top_p", "Top p", "the likeliest words up to this share; 1 is off"),
-    ("min_p", "Min p", "no word below this share of the likeliest; 0 is off"),
-    ("repeat_penalty", "Repeat penalty", "above 1 repeats less; 1 is off"),
-    ("max_tokens", "Longest answer", "in tokens"),
-    ("seed", "Seed", "empty: a fresh one each time"),
-)
 
 
 class Generation(ModalScreen[Settings | None]):
@@ -66,11 +55,7 @@ class Generation(ModalScreen[Settings | None]):
             for field, name, about in FIELDS:
                 with Horizontal():
                     yield Static(Content(name), classes="name")
-                    value = getattr(self.settings, field)
-                    yield SafeInput(
-                        "" if value is None else str(value) if isinstance(value, int) else f"{value:g}",
-                        id=f"generation-{field}",
-                    )
+                    yield SafeInput(shown(self.settings, field), id=f"generation-{field}")
                     yield Static(Content(about), classes="about")
             yield Static(
                 Content("Enter takes them until the chat ends · `hone config init` for good · Esc leaves them"),
@@ -81,17 +66,14 @@ class Generation(ModalScreen[Settings | None]):
     def submitted(self, event: Input.Submitted) -> None:
         event.stop()
         try:
-            values = {
-                field: converted(field, self.query_one(f"#generation-{field}", Input).value.strip(), name)
-                for field, name, _ in FIELDS
-            }
-            changed = replace(self.settings, **values)
+            typed = {field: self.query_one(f"#generation-{field}", Input).value for field, _, _ in FIELDS}
+            new = changed(self.settings, typed)
         except ConfigError as error:
             hint = self.query_one(".hint", Static)
             hint.add_class("-error")
             hint.update(Content(f"! {error}"))
             return
-        self.dismiss(None if changed == self.settings else changed)
+        self.dismiss(None if new == self.settings else new)
 
     def action_cancel(self) -> None:
         self.dismiss(None)
