@@ -49,8 +49,10 @@ class Progress:
         """`text` for the ear: without a bar."""
         if self.running and self.total:
             return f"{'checking' if self.checking else 'learning'}: {100 * self.step // self.total} percent"
-        if self.running or self.paused:
+        if self.running:
             return self.text
+        if self.paused:
+            return f"{self.waiting} judgment{'s' if self.waiting != 1 else ''} waiting, learning paused"
         return f"{self.waiting} of {self.needed} judgments to the next lesson"
 
 
