@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import queue
+import re
 import threading
 from collections.abc import Sequence
 
 from chatapp.clean import clean, one_line
 from chatapp.plain.lines import Lines, whole
 from chatapp.plain.talk import Talk, stoppable
-from chatapp.session import Note, NotSaved, Outcome, View
+from chatapp.session import NotSaved, Outcome, View
 from chatapp.turn import Turn, label
 from chatapp.widgets.marks import marks
 
-ENDS = {"length": "was cut at the limit", "cancelled": "was stopped"}
+ENDS = {
+    "length": ("was cut at the limit", "were cut at the limit"),
+    "cancelled": ("was stopped", "were stopped"),
+}
+#: what stands in an answer's frame in the full-screen chat, and is not plain without it
+_WORDS = [(r"^[✓✗✎⚑◇+−] ", ""), (r"^(\d)/7$", r"\1 of 7 points"), (r"^(\d+) (broken|kept)$", r"rules \2: \1")]
 RECENT = 2  #: earlier turns that are said when a thread is opened
 
 
@@ -81,9 +87,10 @@ def _end(talk: Talk, turn: Turn) -> None:
     """That all is said, for an answer may have any number of lines; the first time also what can be said of them."""
     count = len(turn.answers)
     line = f"End of the {count} answers." if count > 1 else "End of the answer."
-    for index, one in enumerate(turn.answers):
-        if one.finish_reason in ENDS:
-            line += f" {label(index)} {ENDS[one.finish_reason]}."
+    for reason, (one, several) in ENDS.items():
+        names = [label(index) for index, answer in enumerate(turn.answers) if answer.finish_reason == reason]
+        if names:
+            line += f" {_listed(names)} {one if len(names) == 1 else several}."
     if not talk.hinted:
         line += " " + (
             "The number of the best one picks it" if count > 1 else "+ says that it is good, - that it is bad"
@@ -98,21 +105,35 @@ def _end(talk: Talk, turn: Turn) -> None:
 
 def name_of(turn: Turn, index: int) -> str:
     """ "B, picked, from v3": the letter, what was said of it, and who answered, once that is to be known."""
-    said = [mark.lstrip("✓✗✎⚑◇+− ") for mark in marks(turn, index, None)]
+    said = []
+    for mark in marks(turn, index, None):
+        for sign, words in _WORDS:
+            mark = re.sub(sign, words, mark)
+        said.append(mark)
     if turn.decided:
-        said.append(f"from {turn.answers[index].version}")
+        said.append(f"from {_source(turn, index)}")
     return ", ".join([label(index), *said])
 
 
+def _source(turn: Turn, index: int) -> str:
+    version = turn.answers[index].version
+    return "the base" if version == "base" else version
+
+
+def _listed(names: Sequence[str]) -> str:
+    """ "A, B and C"."""
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+
+
 def sources(turn: Turn) -> str:
-    """Who answered: "All are from v3." """
+    """Who answered: "All are from v3."."""
     by: dict[str, list[str]] = {}
-    for index, one in enumerate(turn.answers):
-        by.setdefault(one.version, []).append(label(index))
+    for index in range(len(turn.answers)):
+        by.setdefault(_source(turn, index), []).append(label(index))
     if len(by) == 1:
         (version,) = by
         return f"{'All are' if len(turn.answers) > 1 else 'It is'} from {version}."
-    parts = [f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} from {who}" for who, names in by.items()]
+    parts = [f"{_listed(names)} {'is' if len(names) == 1 else 'are'} from {who}" for who, names in by.items()]
     return ", ".join(parts) + "."
 
 
@@ -155,8 +176,3 @@ def show(talk: Talk, view: View) -> None:
 def again(talk: Talk, rest: str) -> None:
     talk.turn()
     answer(talk, again=True)
-
-
-def note_all(talk: Talk, notes: Sequence[Note]) -> None:
-    for note in notes:
-        talk.note(note)

@@ -45,8 +45,11 @@ def _guarded(talk: Talk, line: str, idle: bool) -> None:
     from storage.errors import StorageError
 
     try:
-        _news(talk, idle)
-        _line(talk, line)
+        news = _news(talk, idle)
+        if line.strip():
+            _line(talk, line)
+        elif talk.at_terminal and not news:
+            talk.say(f"{talk.lessons.progress().words}.")
     except KeyboardInterrupt:
         talk.out("")
         talk.say("Stopped.")
@@ -58,17 +61,18 @@ def _guarded(talk: Talk, line: str, idle: bool) -> None:
         talk.note(Note(str(error), error=True))
 
 
-def _news(talk: Talk, idle: bool) -> None:
-    for note in [*talk.lessons.tick(idle), *talk.upkeep.take()]:
-        talk.note(note)
+def _news(talk: Talk, idle: bool) -> bool:
+    """Say what came meanwhile; whether there was anything."""
+    notes = [*talk.lessons.tick(idle), *talk.upkeep.take()]
     if (swapped := talk.session.sync_adapter()) is not None:
-        talk.note(swapped)
+        notes.append(swapped)
+    for note in notes:
+        talk.note(note)
+    return bool(notes)
 
 
 def _line(talk: Talk, line: str) -> None:
     text = line.strip()
-    if not text:
-        return
     if text.startswith("//"):
         ask(talk, text[1:])
     elif text.startswith("/"):

@@ -44,10 +44,14 @@ def training(talk: Talk, rest: str) -> None:
 
 
 def versions(talk: Talk, rest: str) -> None:
-    for row in lineage.rows(talk.session.store, talk.session.model.hash):
+    rows = lineage.rows(talk.session.store, talk.session.model.hash)
+    for row in rows:
         when = f", {row.adapter.created_at[:16].replace('T', ' ')} UTC" if row.adapter else ""
         talk.say(f"{row.name}: {row.state}{when}.")
-    talk.say("/version v1 tells of one, /use v1 answers with it, /rollback and /forward go one back and forth.")
+    if len(rows) > 1:
+        talk.say("/version v1 tells of one, /use v1 answers with it, /rollback and /forward go one back and forth.")
+    else:
+        talk.say("No version yet: judge some answers, and Hone learns.")
 
 
 def version(talk: Talk, rest: str) -> None:
@@ -142,8 +146,8 @@ def _chosen(talk: Talk, rest: str) -> Duel:
 
 def status(talk: Talk, rest: str) -> None:
     session = talk.session
-    who = session.adapter.name if session.adapter else "the base"
-    talk.say(f"{session.model.name} answers, {who}. {talk.lessons.progress().words}.")
+    who = session.adapter.name if session.adapter else "The base"
+    talk.say(f"{who} answers; the model is {session.model.name}. {talk.lessons.progress().words}.")
     if session.duel is not None:
         talk.say(f"Duel: {session.duel.words}.")
     talk.say(session.frequency.words("r"))

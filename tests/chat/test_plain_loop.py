@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chatapp.engine.base import Candidate
-from chatapp.plain.commands import COMMANDS, help_lines
+from chatapp.plain.commands import COMMANDS
 from chatapp.slash import COMMANDS as SHARED
 from storage.store import Store
 from tests.chat.fakes import TEXTS, FakeEngine
@@ -25,7 +25,7 @@ def lines(said: str, start: str) -> list[str]:
 
 def test_a_choice_is_said_with_its_weight_and_how_far_the_next_lesson_is(tmp_path: Path) -> None:
     said = talk(tmp_path, "Why?", "2", "1>2>3", auto_train=True)
-    assert "B > A, C: 2 pairs, weight 1. All are from base. 1 of 16 judgments to the next lesson." in said
+    assert "B > A, C: 2 pairs, weight 1. All are from the base. 1 of 16 judgments to the next lesson." in said
     assert "A > B > C: 3 pairs, weight 1. 1 of 16 judgments to the next lesson." in said
 
 
@@ -125,8 +125,8 @@ def test_what_looks_like_a_command_can_be_asked(tmp_path: Path, line: str) -> No
 
 def test_who_answered_is_said_with_the_choice_and_not_before(tmp_path: Path) -> None:
     before = talk(tmp_path, "Why?", "/read", "+1", "w")
-    assert "from base" not in before
-    assert "B, picked, from base: " + TEXTS[1] in talk(tmp_path, "2", "/read")
+    assert "from the base" not in before
+    assert "B, picked, from the base: " + TEXTS[1] in talk(tmp_path, "2", "/read")
 
 
 def test_ctrl_c_stops_the_answer_and_keeps_its_text(tmp_path: Path) -> None:
@@ -294,17 +294,21 @@ def test_every_command_of_the_full_chat_is_one_here() -> None:
     assert set(SHARED) <= set(COMMANDS)
 
 
-def test_the_help_has_every_command(tmp_path: Path) -> None:
-    said = talk(tmp_path, "/help")
-    assert all(word in said for word in COMMANDS)
-    assert all(len(line) <= 100 for line in help_lines())
+def test_the_help_names_every_command_and_tells_of_each(tmp_path: Path) -> None:
+    short, whole = talk(tmp_path, "/help"), talk(tmp_path, "/help all")
+    assert all(word in short and f"  {word}" in whole for word in COMMANDS)
+    assert len(short.splitlines()) < 35
+    one = talk(tmp_path, "/help duel", "/help THREADS", "/help cooking")
+    assert one.splitlines()[0].startswith("/duel or /duel N: two versions answer blind")
+    assert "  /rename TITLE: rename this thread" in one
+    assert "There is no help on cooking" in one
 
 
 def test_nothing_that_hone_says_is_a_sign_alone(tmp_path: Path) -> None:
     """No boxes, no bars, no marks that a reader passes over, no cursor movement."""
-    said = talk(tmp_path, "/help", "Why?", "2", "+1", "-2", "r 3 2", "f 1 3", "n 1 x", "e 1", "So.", ".", "w", "d 1 2",
-                "/read", "/judgments", "/judgment 1", "/versions", "/version base", "/status", "/settings", "/training",
-                "/insights", "/rules", "/threads")  # fmt: skip
+    said = talk(tmp_path, "/help all", "Why?", "2", "+1", "-2", "r 3 2", "f 1 3", "n 1 x", "e 1", "So.", ".", "w",
+                "d 1 2", "/read", "/judgments", "/judgment 1", "/versions", "/version base", "/status", "/settings",
+                "/training", "/insights", "/rules", "/threads")  # fmt: skip
     strange = {character for character in said if ord(character) > 0x7E} - set("“”…’")
     assert strange == set()
     assert all(character == "\n" or character >= " " for character in said)
