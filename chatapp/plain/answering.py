@@ -19,7 +19,12 @@ ENDS = {
     "cancelled": ("was stopped", "were stopped"),
 }
 #: what stands in an answer's frame in the full-screen chat, and is not plain without it
-_WORDS = [(r"^[✓✗✎⚑◇+−] ", ""), (r"^(\d)/7$", r"\1 of 7 points"), (r"^(\d+) (broken|kept)$", r"rules \2: \1")]
+_WORDS = [
+    ("^✗ bad$", "all bad"),
+    (r"^[✓✗✎⚑◇+−] ", ""),
+    (r"^(\d)/7$", r"\1 of 7 points"),
+    (r"^(\d+) (broken|kept)$", r"rules \2: \1"),
+]
 RECENT = 2  #: earlier turns that are said when a thread is opened
 
 

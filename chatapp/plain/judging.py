@@ -115,7 +115,8 @@ def _index(turn: Turn, name: str, text: str) -> int:
     name = name.strip()
     index = int(name) - 1 if name.isdigit() else ord(name.upper()) - ord("A")
     if index >= len(turn.answers):
-        raise SessionError(f"There is no answer {name}. A question that reads so: /text {text}")
+        there = "there is A alone" if len(turn.answers) == 1 else f"the last is {label(len(turn.answers) - 1)}"
+        raise SessionError(f"There is no answer {name}: {there}. /text {text} asks this.")
     return index
 
 

@@ -9,7 +9,6 @@ from chatapp.clean import one_line
 from chatapp.insights import NO_PAIR, in_all, outcome, panels, waits
 from chatapp.judged import lines_of, may_retract, retract
 from chatapp.looking import sections, view, when
-from chatapp.plain.answering import show
 from chatapp.plain.lines import whole
 from chatapp.plain.talk import Talk, numbered
 from chatapp.session import SessionError
@@ -33,7 +32,8 @@ def judgments(talk: Talk, rest: str) -> None:
     talk.judgments = [line.id for line in found]
     for number, line in enumerate(found, 1):
         why = f" It teaches nothing: {line.reasons}." if line.reasons else ""
-        talk.out(f"{number}. {line.when}, {line.kind}: {line.said}. Question: {one_line(line.question, 80)}{why}")
+        said = line.said if line.said.startswith(line.kind) else f"{line.kind}: {line.said}"
+        talk.out(f"{number}. {line.when}, {said}. Question: {one_line(line.question, 80)}{why}")
     if found:
         talk.say("/judgment and a number tells of one, /takeback and a number takes one back.")
     else:
@@ -62,7 +62,10 @@ def take_back(talk: Talk, rest: str) -> None:
     talk.say(f"{retract(session.store, id)}.")
     talk.lessons.recount()
     if session.thread is not None and session.thread.id == thread_id:
-        show(talk, session.open(thread_id))
+        visiting = session.visiting
+        session.open(thread_id)  # it may go on from another answer now
+        if visiting:
+            talk.say("This is the latest turn again.")
 
 
 def _numbered(talk: Talk, rest: str, command: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from chatapp.clean import one_line
 from chatapp.diffing import Change, changes, counted, word_diff
 from chatapp.plain.answering import answer, say_answer, say_branch, say_turn
+from chatapp.plain.lines import whole
 from chatapp.plain.talk import Talk
 from chatapp.reading import way
 from chatapp.session import SessionError, View
@@ -39,9 +40,10 @@ def _visited(talk: Talk, view: View) -> None:
     where = f"Turn {at} of {len(turns)}"
     if view.later:
         talk.say(f"{where}. Judge it again, or ask from here in a branch of its own; P goes on, /latest returns.")
-    else:
-        talk.say(f"{where}, the latest.")
-    say_turn(talk, view.turn)
+        say_turn(talk, view.turn)
+        return
+    talk.say(f"{where}, the latest. /read says its answers again.")  # they were heard
+    whole(talk.out, "You", view.turn.prompt)
 
 
 def earlier_branch(talk: Talk, rest: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import pytest
 
 from chatapp.engine.base import Candidate
+from chatapp.plain import run_plain
 from chatapp.plain.commands import COMMANDS
 from chatapp.slash import COMMANDS as SHARED
 from storage.store import Store
-from tests.chat.fakes import TEXTS, FakeEngine
+from tests.chat.fakes import TEXTS, FakeEngine, FakeSpawn, make_settings
 from tests.chat.plain_talk import judgments, talk
 
 
@@ -70,6 +72,7 @@ def test_a_note_can_be_taken_back(tmp_path: Path) -> None:
     [
         ("e", "Which answer? Write it behind e: e 1."),
         ("+", "Which answer? Write it behind +: +1."),
+        ("e 9", "There is no answer 9: the last is C. /text e 9 asks this."),
         ("n 1", "Write the note behind the answer"),
         ("f 1", "Write the number of the rule: f A 3."),
         ("2>9", "2>9 is no ranking: name each of A, B, C at most once"),
@@ -180,14 +183,14 @@ def test_an_earlier_turn_is_judged_again_and_the_thread_stays_where_it_is(tmp_pa
     said = talk(tmp_path, "One?", "Two?", "p", "2", "P", "Three?", engine=engine)
     assert "Turn 1 of 2. Judge it again, or ask from here" in said
     assert "B > A, C" in said
-    assert "Turn 2 of 2, the latest." in said
+    assert "Turn 2 of 2, the latest. /read says its answers again.\nYou: Two?\n" in said
     assert [m["content"] for m in engine.asked[-1]] == ["One?", TEXTS[0], "Two?", TEXTS[0], "Three?"]
 
 
 def test_from_an_earlier_turn_one_goes_on_in_a_branch_or_returns(tmp_path: Path) -> None:
     engine = FakeEngine()
     said = talk(tmp_path, "One?", "Two?", "p", "/latest", "p", "Deux?", "<", ">", "/edit Zwei?", engine=engine)
-    assert said.count("Turn 2 of 2, the latest.") == 1
+    assert said.count("Turn 2 of 2, the latest. /read says its answers again.\nYou: Two?\n") == 1
     assert [m["content"] for m in engine.asked[2]] == ["One?", TEXTS[0], "Deux?"]
     assert "Branch 1 of 2. < and > go to the others.\nYou: Two?" in said
     assert "Branch 2 of 2. < and > go to the others.\nYou: Deux?" in said
@@ -252,7 +255,7 @@ def test_a_turn_is_forgotten_after_a_yes(tmp_path: Path) -> None:
 def test_judgments_are_listed_looked_at_and_taken_back(tmp_path: Path) -> None:
     said = talk(tmp_path, "About apples", "2", "About pears", "x", "/judgments", "/judgment 2", "/takeback 2", "y",
                 "/judgments cherries", "/takeback 1")  # fmt: skip
-    assert "all bad: all bad" in lines(said, "1. ")[0]
+    assert "all bad: 3 bad examples" in lines(said, "1. ")[0]
     assert "pick: B > A, C: 2 pairs. Question: About apples" in lines(said, "2. ")[0]
     assert "  pair: B over A, weight 0.5" in said
     assert "Take back “B > A, C: 2 pairs”? It teaches nothing from then on." in said
@@ -312,3 +315,50 @@ def test_nothing_that_hone_says_is_a_sign_alone(tmp_path: Path) -> None:
     strange = {character for character in said if ord(character) > 0x7E} - set("“”…’")
     assert strange == set()
     assert all(character == "\n" or character >= " " for character in said)
+
+
+# -- at a terminal -----------------------------------------------------------------------------------------------------
+
+
+class Terminal:
+    """Somebody who types, and presses Ctrl+C where a line is None."""
+
+    def __init__(self, *lines: str | None) -> None:
+        self._lines = list(lines)
+
+    def isatty(self) -> bool:
+        return True
+
+    def readline(self) -> str:
+        if not self._lines:
+            return ""
+        line = self._lines.pop(0)
+        if line is None:
+            raise KeyboardInterrupt
+        return line + "\n"
+
+
+def typed(tmp_path: Path, *lines: str | None) -> str:
+    out = io.StringIO()
+    stdin: Any = Terminal(*lines)
+    assert run_plain(make_settings(tmp_path), stdin, out, lambda config: FakeEngine(), FakeSpawn()) == 0
+    return out.getvalue()
+
+
+def test_ctrl_c_ends_the_chat_when_it_comes_twice(tmp_path: Path) -> None:
+    said = typed(tmp_path, "Why?", None, "2", None, None, "Never asked")
+    assert said.count("Ctrl+C once more ends the chat") == 2
+    assert "B > A, C" in said
+    assert "Never asked" not in said
+    assert said.count("A: ") == 1
+
+
+def test_ctrl_c_leaves_what_was_asked_for(tmp_path: Path) -> None:
+    said = typed(tmp_path, "Why?", "e 1", "Half", None, "2", "/judgments", "/takeback 1", None, "/quit")
+    assert "No correction was recorded." in said
+    assert "It is left as it is." in said
+    assert judgments(tmp_path) == [("pick", True)]
+
+
+def test_an_empty_line_says_what_is_new(tmp_path: Path) -> None:
+    assert typed(tmp_path, "Why?", "2", "").endswith("1 judgment waiting, learning paused.\n")
