@@ -62,8 +62,11 @@ def switch(store: Store, model_hash: str, change: Changing) -> Switched:
     before = adapters.live(model_hash)
     now = change(store, model_hash)
     was, is_ = (before.name if before else "the base"), (now.name if now else "The base")
-    if way_forward(store, model_hash) == (before and adapters.get(before.id)):
+    id = before.id if before else None
+    ahead = way_forward(store, model_hash)
+    if ahead is not None and ahead.id == id:  # nobody goes forward to the base
         return Switched(is_, was, "forward")
-    if now is not None and adapters.way_back(model_hash)[0] == (before and adapters.get(before.id)):
+    behind = adapters.way_back(model_hash)[0] if now is not None else None
+    if now is not None and (behind.id if behind else None) == id:
         return Switched(is_, was, "back")
     return Switched(is_, was, "use")

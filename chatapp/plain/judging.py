@@ -167,5 +167,5 @@ def verdict(talk: Talk, record: Callable[[], Said]) -> None:
 def _record(talk: Talk, said: Said, more: str = "") -> None:
     talk.lessons.recount()
     line = spoken(said.line)
-    parts = [line if line.endswith((".", ")")) else f"{line}.", more, f"{talk.lessons.progress().words}."]
+    parts = [line if line.endswith(".") else f"{line}.", more, f"{talk.lessons.progress().words}."]
     talk.out(" ".join(part for part in parts if part))

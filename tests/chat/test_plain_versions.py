@@ -45,6 +45,14 @@ def test_back_forth_and_use(learned: Path) -> None:
     assert live(learned) == "v1"
 
 
+def test_after_the_base_it_is_a_rollback_that_brings_it_back(tmp_path: Path) -> None:
+    talk(tmp_path, "Why?")
+    add_version(tmp_path)
+    said = talk(tmp_path, "/rollback", "/forward")
+    assert "The base answers from now on; /forward brings v1 back." in said
+    assert "v1 answers from now on; /rollback brings the base back." in said
+
+
 def test_a_version_is_compared_with_the_one_before_it(learned: Path) -> None:
     engine = FakeEngine()
     said = talk(learned, "/compare", "/compare v1", engine=engine)
@@ -65,7 +73,7 @@ def test_a_duel_is_blind_until_the_choice_and_counted(learned: Path) -> None:
     blind, _, seen = said.partition("A > B: 1 pair, weight 1; ")
     assert "from v" not in blind
     assert " won over v" in seen
-    assert "v2: 1 of 1 so far (21 to 100 %)" in seen or "v2: 0 of 1 so far (0 to 79 %)" in seen
+    assert "v2: 1 of 1 so far (21 to 100 %). A is" in seen or "v2: 0 of 1 so far (0 to 79 %). A is" in seen
     assert "A is from v" in seen
     assert "Taken back: A > B" in seen
     assert "The duel of v2 against v1 has ended: the live version answers." in seen
