@@ -82,6 +82,13 @@ class Comparing:
         if self._session.engine is not None:
             self._session.engine.stop()
 
+    @property
+    def summary(self) -> str:
+        if self.stopped:
+            return "Stopped."
+        changed = sum(one.before != one.after for one in self.tried)
+        return f"{changed} of {len(self.tried)} answers changed."
+
     def _swap(self, engine: Engine, version: Adapter | None) -> None:
         session = self._session
         if (version.id if version else None) != (session.adapter.id if session.adapter else None):
@@ -99,3 +106,18 @@ class Comparing:
         setattr(one, side, found.text)
         if found.finish_reason == "cancelled":
             self.stopped = True
+
+
+def begin(session: ChatSession, version: Adapter | None) -> Comparing:
+    """A comparison of a version with the one before it. Raises SessionError or StorageError where there is none."""
+    store = session.store
+    if version is None:
+        raise SessionError("The base is where all began: choose a version, to see what it learned.")
+    if session.busy:
+        raise SessionError("The chat is still answering: wait for it, or go back and stop it with Esc.")
+    store.adapters.need(version)
+    before, _ = store.adapters.before(version)
+    asked = last_questions(store)
+    if not asked:
+        raise SessionError("There is no question of yours yet: ask something in the chat first.")
+    return Comparing(session, version, before, asked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -92,6 +93,36 @@ def around(pieces: Sequence[Piece], words: int = CONTEXT) -> list[Piece]:
             text = f"{before} … {text[parts[-tail].start() :].lstrip() if tail else ''}"
         short.append((kind, text))
     return short
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One place where two texts differ."""
+
+    after: str  #: the last words before it, which both have; empty at the beginning
+    gone: str  #: what the first has there; may be empty
+    new: str  #: what the other has
+
+
+def changes(pieces: Sequence[Piece], words: int = 4) -> list[Change]:
+    """The changes one by one, each with the words that it follows."""
+    found: list[Change] = []
+    before = ""
+    at = 0
+    while at < len(pieces):
+        kind, text = pieces[at]
+        if kind == "same":
+            before = " ".join(text.split()[-words:])
+            at += 1
+            continue
+        gone = text if kind == "gone" else ""
+        new = text if kind == "new" else ""
+        at += 1
+        if gone and at < len(pieces) and pieces[at][0] == "new":
+            new = pieces[at][1]
+            at += 1
+        found.append(Change(before, " ".join(gone.split()), " ".join(new.split())))
+    return found
 
 
 def counted(pieces: Iterable[Piece]) -> str:

@@ -107,3 +107,43 @@ def _so_far(store: Store, turn: Turn) -> str:
     found = tally(store, made[turn.answers[0].message_id].model_hash, new, old)
     low, high = found.interval
     return f". {name}: {found.wins + found.ties / 2:g} of {found.n} so far ({100 * low:.0f} to {100 * high:.0f} %)"
+
+
+# -- who meets whom ----------------------------------------------------------------------------------------------------
+
+
+def matches(store: Store, model_hash: str, live: Adapter | None) -> list[tuple[Duel, str]]:
+    """Whom the live version can meet, the one before it first; without a live one, whom the base can. With each duel
+    stands what is to be told beside its names: how those of before ended."""
+    from storage.duels import tally
+
+    adapters = store.adapters
+    there = [one for one in adapters.list(model_hash) if adapters.there(one) and one.state != "candidate"]
+    others: list[Adapter | None] = [one for one in there if live is None or one.id != live.id]
+    if live is not None:
+        others.append(None)
+    # the one before the live one, the base, then the newest first
+    before = live.parent_id if live is not None else None
+    others.sort(key=lambda one: (one is None or one.id != before, one is not None, -one.number if one else 0))
+    found = []
+    for other in others:
+        met = tally(store, model_hash, live.id if live else None, other.id if other else None)
+        low, high = met.interval
+        won = f"{met.wins + met.ties / 2:g} of {met.n} won, {100 * low:.0f} to {100 * high:.0f} %"
+        rejected = ", rejected" if other is not None and other.state == "rejected" else ""
+        found.append((Duel(live, other), f"{rejected} ({won})" if met.n else rejected))
+    return found
+
+
+NOBODY = "There is no version yet to meet the base: judge some answers, and Hone learns."
+
+
+def begun(duel: Duel) -> str:
+    return (
+        f"Duel: {duel.words}. Each question gets one answer of each, in places by chance; "
+        "who is who is said when you have chosen. /duel ends it."
+    )
+
+
+def ended(duel: Duel) -> str:
+    return f"The duel of {duel.words} has ended: the live version answers."

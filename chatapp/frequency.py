@@ -15,7 +15,7 @@ WHEN: tuple[When, ...] = get_args(When)
 WORDS: dict[When, str] = {
     "always": "Each question gets {n} answers.",
     "sometimes": "Some questions get {n} answers ({percent} %, at least {cooldown} turns apart), the others one.",
-    "never": "Each question gets one answer. Ctrl+R asks for {n}.",
+    "never": "Each question gets one answer. {again} asks for {n}.",
 }
 _KEY = "alternatives.when"
 
@@ -44,15 +44,19 @@ class Frequency:
 
     def change(self) -> str:
         """Go to the next way; the line says what it means."""
-        self.when = WHEN[(WHEN.index(self.when) + 1) % len(WHEN)]
-        self._store.meta_set(_KEY, None if self.when == self.settings.alternatives_when else self.when)
-        return self.words
+        self.set(WHEN[(WHEN.index(self.when) + 1) % len(WHEN)])
+        return self.words()
 
-    @property
-    def words(self) -> str:
+    def set(self, when: When) -> None:
+        self.when = when
+        self._store.meta_set(_KEY, None if when == self.settings.alternatives_when else when)
+
+    def words(self, again: str = "Ctrl+R") -> str:
+        """again: what asks for alternatives where there are none by themselves."""
         settings = self.settings
         return WORDS[self.when].format(
             n=settings.alternatives,
             percent=round(100 * settings.alternatives_chance),
             cooldown=settings.alternatives_cooldown,
+            again=again,
         )

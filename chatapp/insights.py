@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from storage.tallies import wilson
@@ -228,3 +228,26 @@ def drawn(bar: Bar, width: int) -> str:
     cells[cell(bar.mark)] = "┊"
     cells[cell(bar.share)] = "●"
     return "".join(cells)
+
+
+# -- a pair that came back ---------------------------------------------------------------------------------------------
+
+
+def waits(judged_at: str, now: datetime) -> str:
+    """now: with a time zone."""
+    return f"A pair from {(now - datetime.fromisoformat(judged_at)).days} days ago is waiting"
+
+
+NO_PAIR = "No pair waits. Pairs come back three days after they were judged."
+
+
+def outcome(first: int, now: int, changes: str) -> str:
+    """What came of a second look: 1 for the one that came first this time, -1 for the other, 0 for a tie.
+
+    changes: what changes the first judgment.
+    """
+    if first == now:
+        return "Recorded: you said the same as the first time."
+    if 0 in (first, now):
+        return "Recorded: one of the two times you saw no difference. The first judgment still counts."
+    return f"Recorded: the other way round than the first time. The first judgment still counts; {changes} changes it."

@@ -44,6 +44,17 @@ class Progress:
             return f"{self.waiting} waiting, learning paused"
         return f"{self.waiting}/{self.needed} to next lesson"
 
+    @property
+    def words(self) -> str:
+        """`text` for the ear: without a bar."""
+        if self.running and self.total:
+            return f"{'checking' if self.checking else 'learning'}: {100 * self.step // self.total} percent"
+        if self.running:
+            return self.text
+        if self.paused:
+            return f"{self.waiting} judgment{'s' if self.waiting != 1 else ''} waiting, learning paused"
+        return f"{self.waiting} of {self.needed} judgments to the next lesson"
+
 
 class Lessons:
     """Watches the runs of one model and starts them. Every method is quick; call them from one thread."""

@@ -99,7 +99,7 @@ def rows(store: Store, model_hash: str) -> list[Row]:
 
 def look(store: Store, model_hash: str, row: Row) -> Looked:
     """Read what is told of one."""
-    from storage.pruning import size
+    from storage import pruning
     from storage.versions import duels, learned
 
     adapter = row.adapter
@@ -111,7 +111,7 @@ def look(store: Store, model_hash: str, row: Row) -> Looked:
         row,
         before,
         None if run is None else int(run),
-        size(store.adapters.dir(adapter)),
+        pruning.size(store.adapters.dir(adapter)),
         learned(store, adapter.run_id),
         duels(store, model_hash, adapter.id),
     )
@@ -130,3 +130,36 @@ def record(other: str, duels: Tally) -> str:
     """ "against v1: 7 won, 2 lost, 1 even"."""
     even = f", {duels.ties} even" if duels.ties else ""
     return f"against {other}: {duels.wins} won, {duels.losses} lost{even}"
+
+
+def size(bytes: int) -> str:
+    return f"{bytes / 1e6:.1f} MB" if bytes < 1e9 else f"{bytes / 1e9:.1f} GB"
+
+
+def details(looked: Looked, opens: str = "") -> list[tuple[str, str]]:
+    """What is told of a version, in lines, each with the head that stands out in it; empty ones part them.
+
+    opens: what brings the judgments that it learned from.
+    """
+    row, adapter = looked.row, looked.row.adapter
+    duels = "; ".join(record(other, found) for other, found in looked.duels)
+    against = ("Duels ", f"{duels}.") if duels else ("", "No duels yet.")
+    if adapter is None:
+        return [("The base", f" · {row.state} · the model as it came, before any lesson"), ("", ""), against]
+    made = f"Made by {f'lesson {looked.run}' if looked.run else 'a lesson'}, after {looked.before}."
+    head = [row.state, adapter.created_at[:16].replace("T", " ") + " UTC", size(looked.bytes)]
+    train = [one for one in looked.learned if one.split == "train"]
+    tested = len(looked.learned) - len(train)
+    many = f"{len(train)} judgment{'s' if len(train) != 1 else ''}"
+    kinds = f": {by_kind(train)}" if train else ""
+    lines = [
+        (adapter.name, " · " + " · ".join(head)),
+        ("", made + (" Provisional: few prompts tested it." if adapter.provisional else "")),
+        ("", ""),
+        ("Verdict: ", adapter.verdict or "none was given"),
+        ("", ""),
+        ("Learned from ", f"{many}{kinds}. Tested on {tested} held out. {opens}".rstrip()),
+    ]
+    if adapter.forgotten:
+        lines.append(("", f"{adapter.forgotten} of these were forgotten since; it may still remember them."))
+    return [*lines, ("", ""), against]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,23 @@ def explain_turn(store: Store, prompt_id: str) -> list[Explained]:
         mine = taught.get(judgment.id)
         found.append(Explained(judgment, said, *(words(mine, names, kinds, rules) if mine is not None else ((), ()))))
     return found
+
+
+def told(explained: Sequence[Explained], private: bool) -> list[tuple[str, str]]:
+    """(kind, line) of what a turn teaches: kind is "said" of a judgment, "teaches" and "lost" of what it gives."""
+    if private:
+        lines = [("teaches", "Nothing: this thread is private, so no lesson ever sees it.")]
+    elif not explained:
+        lines = [("teaches", "Nothing yet: pick, rank, rate or correct an answer.")]
+    else:
+        lines = []
+    for one in explained:
+        lines.append(("said", one.said))
+        lines += [("teaches", f"  {line}") for line in one.teaches]
+        lines += [("lost", f"  {line}") for line in one.overridden]
+        if not one.teaches and not one.overridden and not private:
+            lines.append(("lost", "  nothing to learn from"))
+    return lines
 
 
 def words(

@@ -22,7 +22,8 @@ from chatapp.keys import EVERYWHERE, key_rows, keys_of
 from chatapp.opening import MakeEngine, Opened, open_chat
 from chatapp.screens.chat_keys import CHAT_KEYS, KEYLESS
 from chatapp.screens.help import Help
-from chatapp.screens.slash import COMMANDS, SlashActions
+from chatapp.screens.slash import SlashActions
+from chatapp.slash import COMMANDS
 from chatapp.turn import label
 from chatapp.view import Note
 from chatapp.widgets.answers import Answers
@@ -196,7 +197,7 @@ class ChatScreen(SlashActions):
             else:
                 sections.append((where.capitalize(), key_rows(bindings, own)))
         sections.append(("Everywhere", key_rows([*CHAT_KEYS, *EVERYWHERE], own)))
-        commands = [(f"{name} {follows}".strip(), "", about) for name, (follows, about, _) in COMMANDS.items()]
+        commands = [(f"{name} {follows}".strip(), "", about) for name, (follows, about) in COMMANDS.items()]
         return [*sections, ("Typed in the prompt", commands)]
 
     def action_page(self, name: PageName) -> None:

@@ -98,16 +98,11 @@ class ComparedPage(Page):
         said = "Nothing was answered."
         try:
             await asyncio.to_thread(self.comparing.run)
-            said = "Stopped." if self.comparing.stopped else self._sum()
+            said = self.comparing.summary
         finally:
             self.over = True
             self._draw()
         self.say(f"{said} The chat has its own version back.")
-
-    def _sum(self) -> str:
-        tried = self.comparing.tried
-        changed = sum(one.before != one.after for one in tried)
-        return f"{changed} of {len(tried)} answers changed."
 
     def _draw(self) -> None:
         for pair in self.query(Pair):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar
 
 from textual import on
@@ -13,24 +12,14 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from chatapp.config import ConfigError, Settings, converted
+from chatapp.config import ConfigError, Settings
+from chatapp.generation import FIELDS, changed, shown
 from chatapp.screens.dialogs import BY_HEIGHT
 from chatapp.widgets.fields import SafeInput
 from chatapp.widgets.panel import Hint, Panel
 
 #: below so many columns there is no room for what a setting means
 BY_WIDTH = [(0, "-narrow"), (50, "-roomy")]
-
-#: setting, what it is, what it means
-FIELDS = (
-    ("alternatives", "Answers", "to each question"),
-    ("temperature", "Temperature", "0 is greedy, 1 as the model learned it"),
-    ("top_p", "Top p", "likeliest words up to this share; 1: off"),
-    ("min_p", "Min p", "least share of the likeliest word; 0: off"),
-    ("repeat_penalty", "Repeat penalty", "above 1 repeats less; 1 is off"),
-    ("max_tokens", "Longest answer", "in tokens"),
-    ("seed", "Seed", "empty: a fresh one each time"),
-)
 
 
 class Generation(ModalScreen[Settings | None]):
@@ -80,11 +69,7 @@ class Generation(ModalScreen[Settings | None]):
                 for field, name, about in FIELDS:
                     with Horizontal():
                         yield Static(Content(name), classes="name")
-                        value = getattr(self.settings, field)
-                        yield SafeInput(
-                            "" if value is None else str(value) if isinstance(value, int) else f"{value:g}",
-                            id=f"generation-{field}",
-                        )
+                        yield SafeInput(shown(self.settings, field), id=f"generation-{field}")
                         yield Static(Content(about), classes="about")
             keys = (("Enter takes them until the chat ends", "take"), "`hone config init` for good")
             yield Hint(*keys, ("Esc leaves them", "cancel"))
@@ -96,15 +81,12 @@ class Generation(ModalScreen[Settings | None]):
 
     def action_take(self) -> None:
         try:
-            values = {
-                field: converted(field, self.query_one(f"#generation-{field}", Input).value.strip(), name)
-                for field, name, _ in FIELDS
-            }
-            changed = replace(self.settings, **values)
+            typed = {field: self.query_one(f"#generation-{field}", Input).value for field, _, _ in FIELDS}
+            new = changed(self.settings, typed)
         except ConfigError as error:
             self.query_one(Hint).say(str(error), error=True)
             return
-        self.dismiss(None if changed == self.settings else changed)
+        self.dismiss(None if new == self.settings else new)
 
     def action_cancel(self) -> None:
         self.dismiss(None)

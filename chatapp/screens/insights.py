@@ -15,7 +15,7 @@ from textual.content import Content
 from textual.events import Resize
 from textual.widgets import Static
 
-from chatapp.insights import Panel, in_all, panels, weeks
+from chatapp.insights import NO_PAIR, Panel, in_all, outcome, panels, waits, weeks
 from chatapp.screens.page import Page
 from chatapp.screens.reask import Reask
 from chatapp.widgets.insight import Insight
@@ -166,12 +166,11 @@ class InsightsPage(Page):
         waiting = self.query_one("#waiting", Static)
         waiting.set_class(pair is not None, "-shown")
         if pair is not None:
-            days = (now - datetime.fromisoformat(pair.judged_at)).days
-            waiting.update(Content(f"A pair from {days} days ago is waiting: press a to judge it again."))
+            waiting.update(Content(f"{waits(pair.judged_at, now)}: press a to judge it again."))
 
     def action_again(self) -> None:
         if self._pair is None:
-            self.say("No pair waits. Pairs come back three days after they were judged.")
+            self.say(NO_PAIR)
         else:
             self.start(self._again(self._pair), "dialog")
 
@@ -182,18 +181,8 @@ class InsightsPage(Page):
         if better is None:
             return
         await self.call(reasking.answer, self.store, pair, better)
-        self.say(_outcome(pair.first, better))
+        self.say(outcome(pair.first, better, "F5 in the chat"))
         await self._look_for_pair()
         if self._report is not None:
             self._report["asked_again"] = await self.call(reasking.agreed, self.store)
             self._update(panels(self._report))
-
-
-def _outcome(first: int, now: int) -> str:
-    if first == now:
-        return "Recorded: you said the same as the first time."
-    if 0 in (first, now):
-        return "Recorded: one of the two times you saw no difference. The first judgment still counts."
-    return (
-        "Recorded: the other way round than the first time. The first judgment still counts; F5 in the chat changes it."
-    )

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from chatapp.clean import one_line
+from chatapp.judged import may_retract, retract, said
 from chatapp.screens.correct import Correct
 from chatapp.screens.dialogs import AskText, Choose, Confirm
 from chatapp.screens.page import Page
@@ -15,7 +16,6 @@ from chatapp.view import Note
 if TYPE_CHECKING:
     from storage.history import Names, Standing
     from storage.preferences import Judgment
-    from storage.store import Store
 
 
 class JudgmentActions(Page):
@@ -82,36 +82,12 @@ class JudgmentActions(Page):
     # -- taking it back ----------------------------------------------------------------------------------------------
 
     async def _retract(self, id: str) -> None:
-        thread_id, question = await self.call(self._may_retract, id)
+        thread_id, question = await self.call(may_retract, self.store, id)
         if await self.app.push_screen_wait(Confirm(question)) is None:
             return
-        line = await self.call(self._retract_now, id)
+        line = await self.call(retract, self.store, id)
         await self._changed(thread_id)
         self.say(line)
-
-    def _may_retract(self, id: str) -> tuple[str, str]:
-        from storage import history
-        from storage.importing import learned
-
-        judgment, state = self.store.judgments.get(id), history.standing(self.store, id)
-        if state.replaced_by is not None:
-            raise SessionError("Another was given in its place: take that one back first. It stands further up.")
-        if judgment.retracted_at is not None or state.forgotten:
-            raise SessionError(f"There is nothing to take back: {state.reasons[0]}.")
-        lines = [f"Take back “{one_line(said(self.store, judgment), 60)}”? It teaches nothing from then on."]
-        if judgment.supersedes is not None and self.store.judgments.get(judgment.supersedes).retracted_at is None:
-            lines.append("What it had replaced counts again.")
-        if versions := learned(self.store, "?", [id]):
-            lines.append(f"{', '.join(versions)} learned from it; the next lesson learns without it.")
-        lines.append("It cannot be brought back; the answers can be judged again in the chat.")
-        return state.thread_id, "\n".join(lines)
-
-    def _retract_now(self, id: str) -> str:
-        from storage import history
-
-        judgment = self.store.judgments.get(id)
-        words, again = said(self.store, judgment), history.retract(self.store, judgment)
-        return f"Taken back: {words}" + (f". Counts again: {said(self.store, again)}" if again is not None else "")
 
     # -- forgetting --------------------------------------------------------------------------------------------------
 
@@ -156,13 +132,6 @@ class JudgmentActions(Page):
             raise SessionError("Still answering. Esc in the chat stops it.")
         self.dismiss(None)
         self.chat.jobs.start(self.chat._go(lambda: self.session.open(thread_id)), "turn")
-
-
-def said(store: Store, judgment: Judgment) -> str:
-    """What it says, by the names that a closer look gives the answers."""
-    from storage import history
-
-    return store.judgments.describe(judgment, history.names(store, judgment).all)
 
 
 def _dialog(old: Judgment, names: Names, text: str, wrong: str) -> AskText | Choose | Correct:

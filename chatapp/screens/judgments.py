@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -12,16 +12,12 @@ from textual.timer import Timer
 from textual.widgets import DataTable, Input, Static
 
 from chatapp.clean import one_line
-from chatapp.looking import view, when
+from chatapp.judged import Line, lines_of
+from chatapp.looking import view
 from chatapp.screens.judgment import JudgmentPanel
-from chatapp.screens.judgment_actions import JudgmentActions, said
+from chatapp.screens.judgment_actions import JudgmentActions
 from chatapp.widgets.fields import SafeInput
-from chatapp.widgets.judgment_table import JudgmentTable, Line
-from storage.lookup import short
-
-if TYPE_CHECKING:
-    from storage.history import Standing
-    from storage.store import Store
+from chatapp.widgets.judgment_table import JudgmentTable
 
 #: judgments read at a time, and at most after a change
 PIECE, MOST = 200, 2000
@@ -195,47 +191,3 @@ class JudgmentsPage(JudgmentActions):
             await self._forget(line.id)
         else:
             await self._go(line.thread_id)
-
-
-def lines_of(store: Store, limit: int, before: int | None, query: str, all: bool) -> list[Line]:
-    """Judgments as the table shows them."""
-    from storage.history import page
-
-    rows = page(store, limit, before=before, query=query, all=all)
-    questions = store.threads.contents(row.judgment.prompt_id for row in rows)
-    found = []
-    for row in rows:
-        judgment, state = row.judgment, row.standing
-        words = said(store, judgment)
-        if judgment.kind == "note":
-            words += f": {judgment.payload.get('text', '')}"
-        found.append(
-            Line(
-                judgment.id,
-                row.seq,
-                state.thread_id,
-                when(judgment.created_at),
-                judgment.kind.replace("_", " "),
-                one_line(words, 200),
-                one_line(questions.get(judgment.prompt_id) or "(forgotten)", 200),
-                state.title or "untitled",
-                *_state(state),
-                "; ".join(state.reasons),
-            )
-        )
-    return found
-
-
-def _state(state: Standing) -> tuple[str, str]:
-    """In a word or two, and with a detail."""
-    if state.forgotten:
-        return "forgotten", "forgotten"
-    if state.retracted_at is not None:
-        return "taken back", f"taken back {state.retracted_at[:10]}"
-    if state.replaced_by is not None:
-        return "replaced", f"replaced by {short(state.replaced_by)}"
-    if state.reasked is not None:
-        return "compared", "to compare only"
-    if state.deleted or not state.visible:
-        return ("deleted", "thread deleted") if state.deleted else ("import", "import not complete")
-    return ("private", "thread private") if state.private else ("in force", "in force")

@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from chatapp.clean import one_line
 from chatapp.screens.dialogs import Dialog
-from chatapp.teaching import Explained
+from chatapp.teaching import Explained, told
 from chatapp.widgets.panel import Hint, Panel
 
 
@@ -42,18 +42,11 @@ class Teaches(Dialog):
         with Panel():
             yield Static(Content(self.question))
             with VerticalScroll():
-                if self.private:
-                    yield Static(Content("Nothing: this thread is private, so no lesson ever sees it."))
-                elif not self.explained:
-                    yield Static(Content("Nothing yet: pick, rank, rate or correct an answer."))
-                for one in self.explained:
-                    yield Static(Content(one_line(one.said, 200)), classes="said")
-                    for line in one.teaches:
-                        yield Static(Content(f"  {one_line(line, 200)}"))
-                    for line in one.overridden:
-                        yield Static(Content(f"  {one_line(line, 200)}"), classes="overridden")
-                    if not one.teaches and not one.overridden and not self.private:
-                        yield Static(Content("  nothing to learn from"), classes="overridden")
+                for kind, line in told(self.explained, self.private):
+                    # one_line takes the blanks off that set it in
+                    start = line[: len(line) - len(line.lstrip())]
+                    style = {"said": "said", "lost": "overridden"}.get(kind)
+                    yield Static(Content(start + one_line(line, 200)), classes=style)
             yield Hint(("Esc closes", "cancel"), "`hone judgments show` says the same")
 
     def on_mount(self) -> None:

@@ -13,6 +13,7 @@ from chatapp.config import Settings
 from chatapp.screens.dialogs import AskText, Confirm
 from chatapp.screens.judging_actions import JudgingActions
 from chatapp.session import SessionError
+from chatapp.slash import make_private
 from chatapp.view import View
 from chatapp.widgets.threads import ThreadList, Threads
 
@@ -117,14 +118,11 @@ class ThreadActions(JudgingActions):
         self.threads.refresh_rows()
 
     async def _private(self, id: str) -> None:
-        threads = self.session.store.threads
-        private = not (await self.jobs.call(threads.get, id)).private
-        await self.jobs.call(threads.set_private, id, private)
+        said = await self.jobs.call(make_private, self.session.store, id)
         if self.session.thread is not None and self.session.thread.id == id:
-            self.session.thread = await self.jobs.call(threads.get, id)
+            self.session.thread = await self.jobs.call(self.session.store.threads.get, id)
             self.status.heading = (await self.jobs.call(self.session.view, 1)).title
-        what = "is never learned from, nor exported" if private else "is learned from again"
-        self.say(f"This thread {what}.", quiet=True)
+        self.say(said, quiet=True)
         self._mark_changed()
 
     async def _delete(self, id: str) -> None:

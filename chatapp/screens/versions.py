@@ -13,21 +13,15 @@ from textual.events import Resize
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from chatapp import lineage
+from chatapp import lineage, switching
 from chatapp.clean import clean
-from chatapp.lineage import Looked, Row
+from chatapp.lineage import Looked, Row, size
 from chatapp.screens.dialogs import Confirm
 from chatapp.screens.page import Page
 from chatapp.session import SessionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from storage.adapters import Adapter
     from storage.pruning import Usage
-
-    #: makes another version live and returns it; its argument is the highlighted one
-    Changing = Callable[[Row | None], Adapter | None]
 
 
 class VersionsPage(Page):
@@ -132,9 +126,9 @@ class VersionsPage(Page):
             self.query_one("#version-text", Static).update(_details(looked))
 
     def _tell_disk(self, usage: Usage) -> None:
-        takes = f"On the disk: versions {_size(usage.versions)}, caches {_size(usage.caches + usage.held)}."
+        takes = f"On the disk: versions {size(usage.versions)}, caches {size(usage.caches + usage.held)}."
         if usage.freed:
-            takes += f" p frees {_size(usage.freed)}."
+            takes += f" p frees {size(usage.freed)}."
         self.query_one("#disk", Static).update(Content(takes))
 
     def on_resize(self, event: Resize) -> None:
@@ -144,50 +138,22 @@ class VersionsPage(Page):
     # -- going back and forth ----------------------------------------------------------------------------------------
 
     def action_rollback(self) -> None:
-        self.start(self._change(self._roll_back), "store")
+        self.start(self._change(switching.back), "store")
 
     def action_forward(self) -> None:
-        self.start(self._change(self._go_forward), "store")
+        self.start(self._change(switching.forward), "store")
 
     def action_use(self) -> None:
-        self.start(self._change(self._use), "store")
-
-    def _roll_back(self, _: Row | None) -> Adapter | None:
-        return self.store.adapters.rollback(self._model)
-
-    def _go_forward(self, _: Row | None) -> Adapter | None:
-        from storage.versions import way_forward
-
-        forward = way_forward(self.store, self._model)
-        if forward is None:
-            raise SessionError("There is no version to go forward to: nothing newer was in use after this one.")
-        return self.store.adapters.use(forward.id, self._model)
-
-    def _use(self, row: Row | None) -> Adapter | None:
-        if row is None or row.live:
-            raise SessionError(f"{row.name if row and row.adapter else 'The base'} answers already.")
-        return self.store.adapters.use(row.adapter.id if row.adapter else None, self._model)
-
-    async def _change(self, change: Changing) -> None:
-        """Have another version answer, and say which one and what undoes it."""
         row = self._row()
-        self.say(await self.call(self._changed, change, row))
+        if row is not None:
+            self.start(self._change(switching.use(row.adapter)), "store")
+
+    async def _change(self, change: switching.Changing) -> None:
+        """Have another version answer, and say which one and what undoes it."""
+        done = await self.call(switching.switch, self.store, self._model, change)
+        key = {"forward": "is one key away: f", "back": "is one key away: b", "use": "comes back with u"}[done.undo]
+        self.say(done.words(f"{done.before} {key}"))
         await self._read()
-
-    def _changed(self, change: Changing, row: Row | None) -> str:
-        from storage.versions import way_forward
-
-        adapters = self.store.adapters
-        before = adapters.live(self._model)
-        now = change(row)
-        was, is_ = (before.name if before else "the base"), (now.name if now else "The base")
-        if way_forward(self.store, self._model) == (before and adapters.get(before.id)):
-            key = f"{was} is one key away: f"
-        elif now is not None and adapters.way_back(self._model)[0] == (before and adapters.get(before.id)):
-            key = f"{was} is one key away: b"
-        else:
-            key = f"{was} comes back with u"
-        return f"{is_} answers from now on; {key}. No lesson changes that until you judge again."
 
     # -- what it learned ---------------------------------------------------------------------------------------------
 
@@ -214,20 +180,12 @@ class VersionsPage(Page):
         self.start(self._compare(), "dialog")
 
     async def _compare(self) -> None:
-        from chatapp.comparing import Comparing, last_questions
+        from chatapp.comparing import begin
         from chatapp.screens.compared import ComparedPage
 
         row = self._row()
-        if row is None or row.adapter is None:
-            raise SessionError("The base is where all began: choose a version, to see what it learned.")
-        if self.session.busy:
-            raise SessionError("The chat is still answering: wait for it, or go back and stop it with Esc.")
-        await self.call(self.store.adapters.need, row.adapter)
-        before, _ = await self.call(self.store.adapters.before, row.adapter)
-        asked = await self.call(last_questions, self.store)
-        if not asked:
-            raise SessionError("There is no question of yours yet: ask something in the chat first.")
-        await self.app.push_screen_wait(ComparedPage(self.chat, Comparing(self.session, row.adapter, before, asked)))
+        comparing = await self.call(begin, self.session, row.adapter if row else None)
+        await self.app.push_screen_wait(ComparedPage(self.chat, comparing))
 
     # -- the disk ----------------------------------------------------------------------------------------------------
 
@@ -246,22 +204,18 @@ class VersionsPage(Page):
         if found.prunable:
             names = ", ".join(one.adapter.name for one in found.prunable)
             freed = sum(one.bytes for one in found.prunable)
-            parts.append(f"The files of {names} go ({_size(freed)}); what was learned from stays listed.")
+            parts.append(f"The files of {names} go ({size(freed)}); what was learned from stays listed.")
         if found.caches:
-            parts.append(f"Caches go ({_size(found.caches)}); the next lesson computes them again.")
-        question = f"Free {_size(found.freed)}? " + " ".join(parts)
+            parts.append(f"Caches go ({size(found.caches)}); the next lesson computes them again.")
+        question = f"Free {size(found.freed)}? " + " ".join(parts)
         if await self.app.push_screen_wait(Confirm(question)) is None:
             return
         gone = await self.call(pruning.prune, self.store, [one.adapter.id for one in found.prunable])
-        self.say(f"{_size(gone.freed)} freed.")
+        self.say(f"{size(gone.freed)} freed.")
         await self._read()
 
 
 # -- in words ----------------------------------------------------------------------------------------------------------
-
-
-def _size(bytes: int) -> str:
-    return f"{bytes / 1e6:.1f} MB" if bytes < 1e9 else f"{bytes / 1e9:.1f} GB"
 
 
 def _line(row: Row) -> Content:
@@ -272,28 +226,5 @@ def _line(row: Row) -> Content:
 
 
 def _details(looked: Looked) -> Content:
-    row, adapter = looked.row, looked.row.adapter
-    duels = "; ".join(lineage.record(other, found) for other, found in looked.duels)
-    against = Content.assemble(("Duels ", "bold"), f"{duels}.") if duels else Content("No duels yet.")
-    if adapter is None:
-        about = Content.assemble(("The base", "bold"), f" · {row.state} · the model as it came, before any lesson")
-        return Content("\n").join([about, Content(""), against])
-    made = f"Made by {f'lesson {looked.run}' if looked.run else 'a lesson'}, after {looked.before}."
-    head = [row.state, adapter.created_at[:16].replace("T", " ") + " UTC", _size(looked.bytes)]
-    parts = [
-        Content.assemble((adapter.name, "bold"), " · " + " · ".join(head)),
-        Content(made + (" Provisional: few prompts tested it." if adapter.provisional else "")),
-        Content(""),
-        Content.assemble(("Verdict: ", "bold"), clean(adapter.verdict) or "none was given"),
-        Content(""),
-    ]
-    train = [one for one in looked.learned if one.split == "train"]
-    tested = len(looked.learned) - len(train)
-    many = f"{len(train)} judgment{'s' if len(train) != 1 else ''}"
-    kinds = f": {lineage.by_kind(train)}" if train else ""
-    parts.append(
-        Content.assemble(("Learned from ", "bold"), f"{many}{kinds}. Tested on {tested} held out. Enter opens them.")
-    )
-    if adapter.forgotten:
-        parts.append(Content(f"{adapter.forgotten} of these were forgotten since; it may still remember them."))
-    return Content("\n").join([*parts, Content(""), against])
+    said = lineage.details(looked, opens="Enter opens them.")
+    return Content("\n").join(Content.assemble((head, "bold"), clean(text)) for head, text in said)

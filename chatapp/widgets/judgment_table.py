@@ -13,27 +13,11 @@ from textual.message import Message
 from textual.widgets import DataTable
 
 from chatapp.clean import one_line
+from chatapp.judged import Line
 
 #: cells of a time, of a day
 TIME, DAY = 16, 10
 WIDE = 120  #: cells from which the state is told with its detail
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One judgment, in words."""
-
-    id: str
-    seq: int
-    thread_id: str
-    when: str
-    kind: str
-    said: str
-    question: str
-    title: str
-    state: str  #: one or two words
-    detail: str  #: the same, with a date or the judgment that took its place
-    reasons: str  #: why it teaches nothing; empty where it does
 
 
 class JudgmentTable(DataTable[Text]):

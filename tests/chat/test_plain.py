@@ -4,36 +4,14 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from chatapp.engine.base import EngineCrashed
 from chatapp.opening import lock_home
 from chatapp.plain import run_plain
-from storage.store import Store
 from tests.chat.fakes import TEXTS, FakeEngine, FakeSpawn, make_settings
-
-
-def talk(
-    tmp_path: Path, *lines: str, engine: FakeEngine | None = None, spawn: Any = None, code: int = 0, **changes: Any
-) -> str:
-    """What the plain chat prints for these lines."""
-    engine, out = engine or FakeEngine(), io.StringIO()
-    ended = run_plain(
-        make_settings(tmp_path, **changes), io.StringIO("".join(line + "\n" for line in lines)), out,
-        lambda config: engine, spawn or FakeSpawn(),
-    )  # fmt: skip
-    assert ended == code
-    assert engine.closed
-    return out.getvalue()
-
-
-def judgments(tmp_path: Path) -> list[tuple[str, bool]]:
-    with Store.open(tmp_path / "home") as store:
-        return [
-            (row["kind"], row["retracted_at"] is None) for row in store.rows("SELECT * FROM judgments ORDER BY seq")
-        ]
+from tests.chat.plain_talk import judgments, talk
 
 
 def test_answers_are_printed_one_after_the_other(tmp_path: Path) -> None:
@@ -44,6 +22,7 @@ def test_answers_are_printed_one_after_the_other(tmp_path: Path) -> None:
         "C: The third answer.",
         "",
         "It has two paragraphs.",
+        "End of the 3 answers. The number of the best one picks it; /help says what else can be written.",
     ]
 
 
@@ -130,8 +109,8 @@ def test_errors_do_not_end_it(tmp_path: Path) -> None:
     engine = FakeEngine()
     engine.error = EngineCrashed("The engine died.")
     said = talk(tmp_path, "Why?", "2", "/status", engine=engine, code=1)
-    assert "! The engine died." in said
-    assert "! There are no answers to judge yet" in said
+    assert "Error: The engine died." in said
+    assert "Error: There are no answers to judge yet" in said
     assert "Fake" in said or "fake" in said
 
 

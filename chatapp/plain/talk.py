@@ -1,0 +1,137 @@
+"""What every part of the plain chat stands on: the open chat, the lines that go out, the lines that come in."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from chatapp.clean import clean
+from chatapp.config import Settings
+from chatapp.dueling import Duel
+from chatapp.lessons import Lessons
+from chatapp.opening import Opened
+from chatapp.session import ChatSession, Note, SessionError
+from chatapp.turn import Turn
+from chatapp.upkeep import Upkeep
+
+#: what the full-screen chat's sentences name by a key, and what is not for the ear
+_HERE = {"Esc in the chat": "Ctrl+C", "Esc": "Ctrl+C", "Ctrl+R": "r", "Ctrl+N": "/new", " · ": "; "}
+
+
+def spoken(text: str) -> str:
+    """A sentence of Hone's own as it is said here."""
+    for there, here in _HERE.items():
+        text = text.replace(there, here)
+    return text
+
+
+class Talk:
+    """One plain chat. `out` gets whole lines."""
+
+    def __init__(
+        self,
+        opened: Opened,
+        settings: Settings,
+        stdin: TextIO,
+        out: Callable[[str], None],
+        reopen: Callable[[Settings], Opened],
+    ) -> None:
+        self.opened = opened
+        self.settings = settings
+        self.stdin = stdin
+        self.out = out
+        self.reopen = reopen  #: opens the chat with other settings, once it is closed
+        self.failed = False  #: something could not be answered or stored
+        self.over = False  #: it was asked to end
+        self.hinted = False  #: what can be said of answers was said
+        self.deleted: str | None = None
+        # what the numbers of the last lists stand for
+        self.threads: list[str] = []
+        self.judgments: list[str] = []
+        self.models: list[str] = []
+        self.duels: list[Duel] = []
+        self.questions: list[str] = []
+
+    @property
+    def session(self) -> ChatSession:
+        return self.opened.session
+
+    @property
+    def lessons(self) -> Lessons:
+        return self.opened.lessons
+
+    @property
+    def upkeep(self) -> Upkeep:
+        return self.opened.upkeep
+
+    @property
+    def at_terminal(self) -> bool:
+        return self.stdin.isatty()
+
+    def turn(self) -> Turn:
+        """The one that is looked at. Raises SessionError without any."""
+        if self.session.turn is None:
+            raise SessionError("There is no question yet: ask something first.")
+        return self.session.turn
+
+    # -- out -------------------------------------------------------------------------------------------------------
+
+    def say(self, text: str) -> None:
+        """A sentence of Hone's own."""
+        self.out(spoken(clean(text)))
+
+    def note(self, note: Note) -> None:
+        """A line that the chat says by itself, or an error."""
+        self.say(("Error: " if note.error else "Note: ") + note.text)
+
+    # -- in --------------------------------------------------------------------------------------------------------
+
+    def read(self, prompt: str) -> str | None:
+        """A line without its end; None: there is no more."""
+        if self.at_terminal:
+            sys.stdout.write(prompt)
+            sys.stdout.flush()
+        line = self.stdin.readline()
+        return line.rstrip("\n") if line else None
+
+    def ask(self, question: str) -> str | None:
+        """The line that answers a question; None: none came, or Ctrl+C."""
+        self.say(question)
+        try:
+            line = self.read(": ")
+        except KeyboardInterrupt:
+            self.out("")
+            return None
+        return None if line is None else line.strip()
+
+    def agreed(self, question: str) -> bool:
+        """Whether a question was answered with yes. If not, that is said."""
+        answer = self.ask(f"{question} Write y for yes, n for no.")
+        if answer is not None and answer.casefold() in ("y", "yes"):
+            return True
+        self.say("It is left as it is.")
+        return False
+
+
+def numbered(rest: str, listed: list[str], command: str, lists: str) -> str:
+    """What a number of a list stands for."""
+    if not (rest.isascii() and rest.isdigit()) or not 1 <= int(rest) <= len(listed):
+        raise SessionError(f"Write {command} and a number that {lists} has listed.")
+    return listed[int(rest) - 1]
+
+
+@contextmanager
+def stoppable(stop: Callable[[], object]) -> Iterator[None]:
+    """Within it Ctrl+C stops what is under way, and not the chat."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: stop())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

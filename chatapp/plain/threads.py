@@ -1,0 +1,107 @@
+"""Threads by lines: new, listed, opened, renamed, deleted, saved; the system prompt; old questions."""
+
+from __future__ import annotations
+
+from chatapp import slash
+from chatapp.clean import clean, one_line
+from chatapp.forgetting import OpenThread
+from chatapp.plain.answering import ask, show
+from chatapp.plain.talk import Talk, numbered
+from chatapp.session import SessionError
+
+LISTED = 30
+
+
+def new(talk: Talk, rest: str) -> None:
+    talk.session.new()
+    talk.say("A new thread. Ask something.")
+
+
+def system(talk: Talk, rest: str) -> None:
+    session = talk.session
+    if not rest:
+        talk.out(clean(slash.told_first(session)))
+        return
+    empty = session.thread is None
+    if not empty:
+        session.new()
+    talk.say(slash.tell_first(session, rest, empty))
+
+
+def listed(talk: Talk, rest: str) -> None:
+    session = talk.session
+    found = session.store.threads.list(query=rest or None, limit=LISTED)
+    talk.threads = [thread.id for thread in found]
+    for number, thread in enumerate(found, 1):
+        here = " (this one)" if session.thread and thread.id == session.thread.id else ""
+        private = " (private)" if thread.private else ""
+        talk.out(f"{number}. {one_line(thread.title or 'untitled')}{private}{here}")
+    talk.say("/open and a number opens one." if found else "No thread.")
+
+
+def open_one(talk: Talk, rest: str) -> None:
+    show(talk, talk.session.open(numbered(rest, talk.threads, "/open", "/threads")))
+
+
+def rename(talk: Talk, rest: str) -> None:
+    slash.rename(talk.session.store, _here(talk), rest)
+    talk.say("Renamed.")
+
+
+def private(talk: Talk, rest: str) -> None:
+    session, id = talk.session, _here(talk)
+    talk.say(slash.make_private(session.store, id))
+    session.thread = session.store.threads.get(id)
+    talk.lessons.recount()
+
+
+def export(talk: Talk, rest: str) -> None:
+    talk.say(slash.save(talk.session.store, talk.session.thread, rest))
+
+
+def delete(talk: Talk, rest: str) -> None:
+    talk.deleted = _here(talk)
+    talk.session.store.threads.delete(talk.deleted)
+    talk.session.new()
+    talk.lessons.recount()
+    talk.say("Deleted; its judgments are no longer learned from. /undelete brings it back.")
+
+
+def undelete(talk: Talk, rest: str) -> None:
+    if talk.deleted is None:
+        raise SessionError("No thread was deleted here.")
+    talk.session.store.threads.undelete(talk.deleted)
+    talk.lessons.recount()
+    show(talk, talk.session.open(talk.deleted))
+    talk.deleted = None
+
+
+def forget(talk: Talk, rest: str) -> None:
+    """Remove this turn, or this thread, for good."""
+    if rest not in ("turn", "thread"):
+        raise SessionError("Write /forget turn (this question and all below it) or /forget thread.")
+    open_thread = OpenThread(talk.session)
+    id = open_thread.named(rest == "thread")
+    if talk.agreed(open_thread.question(id)):
+        lines, view = open_thread.forget(id, talk.say)
+        for line in lines:
+            talk.say(line)
+        talk.lessons.recount()
+        show(talk, view)
+
+
+def asked_before(talk: Talk, rest: str) -> None:
+    """List the questions of all threads, or ask one of them here."""
+    if rest:
+        ask(talk, numbered(rest, talk.questions, "/asked", "/asked"))
+        return
+    talk.questions = talk.session.history()[:LISTED]
+    for number, question in enumerate(talk.questions, 1):
+        talk.out(f"{number}. {one_line(question, 200)}")
+    talk.say("/asked and a number asks one again, here." if talk.questions else "Nothing was asked yet.")
+
+
+def _here(talk: Talk) -> str:
+    if talk.session.thread is None:
+        raise SessionError("There is no thread yet: ask something first.")
+    return talk.session.thread.id

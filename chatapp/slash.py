@@ -1,0 +1,104 @@
+"""Commands that are typed where a question would be: their words, and what those do that need no screen.
+
+The full-screen chat and the plain one take the same words. `chatapp.screens.slash` and `chatapp.plain.commands` read
+them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chatapp.verdicts import SessionError
+
+if TYPE_CHECKING:
+    from chatapp.session import ChatSession
+    from storage.store import Store
+    from storage.threads import Thread
+
+#: command -> what follows it, what it does
+COMMANDS: dict[str, tuple[str, str]] = {
+    "/help": ("", "all keys and commands"),
+    "/new": ("", "a new thread"),
+    "/clear": ("", "the same"),
+    "/system": ("TEXT", "begin a thread in which the model is told this first; without TEXT, show it"),
+    "/again": ("", "other answers to the same question"),
+    "/train": ("", "learn from the judgments now"),
+    "/rollback": ("", "answer with the version before the live one"),
+    "/duel": ("", "two versions answer blind"),
+    "/model": ("[NAME]", "answer with another model: one of a list, a file, ollama:NAME"),
+    "/settings": ("", "how answers are drawn"),
+    "/export": ("[FILE]", "this thread as Markdown"),
+    "/rename": ("TITLE", "rename this thread"),
+    "/threads": ("", "the list of threads"),
+    "/training": ("", "the lessons"),
+    "/versions": ("", "what was learned, version by version"),
+    "/judgments": ("", "what was judged"),
+    "/insights": ("", "what the judgments show"),
+    "/quit": ("", "leave"),
+}
+
+
+def unknown(word: str, known: Iterable[str]) -> str:
+    """What is said of a command that does not exist, so that a misspelt one is not asked as a question."""
+    near = difflib.get_close_matches(word, known, 1)
+    hint = f"Did you mean {near[0]}?" if near else "/help lists them."
+    return f"There is no command {word}. {hint} With // it is asked as a question."
+
+
+def nothing_behind(word: str) -> str:
+    return f"{word} takes nothing behind it."
+
+
+def told_first(session: ChatSession) -> str:
+    """The system prompt, in a sentence."""
+    said = session.thread.system_prompt if session.thread else session.system_prompt
+    return f"The model is told first: {said}" if said else "The model is told nothing before your questions."
+
+
+def tell_first(session: ChatSession, text: str, empty: bool) -> str:
+    """Set the system prompt of the thread that begins now; empty: it had begun already, and nothing was asked."""
+    session.system_prompt = text
+    return f"{'This' if empty else 'A new'} thread: the model is told this before your first question."
+
+
+def save(store: Store, thread: Thread | None, file: str) -> str:
+    """Write a thread as Markdown; the file ("": one of a name of its own) must not be there yet."""
+    from chatapp.conversation import read
+    from chatapp.markdown import document
+    from storage.ids import now
+
+    if thread is None:
+        raise SessionError("There is no thread yet: ask something first.")
+    path = Path(file).expanduser() if file else Path(f"hone-{now()[:10]}-{thread.id[-6:]}.md")
+    text = document(read(store, store.threads.get(thread.id)))
+    try:
+        with open(path, "x", encoding="utf-8") as new:
+            new.write(text)
+    except FileExistsError:
+        raise SessionError(f"{path} is there already. Name another: /export FILE") from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a null in it
+        why = getattr(error, "strerror", None) or error
+        raise SessionError(f"{path} cannot be written: {why}. Name another: /export FILE") from None
+    return f"This thread was saved as {path.absolute()}"
+
+
+def rename(store: Store, id: str, title: str) -> None:
+    if not title:
+        raise SessionError("Write the title behind /rename.")
+    store.threads.rename(id, title)
+
+
+def make_private(store: Store, id: str) -> str:
+    """Make a thread private, or no longer."""
+    private = not store.threads.get(id).private
+    store.threads.set_private(id, private)
+    return f"This thread {'is never learned from, nor exported' if private else 'is learned from again'}."
+
+
+def roll_back(store: Store, model_hash: str) -> str:
+    before = store.adapters.rollback(model_hash)
+    name = before.name if before is not None else "the base model"
+    return f"Rolled back: {name} answers from the next question on. Learning waits for new judgments."
