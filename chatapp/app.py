@@ -13,6 +13,7 @@ from textual.screen import Screen
 
 from chatapp.clean import clean
 from chatapp.config import Settings
+from chatapp.copying import through_screen
 from chatapp.opening import AlreadyRunning, MakeEngine, lock_home
 from chatapp.screens.chat import ChatScreen
 from chatapp.themes import THEMES
@@ -95,6 +96,12 @@ class HoneApp(App[int]):
         only make gets it, and waits; Textual would read the end of the file as fast as it can."""
         if not _has_terminal():
             await self.action_quit()
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """By OSC 52, and so that GNU screen hands it on."""
+        super().copy_to_clipboard(text)
+        if self._driver is not None and (handed := through_screen(text, os.environ)):
+            self._driver.write(handed)
 
     async def action_quit(self) -> None:
         await self.chat.leave()

@@ -1,13 +1,15 @@
 """Text into the clipboard, by each way that this terminal may have.
 
 The terminal itself by OSC 52, which works over SSH too, and says nothing about whether it did; tmux, which by default
-ignores OSC 52 from what runs in it but sends on what is loaded into its buffer with -w; and the platform's command.
+ignores OSC 52 from what runs in it but sends on what is loaded into its buffer with -w; GNU screen, which hands through
+what is marked as meant for the terminal, piece by piece; and the platform's command.
 Over SSH only a display that is set counts, as a forwarded one is: the clipboard of the far machine is no use.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import platform
 import shutil
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 OSC52_LIMIT = 74_994  #: bytes; xterm takes 100 000 of base64, and many terminals took the limit over
 PATIENCE = 2.0  #: seconds for a command
+PIECE = 250  #: characters that GNU screen hands through at once; it has 768 bytes for such a string
 
 
 async def copy(app: App[Any], text: str) -> str:
@@ -41,6 +44,14 @@ async def copy(app: App[Any], text: str) -> str:
             f"{_failed(failed) or 'Install wl-copy or xclip to be sure.'}"
         )
     return f"Sent to the terminal. {_failed(failed)} If nothing arrived: does it allow OSC 52?" if failed else ""
+
+
+def through_screen(text: str, environ: Mapping[str, str]) -> str:
+    """OSC 52 as GNU screen hands it through to its terminal; nothing where the chat does not run in it."""
+    if not environ.get("STY") or environ.get("TMUX"):
+        return ""
+    sequence = f"\x1b]52;c;{base64.b64encode(text.encode()).decode()}\a"
+    return "".join(f"\x1bP{sequence[at : at + PIECE]}\x1b\\" for at in range(0, len(sequence), PIECE))
 
 
 def _failed(names: list[str]) -> str:

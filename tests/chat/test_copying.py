@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from chatapp import copying
-from chatapp.copying import OSC52_LIMIT, commands, copy
+from chatapp.copying import OSC52_LIMIT, commands, copy, through_screen
 from chatapp.screens.dialogs import Choose
 from tests.chat.fakes import FakeEngine
 
@@ -149,3 +150,15 @@ async def test_y_copies_the_answer_and_shift_y_its_code(install: Callable[..., P
         await chat.press("escape")
         await chat.says("Nothing was copied.")
         assert chat.app.clipboard == "alone"
+
+
+def test_gnu_screen_hands_it_through_in_pieces() -> None:
+    text = "ä" * 1000
+    assert through_screen(text, {}) == ""
+    assert through_screen(text, {"STY": "1.tty", "TMUX": "x"}) == "", "tmux has its own way"
+    pieces = through_screen(text, {"STY": "1.tty"}).split("\x1b\\")
+    assert pieces.pop() == ""
+    assert all(piece.startswith("\x1bP") and len(piece) < 768 for piece in pieces)
+    sequence = "".join(piece.removeprefix("\x1bP") for piece in pieces)
+    assert sequence.startswith("\x1b]52;c;")
+    assert base64.b64decode(sequence.removeprefix("\x1b]52;c;").removesuffix("\a")).decode() == text
