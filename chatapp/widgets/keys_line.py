@@ -20,14 +20,18 @@ class KeysLine(Footer):
 
     DEFAULT_CSS = "KeysLine FooterKey.-command-palette.-narrow { dock: none; border-left: none; padding: 0; }"
 
-    def __init__(self) -> None:
+    def __init__(self, palette: bool = False) -> None:
+        """palette: its key stands there in a narrow terminal too."""
         super().__init__(compact=True)
+        self._palette = palette
         self._fitted = 0
 
     def compose(self) -> ComposeResult:
         width = self._fitted = self.size.width
         keys = list(super().compose())
-        yield from keys if width >= ROOMY else _fitting(keys, width)
+        if width < ROOMY:
+            keys = _fitting([key for key in keys if self._palette or not key.has_class("-command-palette")], width)
+        yield from keys
 
     def on_resize(self, event: Resize) -> None:
         if event.size.width != self._fitted:
