@@ -80,7 +80,7 @@ class ChatFrame(Screen[None]):
                 yield self.transcript
                 yield Static(id="said", markup=False)
                 yield self.prompt
-        yield KeysLine()
+        yield KeysLine(palette=True)
         yield Static(
             Content("This terminal is too small for the chat.\nMake it at least 30 by 9, or use: hone chat --plain"),
             id="small",

@@ -55,8 +55,10 @@ class KeysLine(Widget, can_focus=False):
     }
     """
 
-    def __init__(self) -> None:
+    def __init__(self, palette: bool = False) -> None:
+        """palette: its key stands there in a narrow terminal too."""
         super().__init__()
+        self._palette = palette
         self._entries: list[Entry] = []
         self._apart: Entry | None = None  # the palette's
         self._places: list[tuple[range, Entry]] = []  # the cells that each takes
@@ -101,7 +103,7 @@ class KeysLine(Widget, can_focus=False):
     def _place(self, width: int) -> None:
         entries, apart = self._entries, self._apart
         if apart is not None and width < ROOMY:
-            entries, apart = [*entries, apart._replace(description="All")], None
+            entries, apart = [*entries, *([apart._replace(description="All")] if self._palette else [])], None
         room = width - (apart.cells + 1 if apart else 0)
         self._places, at = [], 0
         for entry in _fitting(entries, room):

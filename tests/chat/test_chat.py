@@ -303,7 +303,7 @@ async def test_help_lists_every_key(open_chat: Open) -> None:
     async with open_chat() as chat:
         await chat.press("f1")
         await chat.until(lambda: isinstance(chat.app.screen, Help))
-        text = "\n".join(str(static.render()) for static in chat.app.screen.query("Static"))
+        text = " ".join(" ".join(str(static.render()) for static in chat.app.screen.query("Static")).split())
         for binding in Answers.BINDINGS:
             if not binding.id.startswith("answers.pick."):
                 assert binding.tooltip in text

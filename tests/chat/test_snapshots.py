@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from textual.command import CommandPalette
 
+from chatapp.engine.base import EngineCrashed, EngineInfo, ModelFileError
+from chatapp.screens.behind import Behind
 from chatapp.screens.correct import Correct
 from chatapp.screens.dialogs import AskText
 from chatapp.screens.diff import Diff
 from chatapp.screens.generation import Generation
 from chatapp.screens.help import Help
+from chatapp.screens.reask import Reask
 from chatapp.screens.remarks import Flag
 from chatapp.screens.teaches import Teaches
 from tests.chat import test_insights_page, test_judgments_page, test_training_page, test_versions_page
@@ -45,9 +49,46 @@ def engine() -> FakeEngine:
     return one
 
 
-async def test_an_empty_chat(open_chat: Open) -> None:
+async def test_an_empty_chat_and_the_hints_of_commands(open_chat: Open) -> None:
     async with open_chat(engine=engine()) as chat:
         await look(chat, "empty")
+        chat.screen.prompt.put("/")
+        await chat.says("/insights")
+        await look(chat, "commands")
+        chat.screen.prompt.put("/system")
+        await chat.says("/system TEXT")
+        await look(chat, "command")
+
+
+class Loading(FakeEngine):
+    """Loads its model until it may go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded = threading.Event()
+
+    @property
+    def info(self) -> EngineInfo:
+        self.loaded.wait(60)
+        return super().info
+
+
+async def test_the_model_still_loads(open_chat: Open) -> None:
+    one = Loading()
+    async with open_chat(engine=one) as chat:
+        await chat.until(lambda: chat.screen.status.speed == "loading")
+        try:
+            await look(chat, "loading")
+        finally:
+            one.loaded.set()
+
+
+async def test_a_model_that_cannot_be_loaded(open_chat: Open) -> None:
+    one = engine()
+    one.load_error = ModelFileError("tiny.gguf is no GGUF file: its first bytes are 'PK'. Name another with --model.")
+    async with open_chat(engine=one) as chat:
+        await chat.says("is no GGUF file")
+        await look(chat, "no-model")
 
 
 async def test_answers(open_chat: Open) -> None:
@@ -87,8 +128,6 @@ async def test_answers_that_grow(open_chat: Open) -> None:
 
 
 async def test_an_engine_that_died(open_chat: Open) -> None:
-    from chatapp.engine.base import EngineCrashed
-
     one = engine()
     async with open_chat(engine=one) as chat:
         one.error = EngineCrashed("The engine died of signal 11. It is started again with the next question.")
@@ -98,13 +137,23 @@ async def test_an_engine_that_died(open_chat: Open) -> None:
 
 
 async def test_a_duel(open_chat: Open) -> None:
-    async with open_chat(engine=engine()) as chat:
+    one = engine()
+    async with open_chat(engine=one) as chat:
         adapter(chat, "good")
         await chat.until(lambda: chat.screen.session.adapter is not None)
         chat.screen.prompt.put("/duel")
         await chat.press("enter")
         await chat.until(lambda: chat.app.screen is not chat.screen)
         await look(chat, "duel")
+        # which side answers first is left to chance: both say the same
+        one.texts = TEXTS[:1]
+        await chat.press("enter")
+        await chat.says("Duel: v1 against base")
+        await chat.ask("Why does it rain?")
+        await look(chat, "duelling")
+        await chat.press("x")
+        await chat.says("are tied")
+        await look(chat, "duel-over")
 
 
 @pytest.mark.parametrize(
@@ -165,8 +214,16 @@ async def test_versions(open_chat: Open) -> None:
         await chat.says("B > A, C")
         judgments = [(one.id, "train") for one in chat.judgments()]
         await test_versions_page.add(chat, "live", "live", "rejected", judgments=judgments)
-        await test_versions_page.versions(chat)
+        page = await test_versions_page.versions(chat)
         await look(chat, "versions")
+        await chat.press("o")
+        await chat.until(lambda: isinstance(chat.app.screen, Behind))
+        await look(chat, "behind")
+        await chat.press("escape", "w")
+        await chat.until(lambda: "answers changed" in test_versions_page.said(chat.app.screen))
+        await look(chat, "compared")
+        await chat.press("escape")
+        await chat.until(lambda: chat.app.screen is page)
 
 
 async def test_judgments(open_chat: Open) -> None:
@@ -191,3 +248,17 @@ async def test_insights(open_chat: Open) -> None:
             db.execute("UPDATE judgments SET created_at = '2026-10-07T10:00:00Z'")
         await test_insights_page.opened(chat)
         await look(chat, "insights")
+
+
+async def test_a_pair_that_comes_back(open_chat: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Reask, "GUARD", 0.0)
+    async with open_chat(engine=engine()) as chat:
+        prompt, ids = test_insights_page.turn(chat.store, *TEXTS[:2])
+        chat.store.judgments.pick(prompt, ids[0], ids)
+        with chat.store.write() as db:
+            db.execute("UPDATE judgments SET created_at = '2026-10-07T10:00:00Z'")
+        page = await test_insights_page.opened(chat)
+        await chat.until(lambda: "is waiting" in test_insights_page.shown(page, "waiting"))
+        await chat.press("a")
+        await chat.until(lambda: isinstance(chat.app.screen, Reask))
+        await look(chat, "reask")
