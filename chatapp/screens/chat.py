@@ -150,7 +150,7 @@ class ChatScreen(SlashActions):
             idle = not self.generating and self.rested >= self.settings.idle_seconds
             if self.opened is not opened:
                 return  # another model was asked for meanwhile
-            news = await self.jobs.call(opened.lessons.tick, idle)
+            news = list(await self.jobs.call(opened.lessons.tick, idle))
             for line in [*news, *opened.upkeep.take()]:
                 self.note(line)
             if self.opened is opened and not self.generating and not self.jobs.closed and opened.session.engine:
@@ -159,7 +159,7 @@ class ChatScreen(SlashActions):
                     self.note(swapped)
                     news.append(swapped)
             if news and not self.generating:  # beneath tall answers the conversation is not seen to its end
-                self.say(" ".join(line.text for line in news), news[-1].error, quiet=True, whole=True)
+                self.say(" ".join(line.text for line in news), any(line.error for line in news), quiet=True, whole=True)
             await self._refresh_status()
         finally:
             self._polling = False

@@ -14,6 +14,7 @@ from chatapp.screens.generation import Generation
 from chatapp.screens.help import Help
 from chatapp.screens.remarks import Flag
 from chatapp.screens.teaches import Teaches
+from chatapp.widgets.keys_line import KeysLine
 from chatapp.widgets.panel import Hint
 from tests.chat.conftest import SMALL, Chat
 from tests.chat.fakes import FakeEngine
@@ -87,10 +88,15 @@ async def test_keys_at_the_foot_are_whole_and_help_is_among_them(open_chat: Open
         await chat.ask()
         for width in (40, 60, 80, 140):
             await chat.pilot.resize_terminal(width, 24)
-            keys = chat.screen.query("FooterKey")
-            await chat.until(lambda keys=keys, width=width: any(k.region.right > width - 12 for k in keys))
-            assert all(key.region.right <= width for key in keys)
-            assert {"f1", "ctrl+p"} <= {key.key for key in keys}
+            keys = chat.screen.query_one(KeysLine)
+            await chat.until(lambda width=width: width - 12 < len(chat.drawn[-1].rstrip()) <= width)
+            assert all(f"{key.display} {key.description}" in chat.drawn[-1] for key in keys.shown)
+            assert {"f1", "ctrl+p"} <= {key.key for key in keys.shown}
+
+
+async def press_at_the_foot(chat: Chat, does: str) -> None:
+    keys = chat.screen.query_one(KeysLine)
+    await chat.pilot.click(keys, offset=(keys.place_of(does), 0))
 
 
 # -- with the mouse ----------------------------------------------------------------------------------------------------
@@ -100,7 +106,7 @@ async def test_pick_at_the_foot_takes_the_focused_answer(open_chat: Open) -> Non
     async with open_chat(SMALL) as chat:
         await chat.ask()
         await chat.press("right")
-        await chat.pilot.click(next(key for key in chat.screen.query("FooterKey") if key.description == "Pick"))
+        await press_at_the_foot(chat, "Pick")
         await chat.says("B > A, C: 2 pairs")
 
 
@@ -108,7 +114,7 @@ async def test_points_are_clicked(open_chat: Open) -> None:
     async with open_chat(SMALL) as chat:
         await chat.ask()
         await chat.press("right")
-        await chat.pilot.click(next(key for key in chat.screen.query("FooterKey") if key.description == "Rate"))
+        await press_at_the_foot(chat, "Rate")
         await chat.says("How good is B?")
         await click_on(chat, " 6 ")
         await chat.until(lambda: "6/7" in str(chat.answers.cards[1].border_title))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from textual.command import CommandPalette
 
+from chatapp import dueling
 from chatapp.engine.base import EngineCrashed, EngineInfo, ModelFileError
 from chatapp.screens.behind import Behind
 from chatapp.screens.correct import Correct
@@ -136,7 +139,8 @@ async def test_an_engine_that_died(open_chat: Open) -> None:
         await look(chat, "died")
 
 
-async def test_a_duel(open_chat: Open) -> None:
+async def test_a_duel(open_chat: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dueling, "random", SimpleNamespace(Random=lambda: random.Random(0)))  # who is A
     one = engine()
     async with open_chat(engine=one) as chat:
         adapter(chat, "good")
@@ -145,7 +149,7 @@ async def test_a_duel(open_chat: Open) -> None:
         await chat.press("enter")
         await chat.until(lambda: chat.app.screen is not chat.screen)
         await look(chat, "duel")
-        # which side answers first is left to chance: both say the same
+        # both say the same, whoever answers first
         one.texts = TEXTS[:1]
         await chat.press("enter")
         await chat.says("Duel: v1 against base")
