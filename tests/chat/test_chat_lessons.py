@@ -129,7 +129,7 @@ async def test_a_lesson_that_was_killed_goes_on(open_chat: Open) -> None:
             other.runs.claim(run.id)
             other.runs.finish(run.id, "done", {"verdict": "Better."})
         chat.spawn.children[1].returncode = 0
-        await chat.says("Lesson 1 is done: Better.")
+        await chat.until(lambda: "Lesson 1 is done: Better." in chat.said)
 
 
 async def test_learning_on_command_and_paused(open_chat: Open) -> None:
