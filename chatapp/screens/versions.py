@@ -17,7 +17,7 @@ from chatapp import lineage
 from chatapp.clean import clean
 from chatapp.lineage import Looked, Row
 from chatapp.screens.dialogs import Confirm
-from chatapp.screens.page import Page
+from chatapp.screens.version_export import ExportActions, size
 from chatapp.session import SessionError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Changing = Callable[[Row | None], Adapter | None]
 
 
-class VersionsPage(Page):
+class VersionsPage(ExportActions):
     """What your judgments made of the model, version by version: ● answers now, ✓ was in use, ✗ was not adopted.
     Up and down choose one, Enter shows what it learned from; Tab goes to its details, where they scroll."""
 
@@ -67,7 +67,15 @@ class VersionsPage(Page):
             id="versions.compare",
             tooltip="What did it learn? Your last questions, answered by the highlighted version and the one before it",
         ),
-        Binding("o", "open", "Judgments", id="versions.open", tooltip="The judgments that made it; Enter too"),
+        Binding(  # not at the foot, where no more keys fit: the page says that Enter does it
+            "o",
+            "open",
+            "Judgments",
+            show=False,
+            id="versions.open",
+            tooltip="The judgments that made it; Enter too",
+        ),
+        Binding("x", "export", "Export", id="versions.export", tooltip="A version for PEFT, llama.cpp or Ollama"),
         Binding("p", "prune", "Free disk", id="versions.prune", tooltip="Delete the files that nobody goes back to"),
     ]
 
@@ -132,9 +140,9 @@ class VersionsPage(Page):
             self.query_one("#version-text", Static).update(_details(looked))
 
     def _tell_disk(self, usage: Usage) -> None:
-        takes = f"On the disk: versions {_size(usage.versions)}, caches {_size(usage.caches + usage.held)}."
+        takes = f"On the disk: versions {size(usage.versions)}, caches {size(usage.caches + usage.held)}."
         if usage.freed:
-            takes += f" p frees {_size(usage.freed)}."
+            takes += f" p frees {size(usage.freed)}."
         self.query_one("#disk", Static).update(Content(takes))
 
     def on_resize(self, event: Resize) -> None:
@@ -246,22 +254,18 @@ class VersionsPage(Page):
         if found.prunable:
             names = ", ".join(one.adapter.name for one in found.prunable)
             freed = sum(one.bytes for one in found.prunable)
-            parts.append(f"The files of {names} go ({_size(freed)}); what was learned from stays listed.")
+            parts.append(f"The files of {names} go ({size(freed)}); what was learned from stays listed.")
         if found.caches:
-            parts.append(f"Caches go ({_size(found.caches)}); the next lesson computes them again.")
-        question = f"Free {_size(found.freed)}? " + " ".join(parts)
+            parts.append(f"Caches go ({size(found.caches)}); the next lesson computes them again.")
+        question = f"Free {size(found.freed)}? " + " ".join(parts)
         if await self.app.push_screen_wait(Confirm(question)) is None:
             return
         gone = await self.call(pruning.prune, self.store, [one.adapter.id for one in found.prunable])
-        self.say(f"{_size(gone.freed)} freed.")
+        self.say(f"{size(gone.freed)} freed.")
         await self._read()
 
 
 # -- in words ----------------------------------------------------------------------------------------------------------
-
-
-def _size(bytes: int) -> str:
-    return f"{bytes / 1e6:.1f} MB" if bytes < 1e9 else f"{bytes / 1e9:.1f} GB"
 
 
 def _line(row: Row) -> Content:
@@ -279,7 +283,7 @@ def _details(looked: Looked) -> Content:
         about = Content.assemble(("The base", "bold"), f" · {row.state} · the model as it came, before any lesson")
         return Content("\n").join([about, Content(""), against])
     made = f"Made by {f'lesson {looked.run}' if looked.run else 'a lesson'}, after {looked.before}."
-    head = [row.state, adapter.created_at[:16].replace("T", " ") + " UTC", _size(looked.bytes)]
+    head = [row.state, adapter.created_at[:16].replace("T", " ") + " UTC", size(looked.bytes)]
     parts = [
         Content.assemble((adapter.name, "bold"), " · " + " · ".join(head)),
         Content(made + (" Provisional: few prompts tested it." if adapter.provisional else "")),
