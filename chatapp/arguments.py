@@ -35,6 +35,8 @@ INCLUDE: dict[str, Any] = {
     "metavar": "SOURCE",
     "help": "also imports, import:NAME or ai",
 }
+#: chatapp.version_export says what each holds; it is not imported, as --help waits for nothing
+VERSION_FORMATS = ["peft", "gguf", "ollama", "merged"]
 Parser = argparse.ArgumentParser
 
 
@@ -176,9 +178,16 @@ def _learning(command: Callable[..., Parser], actions: Callable[..., dict[str, P
         ("use", "answer with this version (base: none) from now on"),
         ("rollback", "go back to the version before the live one"),
         ("remove", "delete the files of a version that is not in use; its row stays"),
+        ("export", "a version for other programs: PEFT, llama.cpp, Ollama, or merged into one GGUF"),
         ("prune", "delete the files of versions that nobody goes back to, and the caches; says what it frees"),
     )
     adapters["prune"].add_argument("--dry-run", action="store_true", help="only say what would be freed")
+    taken = adapters["export"]
+    taken.set_defaults(run=Lazy("adapter_export"))
+    taken.add_argument("adapter", metavar="ID", help="v3, an id or its beginning, or live")
+    taken.add_argument("format", metavar="FORMAT", choices=VERSION_FORMATS, help=", ".join(VERSION_FORMATS))
+    taken.add_argument("-o", "--output", metavar="PATH", help="default: here, named after the model and the version")
+    taken.add_argument("--force", action="store_true", help="replace what an earlier export wrote there")
     for name in ("show", "use", "remove"):
         adapters[name].add_argument("adapter", metavar="ID", help="v3, an id or its beginning, or base")
 

@@ -1,4 +1,4 @@
-"""`python -m trainer run|eval|score|simulate|bench`: what the chat, the commands and `accelerate launch` start.
+"""`python -m trainer run|eval|score|merge|simulate|bench`: what the chat, the commands and `accelerate launch` start.
 
 With --json, JSON alone goes to stdout. Errors are one sentence on stderr. Exit code 0: promoted (run), done (others);
 1: failed; 3: the run was refused by its gate.
@@ -133,6 +133,38 @@ def _score(settings: Any, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _merge(settings: Any, arguments: argparse.Namespace) -> int:
+    import signal
+
+    from chatapp.engine.model_files import file_hash, resolve
+    from storage.store import Store
+    from trainer.errors import TrainerError
+    from trainer.manners import step_aside
+    from trainer.merging import write
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # cancelled: nothing half-written may stay
+    step_aside()
+    base = resolve(settings.model, settings.cache_dir).path
+    target: Path = arguments.output.expanduser().absolute()
+    shown = -1
+
+    def progress(done: int, of: int) -> None:
+        nonlocal shown
+        if arguments.json and (percent := done * 100 // of) != shown:
+            shown = percent
+            print(json.dumps({"done": done, "of": of}), flush=True)
+
+    with Store.open(settings.home) as store:
+        hash = file_hash(base, settings.cache_dir)
+        adapter = store.adapters.get(arguments.adapter, hash)
+        if adapter.model_hash != hash:
+            raise TrainerError(f"{adapter.name} was trained for another model than {base.name}; choose it with --model")
+        size = write(store, adapter, base, target, force=arguments.force, progress=progress)
+    report = {"version": adapter.name, "path": str(target), "bytes": size}
+    print(json.dumps(report) if arguments.json else clean(f"{adapter.name} is merged into {target}"))
+    return 0
+
+
 def _bench(settings: Any, arguments: argparse.Namespace) -> int:
     from trainer import bench
 
@@ -186,6 +218,10 @@ def _parser() -> argparse.ArgumentParser:
     evaluation.add_argument("--train-base", type=Path, metavar="DIR")
     scoring = command("score", _score, "the reward of answers; asked on stdin: a list of {messages, answers}")
     scoring.add_argument("--serve", action="store_true", help="stay, and answer a line of JSON for each line of JSON")
+    merging = command("merge", _merge, "one GGUF of the model with a version merged in; --json: also how far it is")
+    merging.add_argument("adapter", metavar="ID", help="v3, an id or its beginning")
+    merging.add_argument("-o", "--output", type=Path, required=True, metavar="F.gguf")
+    merging.add_argument("--force", action="store_true", help="in the place of a GGUF that is there")
     simulation = command("simulate", _simulate, "a scripted user with a known taste closes the whole loop")
     add_arguments(simulation)
     bench = command("bench", _bench, "a measurement on this machine, in a temporary home")

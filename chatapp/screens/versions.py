@@ -17,14 +17,14 @@ from chatapp import lineage, switching
 from chatapp.clean import clean
 from chatapp.lineage import Looked, Row, size
 from chatapp.screens.dialogs import Confirm
-from chatapp.screens.page import Page
+from chatapp.screens.version_export import ExportActions
 from chatapp.session import SessionError
 
 if TYPE_CHECKING:
     from storage.pruning import Usage
 
 
-class VersionsPage(Page):
+class VersionsPage(ExportActions):
     """What your judgments made of the model, version by version: ● answers now, ✓ was in use, ✗ was not adopted.
     Up and down choose one, Enter shows what it learned from; Tab goes to its details, where they scroll."""
 
@@ -61,7 +61,15 @@ class VersionsPage(Page):
             id="versions.compare",
             tooltip="What did it learn? Your last questions, answered by the highlighted version and the one before it",
         ),
-        Binding("o", "open", "Judgments", id="versions.open", tooltip="The judgments that made it; Enter too"),
+        Binding(  # not at the foot, where no more keys fit: the page says that Enter does it
+            "o",
+            "open",
+            "Judgments",
+            show=False,
+            id="versions.open",
+            tooltip="The judgments that made it; Enter too",
+        ),
+        Binding("x", "export", "Export", id="versions.export", tooltip="A version for PEFT, llama.cpp or Ollama"),
         Binding("p", "prune", "Free disk", id="versions.prune", tooltip="Delete the files that nobody goes back to"),
     ]
 

@@ -255,6 +255,9 @@ stats --include EVIL
 runs EVIL
 adapters show EVIL
 adapters use EVIL
+adapters export EVIL gguf
+adapters export v1 peft
+adapters export base ollama -o FILE
 export trl-preference --include EVIL
 import --undo OTHER
 import trl-preference EVIL

@@ -20,7 +20,7 @@ from chatapp.engine.base import EngineConfig, Sampling
 from chatapp.engine.llama import LlamaEngine
 from chatapp.engine.model_files import resolve
 from storage.store import Store
-from trainer import adapter_file
+from trainer import adapter_file, gguf_copy
 from trainer.base_model import check_text, kl_divergence, load_base, logits
 from trainer.bench.prompts import PROMPTS
 from trainer.lora import Lora
@@ -112,22 +112,5 @@ def architecture_of(gguf: Path) -> str:
 
 def dequantise(source: Path, target: Path) -> None:
     """Copy a GGUF with every tensor in fp32."""
-    import numpy as np
-    from gguf import GGUFReader, GGUFValueType, GGUFWriter
-    from gguf.quants import dequantize
-
-    reader = GGUFReader(str(source))
-    writer = GGUFWriter(str(target), str(reader.fields["general.architecture"].contents()))
-    for name, field in reader.fields.items():
-        if name.startswith("GGUF.") or name in ("general.architecture", "general.file_type"):
-            continue
-        kind = field.types[0]
-        inner = field.types[-1] if kind == GGUFValueType.ARRAY else None
-        writer.add_key_value(name, field.contents(), kind, inner)
-    for tensor in reader.tensors:
-        values = dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
-        writer.add_tensor(tensor.name, values.reshape([int(n) for n in reversed(tensor.shape)]))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    reader = gguf_copy.open_gguf(source)
+    gguf_copy.copy(reader, target, {tensor.name: gguf_copy.Changed("F32") for tensor in reader.tensors})
