@@ -50,6 +50,10 @@ def learn(folder: Path) -> None:
             check(name, terminal.until(lambda text: "1-9" in text, 120))
             time.sleep(0.6)  # the guard against early keys
 
+        def back() -> None:
+            """A key right behind Esc would be read as Alt and that key."""
+            seen("Esc goes back to the chat", "Why is the sky blue?")
+
         try:
             seen("the chat opens", "Ask something", 30)
             seen("it counts what waits", "20 waiting", 30)
@@ -96,17 +100,23 @@ def learn(folder: Path) -> None:
             seen("the versions are listed", "v1 answers now", 30)
             terminal.save(folder, "7-versions")
             terminal.keys("w")
-            check("what it learned is shown", terminal.until(lambda text: "Name three fruits" in text, 120))
+            seen("what it learned is shown", "Name three fruits", 60)
+            seen("the chat gets its version back", "The chat has its own version back", 300)
             terminal.save(folder, "8-compared")
-            terminal.keys("Escape", "Escape")
+            terminal.keys("Escape")
+            seen("Esc goes back to the versions", "v1 answers now")
+            terminal.keys("Escape")
+            back()
             terminal.keys("F5")
             seen("the judgments are listed", "correction", 30)
             terminal.save(folder, "9-judgments")
             terminal.keys("Escape")
+            back()
             terminal.keys("F9")
             seen("insights are drawn", "By week", 60)
             terminal.save(folder, "10-insights")
             terminal.keys("Escape")
+            back()
             terminal.keys("i")
             say("/rollback")
             seen("the base answers again", "the base model answers", 30)
