@@ -117,7 +117,8 @@ def learn(folder: Path) -> None:
             terminal.save(folder, "10-insights")
             terminal.keys("Escape")
             back()
-            terminal.keys("i")
+            if "1-9" in terminal.text():  # the answers have the focus
+                terminal.keys("i")
             say("/rollback")
             seen("the base answers again", "the base model answers", 30)
             terminal.save(folder, "11-rolled-back")
