@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from textual.app import App, SystemCommand
-from textual.events import Event, Key
+from textual.events import Event, Key, MouseEvent, Paste
 from textual.screen import Screen
 
 from chatapp.clean import clean
@@ -71,6 +71,8 @@ class HoneApp(App[int]):
         Textual runs a binding when the key has come back through all widgets. Until then the keys behind an `i` in the
         same burst would go to the answers too, and judge, though they were meant for the prompt.
         """
+        if isinstance(event, Key | Paste | MouseEvent):
+            self.chat.touched()
         on_answers = isinstance(event, Key) and not event.is_forwarded and self.chat.answers_have_focus
         await super().on_event(event)
         if not on_answers or not event.is_forwarded:
@@ -99,9 +101,11 @@ class HoneApp(App[int]):
 
     def copy_to_clipboard(self, text: str) -> None:
         """By OSC 52, and so that GNU screen hands it on."""
-        super().copy_to_clipboard(text)
         if self._driver is not None and (handed := through_screen(text, os.environ)):
-            self._driver.write(handed)
+            self._clipboard = text
+            self._driver.write(handed)  # and nothing else: screen prints a sequence that is too long for it
+        else:
+            super().copy_to_clipboard(text)
 
     async def action_quit(self) -> None:
         await self.chat.leave()

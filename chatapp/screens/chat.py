@@ -6,15 +6,13 @@ It stands on what it does with threads and with the turn. Nothing here waits for
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual import on
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
-from textual.events import Key
 from textual.widget import Widget
 
 from chatapp.config import Settings
@@ -46,6 +44,7 @@ class ChatScreen(SlashActions):
         self._seams = seams
         self._last_key = monotonic()
         self._polling = False
+        self._news: list[Note] = []  # to be said beneath the answers
         self._opened_before = False  # with another model
 
     # -- opening ---------------------------------------------------------------------------------------------------
@@ -127,11 +126,8 @@ class ChatScreen(SlashActions):
         """Seconds since the last key."""
         return monotonic() - self._last_key
 
-    def on_key(self, event: Key) -> None:
-        self._last_key = monotonic()
-
-    @on(Prompt.Changed)
-    def typed(self) -> None:
+    def touched(self) -> None:
+        """A key or the mouse, on whatever screen."""
         self._last_key = monotonic()
 
     def _poll(self) -> None:
@@ -158,11 +154,19 @@ class ChatScreen(SlashActions):
                 if swapped is not None:
                     self.note(swapped)
                     news.append(swapped)
-            if news and not self.generating:  # beneath tall answers the conversation is not seen to its end
-                self.say(" ".join(line.text for line in news), any(line.error for line in news), quiet=True, whole=True)
+            self._tell_news(news)
             await self._refresh_status()
         finally:
             self._polling = False
+
+    def _tell_news(self, news: Sequence[Note]) -> None:
+        """What is new, beneath the answers too: where they are tall the conversation is not seen to its end. It waits
+        while that line says what the next key does."""
+        self._news += news
+        if not self._news or self.generating or self.answers.draft is not None or self.answers.rating:
+            return
+        told, self._news = self._news, []
+        self.say(" ".join(note.text for note in told), any(note.error for note in told), quiet=True, whole=True)
 
     def _lesson(self, what: str) -> None:
         if self.opened is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import monotonic
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -13,6 +14,8 @@ from textual.message import Message
 
 from chatapp.turn import label
 from chatapp.widgets.prose import Prose
+
+TWICE = 0.6  #: seconds between two clicks that are one choice; Textual counts them up to half a second
 
 WAITING = "…"
 
@@ -66,6 +69,7 @@ class AnswerCard(Vertical):
         self.prose = Prose(WAITING)
         self._streamed = ""
         self._grabbed = False
+        self._clicked = 0.0  # when
         self._shown: str | None = None
         self.set_title([])
 
@@ -115,4 +119,7 @@ class AnswerCard(Vertical):
 
     def on_click(self, event: Click) -> None:
         event.stop()
-        self.post_message(self.Chosen(self.index, twice=event.chain == 2))
+        # Textual counts clicks by place and time: the first may have gone to a dialog that it closed
+        twice = event.chain == 2 and monotonic() - self._clicked < TWICE
+        self._clicked = 0.0 if twice else monotonic()
+        self.post_message(self.Chosen(self.index, twice))

@@ -19,7 +19,7 @@ from textual.style import Style
 from textual.widget import Widget
 
 ROOMY = 120  #: columns from which on the palette's key stands apart, with its name
-STAYS = ("f1", "ctrl+p")  #: keys that lead to all the others
+STAYS = ("help", "command_palette")  #: actions that lead to all the others
 APART = "▏"
 
 
@@ -31,6 +31,7 @@ class Entry(NamedTuple):
     description: str
     enabled: bool = True
     tooltip: str = ""
+    stays: bool = False
 
     @property
     def cells(self) -> int:
@@ -88,12 +89,13 @@ class KeysLine(Widget, can_focus=False):
         apart = None
         for _, binding, enabled, tooltip in screen.active_bindings.values():
             display = self.app.get_key_display(binding)
-            said = tooltip or binding.tooltip
-            if binding.action.endswith("command_palette"):
-                apart = Entry(binding.key, display, binding.description, enabled, said or binding.description)
+            said = tooltip or binding.tooltip or binding.description
+            action = binding.action.rpartition(".")[2]
+            entry = Entry(binding.key, display, binding.description, enabled, said, action in STAYS)
+            if action == "command_palette":
+                apart = entry
             elif binding.show:
-                # one for each action
-                entries.setdefault(binding.action, Entry(binding.key, display, binding.description, enabled, said))
+                entries.setdefault(binding.action, entry)  # one for each action
         now = list(entries.values())
         if (now, apart) != (self._entries, self._apart):
             self._entries, self._apart = now, apart
@@ -157,7 +159,7 @@ def _fitting(entries: Sequence[Entry], width: int) -> Iterable[Entry]:
     """Those that there is room for, in their order."""
     room = width + 1  # behind the last one no cell is needed
     fits = set()
-    for entry in sorted(entries, key=lambda entry: entry.key not in STAYS):
+    for entry in sorted(entries, key=lambda entry: not entry.stays):
         if entry.cells + 1 <= room:
             room -= entry.cells + 1
             fits.add(entry.key)

@@ -14,8 +14,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from rich.segment import Segment
 from textual.content import Content
-from textual.events import Click
-from textual.geometry import Size
+from textual.events import Click, MouseDown
+from textual.geometry import Offset, Size
 from textual.message import Message
 from textual.selection import Selection
 from textual.strip import Strip
@@ -151,6 +151,7 @@ class PastTurns(Widget):
         self.total = 0
         self.turns: list[Past] = []
         self._said: dict[int, list[Note]] = {}  # before the turn of that number
+        self._pressed = Offset(0, 0)  # where the mouse was
         self._styles: dict[str, Style] = {}  # as the theme has them
         self._tops: list[int] = []  # the first row of each turn, and the end, for a width
         self._tops_for = -1
@@ -174,10 +175,13 @@ class PastTurns(Widget):
         """Show turns, start being the number of the first. Those that are there stay if these are next to them."""
         stop, blocks = start + len(turns), [Past(t, self._said.get(n, ())) for n, t in enumerate(turns, start)]
         if stop == self.start and self.turns:
+            self._shift(sum(len(block.rows(self.size.width)) for block in blocks))
             self.turns, self.start = [*blocks, *self.turns], start
         elif start == self.stop and self.turns:
             self.turns = [*self.turns, *blocks]
         else:
+            if self.is_attached and self.text_selection is not None:
+                self._mark(None)
             self.turns, self.start = blocks, start
         self._changed()
 
@@ -200,6 +204,7 @@ class PastTurns(Widget):
         if not blocks:
             return
         if blocks[0] is self.turns[0]:
+            self._shift(-sum(len(block.rows(self.size.width)) for block in blocks))
             self.start += len(blocks)
         gone = set(blocks)
         self.turns = [block for block in self.turns if block not in gone]
@@ -239,11 +244,40 @@ class PastTurns(Widget):
         at = bisect_right(tops, y) - 1
         return (self.turns[at], y - tops[at]) if 0 <= y < tops[-1] else None
 
+    def on_mouse_down(self, event: MouseDown) -> None:
+        self._pressed = event.offset
+
     def on_click(self, event: Click) -> None:
         event.stop()
         found = self._at(event.y)
+        if event.offset != self._pressed or event.chain > 1:
+            return  # text was marked
         if found is not None and found[0].rows(self.size.width)[found[1]].kind == "question":
             self.post_message(self.Opened(found[0].turn.prompt_id))
+
+    def text_select_all(self) -> None:
+        """Mark the question or the answer that was clicked twice."""
+        found = self._at(self._pressed.y)
+        if found is None:
+            return
+        block, number = found
+        rows, top = block.rows(self.size.width), self.span(block).start
+        kinds = ("mark", "reply") if rows[number].kind in ("mark", "reply") else (rows[number].kind,)
+        marked = [top + n for n, row in enumerate(rows) if row.kind in kinds]
+        self._mark(Selection(Offset(0, marked[0]), Offset(self.size.width, marked[-1])))
+
+    def _mark(self, selection: Selection | None) -> None:
+        others = {widget: marked for widget, marked in self.screen.selections.items() if widget is not self}
+        self.screen.selections = others if selection is None else {**others, self: selection}
+
+    def _shift(self, rows: int) -> None:
+        """Rows came at the top, or went: what is marked stays marked."""
+        selection = self.text_selection if self.is_attached else None
+        if selection is None or not rows:
+            return
+        ends = [None if end is None else Offset(end.x, end.y + rows) for end in selection]
+        kept = all(end is None or end.y >= 0 for end in ends)
+        self._mark(Selection(*ends) if kept else None)
 
     # -- drawing -------------------------------------------------------------------------------------------------------
 
@@ -306,6 +340,8 @@ class PastTurns(Widget):
             if span is None or found is None:
                 continue
             row = found[0].rows(self.size.width)[found[1]]
+            if row.kind == "mark":
+                continue  # nobody wrote it
             plain, left = row.line.content.plain, LEFT[row.kind]
             start, end = max(span[0] - left, row.line.lead), len(plain) if span[1] == -1 else max(0, span[1] - left)
             parts += [between, plain[start:end].rstrip()]

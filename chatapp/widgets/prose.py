@@ -17,7 +17,7 @@ from textual.widgets import Static
 from chatapp.clean import clean
 from chatapp.prose.typeset import Typeset
 
-AHEAD = 5  #: lines
+AHEAD = 5  #: lines; a quarter of a tall screen, where it costs the most
 
 
 def formatted(text: str, before: Typeset | None = None) -> Typeset:
@@ -65,5 +65,5 @@ class Prose(Static):
         width = self.content_size.width
         height = content.get_height({}, width) if width else 1
         if not width or height > self.content_size.height:
-            self.styles.min_height = height + AHEAD
+            self.styles.min_height = height + max(AHEAD, self.app.size.height // 4)
         self.update(content, layout=False)

@@ -169,3 +169,17 @@ def test_a_reward_model_that_failed_holds_no_lesson_back(store: Store, tmp_path:
     assert note.error
     again = Lessons(store, settings, "m" * 64)
     assert (lessons._not_before, again._not_before) == (0, 0)
+
+
+async def test_news_waits_while_a_ranking_is_being_made(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        await chat.press("J")
+        await chat.until(lambda: "Enter records this ranking" in chat.said)
+        run = chat.store.runs.queue("dpo", {}, chat.screen.session.model.hash)
+        chat.store.runs.claim(run.id)
+        chat.store.runs.finish(run.id, "done", {"verdict": "Better."})
+        await chat.until(lambda: any("Lesson 1 is done" in note for note in chat.notes))
+        assert "Enter records this ranking" in chat.said
+        await chat.press("enter")
+        await chat.until(lambda: "Lesson 1 is done" in chat.said)

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from textual.events import Click, MouseDown, MouseMove, MouseUp
+from textual.geometry import Offset
+from textual.selection import Selection
 
 from chatapp.turn import put
 from chatapp.widgets.keys_line import KeysLine
-from tests.chat.conftest import SMALL, WIDE
+from tests.chat.conftest import SMALL, WIDE, Chat
 from tests.chat.fakes import TEXTS
 
 Open = Callable[..., Any]
@@ -85,3 +88,71 @@ async def test_what_is_marked_in_earlier_turns_is_what_was_written(open_chat: Op
         marked = str(chat.screen.get_selected_text())
         assert marked.startswith("One?\n"), "without the bar before it"
         assert TEXTS[0][:2] in marked
+
+
+def real(chat: Chat, kind: type, at: Offset) -> None:
+    """What the terminal says of the mouse; Pilot makes no click of a drag."""
+    chat.app.post_message(kind(None, at.x, at.y, 0, 0, 1, False, False, False, at.x, at.y))
+
+
+def where(chat: Chat, row: int, x: int = 4) -> Offset:
+    """The place on the screen of a row of the earlier turns."""
+    region = chat.screen.transcript.past.region
+    return Offset(region.x + x, region.y + row)
+
+
+async def test_text_marked_up_to_an_earlier_question_opens_nothing(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        for question in ("One?", "Two?", "Three?"):
+            await chat.ask(question)
+        past = chat.screen.transcript.past
+        await chat.until(lambda: past.region.y >= 0 and len(past.turns) == 2)
+        question = past.span(past.turns[1]).start + 1
+        real(chat, MouseDown, where(chat, question - 2))
+        real(chat, MouseMove, where(chat, question, 5))
+        real(chat, MouseUp, where(chat, question, 5))
+        await chat.until(lambda: chat.screen.get_selected_text())
+        await chat.pilot.pause(0.1)
+        assert chat.answers.turn.prompt == "Three?"
+        real(chat, MouseDown, where(chat, question))
+        real(chat, MouseUp, where(chat, question))
+        await chat.until(lambda: chat.answers.turn.prompt == "Two?")
+
+
+async def test_two_clicks_on_an_earlier_answer_mark_that_answer(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask("One?")
+        await chat.ask("Two?")
+        past = chat.screen.transcript.past
+        await chat.until(lambda: len(past.turns) == 1)
+        row = past.span(past.turns[0]).stop - 1
+        for _ in range(2):
+            real(chat, MouseDown, where(chat, row))
+            real(chat, MouseUp, where(chat, row))
+        await chat.until(lambda: chat.screen.get_selected_text())
+        assert chat.screen.get_selected_text() == TEXTS[0], "how it was chosen is no part of it"
+
+
+async def test_what_is_marked_stays_so_when_turns_come(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        for question in ("One?", "Two?", "Three?"):
+            await chat.ask(question)
+        past = chat.screen.transcript.past
+        await chat.until(lambda: len(past.turns) == 2)
+        first, second = [block.turn for block in past.turns]
+        past.put([second], 1)
+        rows = past.reply_of(past.turns[0])
+        chat.screen.selections = {past: Selection(Offset(2, rows.stop - 1), Offset(8, rows.stop - 1))}
+        marked = chat.screen.get_selected_text()
+        past.put([first], 0)
+        await chat.pilot.pause()
+        assert chat.screen.get_selected_text() == marked
+
+
+async def test_a_click_that_closed_something_is_not_the_first_of_two(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        card = chat.answers.cards[1]
+        card.post_message(Click(card, 3, 1, 0, 0, 1, False, False, False, chain=2))
+        await chat.pilot.pause(0.1)
+        assert chat.judgments() == []

@@ -148,3 +148,10 @@ async def test_a_hint_shows_what_was_said_as_it_is() -> None:
     hint = Hint("↑↓ scroll", ("Esc closes", "cancel"))
     hint.say("[b]no markup\x1b[2J", error=True)
     assert str(hint.render()) == "! [b]no markup␛[2J · ↑↓ scroll · Esc closes"
+
+
+async def test_help_stays_at_the_foot_under_another_key(open_chat: Open) -> None:
+    async with open_chat((40, 20), keys={"chat.help": "f5"}) as chat:
+        await chat.ask()
+        keys = chat.screen.query_one(KeysLine)
+        await chat.until(lambda: "f5" in [key.key for key in keys.shown])
