@@ -138,7 +138,7 @@ class ChatFrame(Screen[None]):
         said = self.query_one("#said", Static)
         said.set_class(error, "-error")
         said.set_class(quiet, "-quiet")
-        said.set_class(whole, "-whole")
+        said.set_class(whole or error, "-whole")  # what went wrong is not cut short
         if isinstance(text, str):
             text = Content(("! " if error else "") + " ".join(clean(text).split()))
         said.update(text)
