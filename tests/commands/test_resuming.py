@@ -71,13 +71,14 @@ def test_a_thread_that_cannot_be_opened_is_named_before_the_screen_opens(hone: S
 def test_the_plain_chat_goes_on_with_it(
     tmp_path: Path, hone: Shell, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from chatapp import opening, plain
+    from chatapp import opening
+    from chatapp.plain import chat as plain_chat
 
     first, second = thread(store, "About apples"), thread(store, "About pears")
     store.meta_set("chat.thread", None)  # the last session ended on an empty chat
     open_chat = opening.open_chat
     monkeypatch.setattr(
-        plain, "open_chat", lambda settings, make, spawn, id: open_chat(settings, lambda _: FakeEngine(), spawn, id)
+        plain_chat, "open_chat", lambda settings, make, spawn, id: open_chat(settings, lambda _: FakeEngine(), spawn, id)
     )
     model = make_settings(tmp_path).model
     for arguments, title in ((["-c"], "About pears"), (["-r", first], "About apples"), (["-r", second], "About pears")):
