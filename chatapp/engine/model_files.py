@@ -41,7 +41,10 @@ def resolve(spec: str | None, cache_dir: Path) -> ModelFile:
     elif spec.startswith("hf:"):
         found = _hub(spec.removeprefix("hf:"), cache_dir)
     else:
-        path = Path(spec).expanduser().absolute()
+        try:
+            path = Path(spec).expanduser().absolute()
+        except RuntimeError as error:  # the home of nobody
+            raise ModelFileError(f"There is no model file {spec}: {error} Check the path.") from None
         found = ModelFile(path, path.stem, "path")
     check_gguf(found.path)
     return found
@@ -76,6 +79,8 @@ def check_gguf(path: Path) -> None:
         raise ModelFileError(
             f"The model file {path} cannot be read: {error.strerror}. Check its permissions."
         ) from error
+    except ValueError:  # a null in it
+        raise ModelFileError(f"{str(path)!r} is no name of a file. Check the path, or leave out --model.") from None
     if not size:
         raise ModelFileError(f"The model file {path} is empty. Download it again.")
     if head[:4] != b"GGUF":
