@@ -100,12 +100,6 @@ def compare(talk: Talk, rest: str) -> None:
 
     live = talk.session.adapter
     comparing = begin(talk.session, _named(talk, rest, "/compare").adapter if rest else live)
-    turn = talk.session.turn
-    if turn is not None and not turn.decided and len({answer.version for answer in turn.answers}) > 1:
-        # who said what in a duel is not to be known before the choice
-        comparing.tried = [one for one in comparing.tried if one.question != turn.prompt]
-        if not comparing.tried:
-            raise SessionError("The one question is that of the duel: judge its answers first.")
     before = comparing.before.name if comparing.before else "the base"
     talk.say(f"Your last questions, answered by {before} and by {comparing.version.name}. Ctrl+C stops it.")
     try:

@@ -209,6 +209,10 @@ def test_a_question_without_an_answer_is_not_of_the_last_session(tmp_path: Path)
 
 
 def test_comparing_does_not_tell_who_is_who_in_a_duel(learned: Path) -> None:
-    said = talk(learned, "/duel", "/duel 1", "Who?", "/compare")
-    assert "Question: Why?" in said
-    assert "Question: Who?" not in said
+    said = talk(learned, "/duel", "/duel 1", "Who?", "When?", "p", "/compare", "1", "/compare")
+    first, second = said.split("Your last questions, ")[1:]
+    assert "Question: Why?" in first
+    assert "Question: Who?" not in first
+    assert "Question: When?" not in first
+    assert "Question: Who?" in second
+    assert "Question: When?" not in second
