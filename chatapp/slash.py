@@ -86,7 +86,7 @@ def save(store: Store, thread: Thread | None, file: str) -> str:
     except FileExistsError:
         raise SessionError(f"{path} is there already. Name another: /export FILE") from None
     except (OSError, ValueError, RuntimeError) as error:  # a name with a null in it; the home of nobody
-        why = getattr(error, "strerror", None) or error
+        why = getattr(error, "strerror", None) or str(error).rstrip(".")
         raise SessionError(f"{path} cannot be written: {why}. Name another: /export FILE") from None
     return f"This thread was saved as {path.absolute()}"
 

@@ -30,7 +30,7 @@ _HOW = re.compile(rf"f{_ONE} [0-9]{{1,6}} [a-z]+")
 #: begins as a judgment does, and holds nothing but letters and numbers of one
 _HALF = re.compile(
     r"[+-] ?(?:\d+|[A-Pa-p])(?:[ ,]+(?:\d+|[A-Pa-p]))*|[defrs](?: ?\d+| [A-Pa-p])(?:[ ,]+(?:\d+|[A-Pa-p]))*"
-    r"|(?:\d{1,2}|[A-Pa-p])(?:[ ,]+(?:\d{1,2}|[A-Pa-p]))+|([uxswpPvm<>])(?:[ ,]+\1)+"
+    r"|(?:\d{1,2}|[A-Pa-p])(?:[ ,]+(?:\d{1,2}|[A-Pa-p]))+|([uxswpPvm<>])(?:[ ,]+\1)+|[ux] \d+"
 )
 #: letters that need an answer behind them, where there are several
 _ALONE = {"e": "e 1", "n": "n 1 TEXT", "f": "f 1 3", "+": "+1", "-": "-1"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ def test_the_command_takes_any_byte_and_prints_what_the_terminal_can(
         ("1 2", "1 2 is no judgment"),
         ("1,2", "1,2 is no judgment"),
         ("u u", "u u is no judgment"),
+        ("x 1", "x 1 is no judgment"),
         ("/open\t1", "Write /open and a number"),
         ("/often Ctrl+R", "Ctrl+R is none of them"),
     ],
@@ -185,3 +187,19 @@ def test_the_text_of_a_note_is_told(tmp_path: Path) -> None:
     said = talk(tmp_path, "Why?", "n 1 too dull", "x", "/judgments", "/judgment 1", "/judgment 2")
     assert "Its text: too dull" in said
     assert "UTC: 3 bad examples" in said
+
+
+def test_after_ctrl_c_the_next_answer_begins_a_line_of_its_own(tmp_path: Path) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    class Interrupted(FakeEngine):
+        def generate(self, *arguments: Any, **named: Any) -> Any:
+            self.feed(0, "Half")
+            signal.raise_signal(signal.SIGINT)
+            return super().generate(*arguments, **named)
+
+    out = io.StringIO()
+    run_plain(make_settings(tmp_path), Terminal("Why?\n"), out, lambda config: Interrupted(), FakeSpawn())
+    assert "\n\nA: " in out.getvalue() or "\n\nB: " in out.getvalue()
