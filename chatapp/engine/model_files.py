@@ -65,6 +65,8 @@ def bundled() -> Path:
 
 def check_gguf(path: Path) -> None:
     """Raise ModelFileError unless path is a readable file that starts like a GGUF of a known version."""
+    if "\0" in str(path):  # which no disk can look up
+        raise ModelFileError(f"{str(path)!r} is no name of a file. Check the path, or leave out --model.")
     try:
         size = path.stat().st_size
         if path.is_dir():
@@ -79,8 +81,6 @@ def check_gguf(path: Path) -> None:
         raise ModelFileError(
             f"The model file {path} cannot be read: {error.strerror}. Check its permissions."
         ) from error
-    except ValueError:  # a null in it
-        raise ModelFileError(f"{str(path)!r} is no name of a file. Check the path, or leave out --model.") from None
     if not size:
         raise ModelFileError(f"The model file {path} is empty. Download it again.")
     if head[:4] != b"GGUF":
