@@ -119,5 +119,7 @@ def begin(session: ChatSession, version: Adapter | None) -> Comparing:
     before, _ = store.adapters.before(version)
     asked = last_questions(store)
     if not asked:
-        raise SessionError("There is no question of yours yet: ask something in the chat first.")
+        raise SessionError(
+            "There is no question of yours to compare yet: ask something, and choose where a duel answered."
+        )
     return Comparing(session, version, before, asked)

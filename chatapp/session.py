@@ -68,7 +68,7 @@ class ChatSession(Verdicts):
         self._busy = threading.Lock()  # held while the engine answers or swaps
         self._answering = False
         self._loading = threading.Lock()
-        self._loaded = False
+        self._loaded = self._closed = False
         self._astray = False  # an error left open which adapter the engine has
         self._refused: str | None = None  # an adapter that the engine could not load
         self._unsaved: tuple[str, list[NewAnswer]] | None = None
@@ -87,8 +87,7 @@ class ChatSession(Verdicts):
         with self._loading:
             if self._loaded:
                 return
-            info = self.engine.info
-            model = self.model
+            info, model = self.engine.info, self.model
             self.store.add_model(
                 model.hash, info.name or model.name, info.architecture, info.chat_template_hash, model.path
             )
@@ -388,6 +387,9 @@ class ChatSession(Verdicts):
 
     def close(self) -> None:
         """Stop what is under way (its text is stored), end the engine, close the store. Nothing works afterwards."""
+        if self._closed:
+            return
+        self._closed = True
         self.stop()
         # never let go of again: nobody may use a connection that is closed under them
         quiet = self._busy.acquire(timeout=5)

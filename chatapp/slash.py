@@ -72,15 +72,21 @@ def save(store: Store, thread: Thread | None, file: str) -> str:
 
     if thread is None:
         raise SessionError("There is no thread yet: ask something first.")
-    path = Path(file).expanduser() if file else Path(f"hone-{now()[:10]}-{thread.id[-6:]}.md")
+    path = Path(file or f"hone-{now()[:10]}-{thread.id[-6:]}.md")
     text = document(read(store, store.threads.get(thread.id)))
     try:
+        path = path.expanduser() if file else path
         with open(path, "x", encoding="utf-8") as new:
-            new.write(text)
+            try:
+                new.write(text)
+                new.flush()
+            except BaseException:
+                path.unlink(missing_ok=True)  # a half of it would pass for the whole
+                raise
     except FileExistsError:
         raise SessionError(f"{path} is there already. Name another: /export FILE") from None
-    except (OSError, ValueError) as error:  # ValueError: a name with a null in it
-        why = getattr(error, "strerror", None) or error
+    except (OSError, ValueError, RuntimeError) as error:  # a name with a null in it; the home of nobody
+        why = getattr(error, "strerror", None) or str(error).rstrip(".")
         raise SessionError(f"{path} cannot be written: {why}. Name another: /export FILE") from None
     return f"This thread was saved as {path.absolute()}"
 

@@ -65,23 +65,25 @@ class Verdicts:
             return line
         return f"{line}, weight {sum(pair.weight for pair in taught.pairs):.2g}"
 
-    def _said_before(self) -> Said:
-        """The verdict on the answers as a whole, which is in force already."""
+    def _said_before(self, record: Callable[..., Judgment], *arguments: object) -> Said:
+        """The verdict on the answers as a whole, which is in force already; where another program took it back
+        meanwhile, it is recorded again."""
         turn = self._current()
-        return Said(self._describe(judging.in_force(self.store, turn, judging.OVERALL)[-1]), turn)
+        said = judging.in_force(self.store, turn, judging.OVERALL)
+        return Said(self._describe(said[-1]), turn) if said else self._record(record, *arguments)
 
     def pick(self, index: int) -> Said:
         turn = self._current()
         same = turn.picked == index and turn.chosen == index  # not where a correction came since
-        return self._said_before() if same else self._record(judging.pick, index)
+        return (self._said_before if same else self._record)(judging.pick, index)
 
     def rank(self, groups: Groups) -> Said:
         turn = self._current()
         same = turn.groups == groups and (turn.chosen is None or turn.chosen in groups[0]) and not turn.corrections
-        return self._said_before() if same else self._record(judging.rank, groups)
+        return (self._said_before if same else self._record)(judging.rank, groups)
 
     def all_bad(self) -> Said:
-        return self._said_before() if self._current().all_bad else self._record(judging.all_bad)
+        return (self._said_before if self._current().all_bad else self._record)(judging.all_bad)
 
     def thumb(self, index: int, value: int) -> Said:
         """+1 or -1; the same one again takes it back."""

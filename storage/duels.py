@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from storage.preferences import Judgment
     from storage.store import Store
 
+#: the questions that two versions answered at once, and no verdict chose between the answers
+UNDECIDED = f"""
+SELECT q.content FROM generations g JOIN messages a ON a.id = g.message_id JOIN messages q ON q.id = a.parent_id
+WHERE q.content IS NOT NULL
+GROUP BY g.batch_id HAVING count(DISTINCT coalesce(g.adapter_id, '')) > 1 AND NOT max(EXISTS (
+  SELECT 1 FROM judgment_items i JOIN judgments j ON j.id = i.judgment_id
+  WHERE i.message_id = g.message_id AND j.kind IN {OVERALL} AND {LIVE}))
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Tally:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from storage.adapters import Adapter
-from storage.duels import Tally, tallies
+from storage.duels import UNDECIDED, Tally, tallies
 
 if TYPE_CHECKING:
     from storage.store import Store
@@ -48,11 +48,12 @@ def duels(store: Store, model_hash: str, adapter_id: str | None) -> list[tuple[s
 
 
 def questions(store: Store, limit: int) -> list[str]:
-    """Ids of the user's last questions in the chat, the newest first; the same text once, none of a private thread."""
+    """Ids of the user's last questions in the chat, the newest first; the same text once, none of a private thread,
+    nor of a duel that is not decided: who answered what in it is not to be known yet."""
     rows = store.tuples(
         "SELECT max(m.id) FROM messages m JOIN threads t ON t.id = m.thread_id WHERE m.role = 'user' "
         "AND m.content IS NOT NULL AND t.origin = 'chat' AND t.deleted_at IS NULL AND NOT t.private "
-        "GROUP BY m.content ORDER BY max(m.id) DESC LIMIT ?",
+        f"AND m.content NOT IN ({UNDECIDED}) GROUP BY m.content ORDER BY max(m.id) DESC LIMIT ?",
         [limit],
     )
     return [row[0] for row in rows]

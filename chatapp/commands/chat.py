@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from io import TextIOWrapper
 
 from chatapp.cli import UserError
 from chatapp.config import Settings
@@ -16,6 +17,11 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     if arguments.plain:
         from chatapp.plain import run_plain
 
+        # no byte that comes, and no sign that the terminal has not, ends the chat
+        if isinstance(sys.stdin, TextIOWrapper):
+            sys.stdin.reconfigure(errors="surrogateescape")
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")
         return int(run_plain(settings, sys.stdin, sys.stdout, thread=thread))
     from chatapp.tidying import postpone
 

@@ -41,7 +41,10 @@ def resolve(spec: str | None, cache_dir: Path) -> ModelFile:
     elif spec.startswith("hf:"):
         found = _hub(spec.removeprefix("hf:"), cache_dir)
     else:
-        path = Path(spec).expanduser().absolute()
+        try:
+            path = Path(spec).expanduser().absolute()
+        except RuntimeError as error:  # the home of nobody
+            raise ModelFileError(f"There is no model file {spec}: {error} Check the path.") from None
         found = ModelFile(path, path.stem, "path")
     check_gguf(found.path)
     return found
@@ -62,6 +65,8 @@ def bundled() -> Path:
 
 def check_gguf(path: Path) -> None:
     """Raise ModelFileError unless path is a readable file that starts like a GGUF of a known version."""
+    if "\0" in str(path):  # which no disk can look up
+        raise ModelFileError(f"{str(path)!r} is no name of a file. Check the path, or leave out --model.")
     try:
         size = path.stat().st_size
         if path.is_dir():

@@ -74,13 +74,28 @@ def _drawn(talk: Talk, count: int, first: Lines) -> Outcome | Exception:
             fed.put(None)
 
     worker = threading.Thread(target=work, name="answer", daemon=True)
-    with stoppable(session.stop):  # what was said so far is kept
+    stops: list[None] = []
+
+    def stop() -> None:
+        session.stop()
+        stops.append(None)
+
+    with stoppable(stop):  # what was said so far is kept
         worker.start()
         while (item := fed.get()) is not None:
+            _after_ctrl_c(talk, stops)
             if item[0] == 0:
                 first.add(item[1])
         worker.join()
+    _after_ctrl_c(talk, stops)
     return result[0]
+
+
+def _after_ctrl_c(talk: Talk, stops: list[None]) -> None:
+    """End the line on which the terminal wrote ^C. Not in the handler, which may come amid a write."""
+    if stops and talk.at_terminal:
+        talk.out("")
+    stops.clear()
 
 
 def _say_texts(talk: Talk, texts: Sequence[str], start: int) -> None:

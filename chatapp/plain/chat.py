@@ -42,7 +42,7 @@ def run(talk: Talk) -> None:
 
 def _guarded(talk: Talk, line: str, idle: bool) -> None:
     """Carry a line out; what session, engine or storage refuse is said, and the chat goes on."""
-    from storage.errors import StorageError
+    from storage.errors import InvalidJudgment, StorageError
 
     try:
         news = _news(talk, idle)
@@ -50,11 +50,14 @@ def _guarded(talk: Talk, line: str, idle: bool) -> None:
             _line(talk, line)
         elif talk.at_terminal and not news:
             talk.say(f"{talk.lessons.progress().words}.")
+        _forgotten(talk)  # of a thread that was just opened, what is gone from then on is told
     except KeyboardInterrupt:
         talk.out("")
         talk.say("Stopped.")
     except SessionError as error:
         talk.failed |= talk.session.engine is None or isinstance(error, NotSaved)
+        talk.note(Note(str(error), error=True))
+    except InvalidJudgment as error:  # refused as what SessionError refuses
         talk.note(Note(str(error), error=True))
     except (EngineError, StorageError) as error:
         talk.failed = True
@@ -68,7 +71,16 @@ def _news(talk: Talk, idle: bool) -> bool:
         notes.append(swapped)
     for note in notes:
         talk.note(note)
-    return bool(notes)
+    return _forgotten(talk) or bool(notes)
+
+
+def _forgotten(talk: Talk) -> bool:
+    """Say it where another program took a part of what is open."""
+    view = talk.open_thread.elsewhere()
+    if view is not None:
+        talk.note(Note("A part of this thread was forgotten by another program."))
+        show(talk, view)
+    return view is not None
 
 
 def _line(talk: Talk, line: str) -> None:
@@ -110,6 +122,7 @@ def run_plain(
         opened = open_chat(settings, make_engine, spawn, thread)
         talk = Talk(opened, settings, stdin, out, reopen)
         try:
+            talk.open_thread.elsewhere()
             show(talk, opened.view)
             for note in opened.notes:
                 talk.note(note)

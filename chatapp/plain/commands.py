@@ -145,8 +145,8 @@ COMMANDS = {word: command for group in GROUPS.values() for word, command in grou
 
 def carry_out(talk: Talk, line: str) -> None:
     """A line that begins with a slash."""
-    word, _, rest = line.strip().partition(" ")
-    rest = rest.strip()
+    word, *behind = line.split(maxsplit=1)
+    rest = "".join(behind).strip()
     if word not in COMMANDS:
         raise SessionError(slash.unknown(word, COMMANDS))
     if rest and not COMMANDS[word].follows:

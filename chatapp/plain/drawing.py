@@ -5,8 +5,9 @@ from __future__ import annotations
 from chatapp import changing_model, generation
 from chatapp.config import ConfigError, Settings
 from chatapp.frequency import WHEN
-from chatapp.plain.talk import Talk, numbered
-from chatapp.session import SessionError
+from chatapp.opening import Opened
+from chatapp.plain.talk import Talk, numbered, stoppable
+from chatapp.session import INTERRUPTED, Note, SessionError
 
 
 def often(talk: Talk, rest: str) -> None:
@@ -16,7 +17,15 @@ def often(talk: Talk, rest: str) -> None:
         if chosen is None:
             raise SessionError(f"Write /often and one of {', '.join(WHEN)}; {rest} is none of them.")
         frequency.set(chosen)
-    talk.say(frequency.words("r"))
+    talk.say(how_many(talk))
+
+
+def how_many(talk: Talk) -> str:
+    """How many answers a question gets."""
+    words = talk.session.frequency.words("r")
+    if talk.session.duel is None:
+        return words
+    return f"In the duel each question gets one answer of each version. After it: {words[0].lower()}{words[1:]}"
 
 
 def settings(talk: Talk, rest: str) -> None:
@@ -59,16 +68,39 @@ def model(talk: Talk, rest: str) -> None:
     changed = changing_model.with_model(talk.settings, spec)
     before = talk.opened
     talk.say("Opening.")
-    before.upkeep.stop()
-    before.session.close()
     try:
+        with stoppable(lambda: None):  # half closed, it could neither go on nor be left
+            before.upkeep.stop()
+            before.session.close()
         talk.opened = talk.reopen(changed)
+        talk.session.load()
     except BaseException:
-        talk.over = True  # the one before is closed
+        _go_back(talk, before)
         raise
     talk.settings = changed
-    for note in (*talk.opened.notes, *changing_model.carry(before, talk.opened)):
-        talk.note(note)
-    talk.upkeep.start()
-    talk.session.load()
+    _goes_on(talk, before)
+    talk.duels = []  # versions are a model's own
     talk.note(changing_model.about(spec))
+
+
+def _go_back(talk: Talk, before: Opened) -> None:
+    """Open the model before again. Where that fails too, the chat ends, and that is said."""
+    try:
+        with stoppable(lambda: None):
+            talk.session.close()  # that of the other model, where it came so far
+            talk.opened = talk.reopen(talk.settings)
+    except Exception as error:
+        talk.failed = talk.over = True
+        talk.note(Note(f"The chat ends: the model before cannot be opened again. {error}", error=True))
+        return
+    talk.session.duel = before.session.duel
+    before.session.duel = None
+    _goes_on(talk, before)
+    talk.say("The model before goes on answering.")
+
+
+def _goes_on(talk: Talk, before: Opened) -> None:
+    for note in (*talk.opened.notes, *changing_model.carry(before, talk.opened)):
+        if note.text != INTERRUPTED:  # the session is the same
+            talk.note(note)
+    talk.upkeep.start()

@@ -5,22 +5,33 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from chatapp.clean import one_line
 from chatapp.plain import turns
 from chatapp.plain.answering import again, sources
-from chatapp.plain.talk import Talk, spoken
+from chatapp.plain.drawing import how_many
+from chatapp.plain.talk import Talk, for_the_ear
 from chatapp.plain.versions import duel
 from chatapp.session import Note, SessionError
 from chatapp.turn import Turn, label, parse_ranking
 from chatapp.view import Said
 
 #: an answer by its number or its letter
-_ONE = r"(?: ?[1-9]| [A-Ia-i])"
+_ONE = r"(?: ?(?:1[0-6]|[1-9])| [A-Pa-p])"
+#: one of two: d12 is d 1 2
+_OF_TWO = r"(?: ?[1-9]| ?1[0-6]| [A-Pa-p])"
 _JUDGING = re.compile(
-    r"(?P<sign>[+-]) ?(?P<thumb>[1-9A-Ia-i])|(?P<pick>[1-9A-Iabc])"
-    rf"|e(?P<correct>{_ONE})|[rs](?P<rate>{_ONE}) (?P<points>\d+)|n(?P<note>{_ONE})(?: (?P<remark>.+))?"
-    rf"|f(?P<flag>{_ONE})(?: (?P<rule>\d+)(?: (?P<how>broken|kept))?)?|d(?P<a>{_ONE})(?P<b>{_ONE})?"
+    r"(?P<sign>[+-]) ?(?P<thumb>1[0-6]|[1-9A-Pa-p])|(?P<pick>1[0-6]|[1-9A-Pabc])"
+    rf"|e(?P<correct>{_ONE})|[rs](?P<rate>{_ONE}) (?P<points>[0-9]{{1,6}})|n(?P<note>{_ONE})(?: (?P<remark>.+))?"
+    rf"|f(?P<flag>{_ONE})(?: (?P<rule>[0-9]{{1,6}})(?: (?P<how>broken|kept))?)?|d(?P<a>{_OF_TWO})(?P<b>{_OF_TWO})?"
 )
-_RANKING = re.compile(r"[0-9A-Za-z](?: ?[>=] ?[0-9A-Za-z])+")
+_RANKING = re.compile(r"(?:1[0-6]|[0-9A-Za-z])(?: ?[>=] ?(?:1[0-6]|[0-9A-Za-z]))+")
+_POINTLESS = re.compile(rf"[rs]{_ONE}")
+_HOW = re.compile(rf"f{_ONE} [0-9]{{1,6}} [a-z]+")
+#: begins as a judgment does, and holds nothing but letters and numbers of one
+_HALF = re.compile(
+    r"[+-] ?(?:\d+|[A-Pa-p])(?:[ ,]+(?:\d+|[A-Pa-p]))*|[defrs](?: ?\d+| [A-Pa-p])(?:[ ,]+(?:\d+|[A-Pa-p]))*"
+    r"|(?:\d{1,2}|[A-Pa-p])(?:[ ,]+(?:\d{1,2}|[A-Pa-p]))+|([uxswpPvm<>])(?:[ ,]+\1)+|[ux] \d+"
+)
 #: letters that need an answer behind them, where there are several
 _ALONE = {"e": "e 1", "n": "n 1 TEXT", "f": "f 1 3", "+": "+1", "-": "-1"}
 
@@ -31,7 +42,7 @@ def _skip(talk: Talk, rest: str) -> None:
 
 def _often(talk: Talk, rest: str) -> None:
     talk.session.frequency.change()
-    talk.say(talk.session.frequency.words("r"))
+    talk.say(how_many(talk))
 
 
 #: letter -> what it does
@@ -64,6 +75,8 @@ def judged(talk: Talk, text: str) -> bool:
     match = _JUDGING.fullmatch(text)
     ranking = turn is not None and _RANKING.fullmatch(text) is not None
     if match is None and not ranking and text not in _ALONE:
+        if turn is not None and turn.answers:
+            _no_half(text)
         return False
     if turn is None or not turn.answers:
         how = "r asks again, " if turn is not None else ""
@@ -75,6 +88,17 @@ def judged(talk: Talk, text: str) -> bool:
     else:
         _one(talk, turn, match, text)
     return True
+
+
+def _no_half(text: str) -> None:
+    """Raise SessionError for a line that lacks something to be a judgment."""
+    again = f"/text {one_line(text, 40)} asks this."
+    if _POINTLESS.fullmatch(text):
+        raise SessionError(f"Write the points behind the answer: {text} 6. {again}")
+    if _HOW.fullmatch(text):
+        raise SessionError(f"Write broken or kept behind the rule: {text.rpartition(' ')[0]} kept. {again}")
+    if _HALF.fullmatch(text):
+        raise SessionError(f"{one_line(text, 40)} is no judgment; /help lists them. {again}")
 
 
 def _rank(talk: Talk, turn: Turn, text: str) -> None:
@@ -166,6 +190,6 @@ def verdict(talk: Talk, record: Callable[[], Said]) -> None:
 
 def _record(talk: Talk, said: Said, more: str = "") -> None:
     talk.lessons.recount()
-    line = spoken(said.line)
+    line = for_the_ear(said.line)
     parts = [line if line.endswith(".") else f"{line}.", more, f"{talk.lessons.progress().words}."]
     talk.out(" ".join(part for part in parts if part))

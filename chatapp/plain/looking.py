@@ -44,7 +44,10 @@ def judgment(talk: Talk, rest: str) -> None:
     store = talk.session.store
     found = view(store, store.judgments.get(_numbered(talk, rest, "/judgment")))
     page = found.page
-    talk.out(f"{page['kind'].replace('_', ' ')} of {when(page['created_at'])} UTC: {page['said']}")
+    kind = page["kind"].replace("_", " ")
+    talk.out(f"{kind} of {when(page['created_at'])} UTC: {page['said'].removeprefix(f'{kind}: ')}")
+    if kind == "note":
+        talk.out(f"Its text: {one_line(str(page['payload'].get('text') or '(forgotten)'), 2000)}")
     talk.out(f"Question: {one_line(page['prompt']['text'] or '(forgotten)', 300)}")
     for answer in page["answers"]:
         talk.out(f"{answer['name']}: {one_line(answer['text'] or '(forgotten)', 300)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 import threading
@@ -12,14 +13,21 @@ from typing import TextIO
 from chatapp.clean import clean
 from chatapp.config import Settings
 from chatapp.dueling import Duel
+from chatapp.forgetting import OpenThread
 from chatapp.lessons import Lessons
 from chatapp.opening import Opened
 from chatapp.session import ChatSession, Note, SessionError
 from chatapp.turn import Turn
 from chatapp.upkeep import Upkeep
 
-#: what the full-screen chat's sentences name by a key, and what is not for the ear
-_HERE = {"Esc in the chat": "Ctrl+C", "Esc": "Ctrl+C", "Ctrl+R": "r", "Ctrl+N": "/new", " · ": "; "}
+#: what the full-screen chat's sentences name by a key, in words that no name and no path has by chance
+_HERE = {
+    "Esc in the chat": "Ctrl+C",
+    "stop it with Esc": "stop it with Ctrl+C",
+    "Esc stops it": "Ctrl+C stops it",
+    "Ctrl+N begins a new thread": "/new begins a new thread",
+    "`hone adapters list`": "/versions",
+}
 
 
 def spoken(text: str) -> str:
@@ -27,6 +35,11 @@ def spoken(text: str) -> str:
     for there, here in _HERE.items():
         text = text.replace(there, here)
     return text
+
+
+def for_the_ear(text: str) -> str:
+    """The same without dots between its parts; not for what may have a name or a path in it."""
+    return spoken(text).replace(" · ", "; ")
 
 
 class Talk:
@@ -55,6 +68,7 @@ class Talk:
         self.models: list[str] = []
         self.duels: list[Duel] = []
         self.questions: list[str] = []
+        self._open_thread = OpenThread(opened.session)
 
     @property
     def session(self) -> ChatSession:
@@ -67,6 +81,12 @@ class Talk:
     @property
     def upkeep(self) -> Upkeep:
         return self.opened.upkeep
+
+    @property
+    def open_thread(self) -> OpenThread:
+        if self._open_thread.session is not self.session:  # another model was opened
+            self._open_thread = OpenThread(self.session)
+        return self._open_thread
 
     @property
     def at_terminal(self) -> bool:
@@ -82,11 +102,11 @@ class Talk:
 
     def say(self, text: str) -> None:
         """A sentence of Hone's own."""
-        self.out(spoken(clean(text)))
+        self.out(for_the_ear(clean(text)))
 
     def note(self, note: Note) -> None:
         """A line that the chat says by itself, or an error."""
-        self.say(("Error: " if note.error else "Note: ") + note.text)
+        self.out(spoken(clean(("Error: " if note.error else "Note: ") + note.text)))
 
     # -- in --------------------------------------------------------------------------------------------------------
 
@@ -96,6 +116,8 @@ class Talk:
             sys.stdout.write(prompt)
             sys.stdout.flush()
         line = self.stdin.readline()
+        # bytes that are no text come as lone surrogates, which nothing could store
+        line = line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         return line.rstrip("\n") if line else None
 
     def ask(self, question: str) -> str | None:
@@ -119,9 +141,18 @@ class Talk:
 
 def numbered(rest: str, listed: list[str], command: str, lists: str) -> str:
     """What a number of a list stands for."""
-    if not (rest.isascii() and rest.isdigit()) or not 1 <= int(rest) <= len(listed):
+    at = place(rest, len(listed))
+    if at is None:
         raise SessionError(f"Write {command} and a number that {lists} has listed.")
-    return listed[int(rest) - 1]
+    return listed[at]
+
+
+def place(number: str, count: int) -> int | None:
+    """Where in a list of `count` a number from 1 on points; None: nowhere."""
+    # Python refuses to read numbers of thousands of digits
+    if not re.fullmatch("[0-9]{1,6}", number) or not 1 <= int(number) <= count:
+        return None
+    return int(number) - 1
 
 
 @contextmanager

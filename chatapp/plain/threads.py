@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from chatapp import slash
 from chatapp.clean import clean, one_line
-from chatapp.forgetting import OpenThread
 from chatapp.plain.answering import ask, show
 from chatapp.plain.talk import Talk, numbered
 from chatapp.session import SessionError
@@ -40,7 +39,11 @@ def listed(talk: Talk, rest: str) -> None:
 
 
 def open_one(talk: Talk, rest: str) -> None:
-    show(talk, talk.session.open(numbered(rest, talk.threads, "/open", "/threads")))
+    id = numbered(rest, talk.threads, "/open", "/threads")
+    if talk.session.store.threads.get(id).deleted_at is not None:  # since it was listed
+        back = "/undelete brings it back" if id == talk.deleted else "/threads lists those there are"
+        raise SessionError(f"That thread was deleted: {back}.")
+    show(talk, talk.session.open(id))
 
 
 def rename(talk: Talk, rest: str) -> None:
@@ -56,12 +59,13 @@ def private(talk: Talk, rest: str) -> None:
 
 
 def export(talk: Talk, rest: str) -> None:
-    talk.say(slash.save(talk.session.store, talk.session.thread, rest))
+    talk.out(slash.save(talk.session.store, talk.session.thread, rest))
 
 
 def delete(talk: Talk, rest: str) -> None:
     talk.deleted = _here(talk)
     talk.session.store.threads.delete(talk.deleted)
+    talk.threads = []
     talk.session.new()
     talk.lessons.recount()
     talk.say("Deleted; its judgments are no longer learned from. /undelete brings it back.")
@@ -80,10 +84,18 @@ def forget(talk: Talk, rest: str) -> None:
     """Remove this turn, or this thread, for good."""
     if rest not in ("turn", "thread"):
         raise SessionError("Write /forget turn (this question and all below it) or /forget thread.")
-    open_thread = OpenThread(talk.session)
+    open_thread = talk.open_thread
     id = open_thread.named(rest == "thread")
     if talk.agreed(open_thread.question(id)):
-        lines, view = open_thread.forget(id, talk.say)
+        talk.threads = []
+        try:
+            lines, view = open_thread.forget(id, talk.say)
+        except BaseException:
+            if (left := open_thread.elsewhere()) is not None:  # it is gone, and cleaning the files was left
+                talk.lessons.recount()
+                talk.say("It is forgotten; what is left of it in the files goes when the chat starts next.")
+                show(talk, left)
+            raise
         for line in lines:
             talk.say(line)
         talk.lessons.recount()

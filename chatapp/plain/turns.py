@@ -100,6 +100,8 @@ def differences(talk: Talk, rest: str) -> None:
 
 
 def compare(talk: Talk, turn: Turn, first: int, second: int | None) -> None:
+    if not turn.answers:
+        raise SessionError("There is no answer yet: r asks again.")
     if len(turn.answers) < 2:
         raise SessionError("There is one answer: nothing to compare it with.")
     if second is None:

@@ -6,8 +6,9 @@ from chatapp import dueling, lineage, switching, watching
 from chatapp.clean import one_line
 from chatapp.dueling import Duel
 from chatapp.lineage import Row
+from chatapp.plain.drawing import how_many
 from chatapp.plain.lines import whole
-from chatapp.plain.talk import Talk, stoppable
+from chatapp.plain.talk import Talk, place, stoppable
 from chatapp.session import SessionError
 
 LESSONS = 10
@@ -77,7 +78,9 @@ def _switch(talk: Talk, change: switching.Changing) -> None:
     done = switching.switch(talk.session.store, talk.session.model.hash, change)
     name = done.before.removeprefix("the ")
     undo = {"forward": "/forward", "back": "/rollback", "use": f"/use {name}"}[done.undo]
-    talk.say(done.words(f"{undo} brings {done.before} back"))
+    brings = f"{undo} brings {done.before} back"
+    duel = talk.session.duel
+    talk.say(done.words(brings) if duel is None else f"{done.now} is live now, but the duel goes on; {brings}.")
     if (swapped := talk.session.sync_adapter()) is not None and swapped.error:
         talk.note(swapped)  # that it answers was just said
 
@@ -139,9 +142,14 @@ def duel(talk: Talk, rest: str) -> None:
 
 
 def _chosen(talk: Talk, rest: str) -> Duel:
-    if not (rest.isascii() and rest.isdigit()) or not 1 <= int(rest) <= len(talk.duels):
+    at = place(rest, len(talk.duels))
+    if at is None:
         raise SessionError("Write /duel and a number that /duel has listed; /duel end ends one.")
-    return talk.duels[int(rest) - 1]
+    session, found = talk.session, talk.duels[at]
+    for side in (found.a, found.b):
+        if side is not None and (side.model_hash != session.model.hash or not session.store.adapters.there(side)):
+            raise SessionError(f"{side.name} is not there any more: /duel lists those that can meet.")
+    return found
 
 
 def status(talk: Talk, rest: str) -> None:
@@ -150,6 +158,6 @@ def status(talk: Talk, rest: str) -> None:
     talk.say(f"{who} answers; the model is {session.model.name}. {talk.lessons.progress().words}.")
     if session.duel is not None:
         talk.say(f"Duel: {session.duel.words}.")
-    talk.say(session.frequency.words("r"))
+    talk.say(how_many(talk))
     if session.thread is not None:
         talk.out(f"Thread: {one_line(session.view(1).title or 'untitled')}")

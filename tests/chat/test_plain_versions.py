@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from chatapp.engine.base import EngineError
+from chatapp.plain import run_plain
+from chatapp.plain.commands import COMMANDS, Command
 from storage.store import Store
-from tests.chat.fakes import TEXTS, FakeEngine, FakeSpawn
+from tests.chat.fakes import TEXTS, FakeEngine, FakeSpawn, make_settings
 from tests.chat.plain_talk import add_version, judgments, talk
 
 
@@ -128,3 +132,87 @@ def test_a_model_that_is_not_there_changes_nothing(tmp_path: Path) -> None:
 def test_models_are_listed(tmp_path: Path) -> None:
     said = talk(tmp_path, "/model")
     assert "/model and a number, a file or ollama:NAME answers with another one" in said
+
+
+def other_model(tmp_path: Path) -> Path:
+    other = tmp_path / "other.gguf"
+    other.write_bytes(b"GGUF" + (3).to_bytes(4, "little") + bytes(40))
+    return other
+
+
+def test_a_duel_of_the_model_before_is_not_begun(learned: Path) -> None:
+    said = talk(learned, "/duel", f"/model {other_model(learned)}", "/duel 1", "Who?", "1")
+    assert "Duel: " not in said
+    assert judgments(learned)[-1] == ("pick", True)
+
+
+def test_a_version_whose_files_went_is_not_met(learned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(talk: Any, rest: str) -> None:
+        for file in (learned / "home" / "adapters").glob("*/adapter.gguf"):
+            if talk.session.adapter.id not in str(file):
+                file.unlink()
+
+    monkeypatch.setitem(COMMANDS, "/gone", Command("", "", gone))
+    said = talk(learned, "/duel", "/gone", "/duel 1", "/duel 2")
+    assert "v1 is not there any more: /duel lists those that can meet." in said
+    assert "Duel: v2 against base." in said
+
+
+def test_what_is_said_of_who_answers_is_true_in_a_duel(learned: Path) -> None:
+    said = talk(learned, "/duel", "/duel 1", "/use v1", "/status", "/often")
+    assert "v1 is live now, but the duel goes on; " in said
+    assert "answers from now on" not in said
+    assert said.count("In the duel each question gets one answer of each version.") == 2
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, EngineError("It broke.")])
+def test_where_another_model_cannot_be_opened_the_one_before_goes_on(tmp_path: Path, error: Any) -> None:
+    class Broken(FakeEngine):
+        @property
+        def info(self) -> Any:
+            raise error
+
+    engines = [FakeEngine(), Broken(), FakeEngine()]
+    made = iter(engines)
+    out = io.StringIO()
+    lines = io.StringIO(f"One?\n/model {other_model(tmp_path)}\nTwo?\n/status\n")
+    run_plain(make_settings(tmp_path), lines, out, lambda config: next(made), FakeSpawn())
+    said = out.getvalue()
+    assert "The model before goes on answering." in said
+    assert "answers until the chat ends" not in said
+    assert [m["content"] for m in engines[2].asked[0]] == ["One?", TEXTS[0], "Two?"]
+    assert "the model is other" not in said
+    assert all(engine.closed for engine in engines)
+
+
+def test_a_chat_that_lost_both_models_says_that_it_ends(tmp_path: Path) -> None:
+    engines = iter([FakeEngine()])
+
+    def make(config: Any) -> FakeEngine:
+        engine = next(engines, None)
+        if engine is None:
+            raise EngineError("No memory.")
+        return engine
+
+    out = io.StringIO()
+    lines = io.StringIO(f"One?\n/model {other_model(tmp_path)}\nTwo?\n")
+    assert run_plain(make_settings(tmp_path), lines, out, make, FakeSpawn()) == 1
+    assert "The chat ends: the model before cannot be opened again. No memory." in out.getvalue()
+
+
+def test_a_question_without_an_answer_is_not_of_the_last_session(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    engine.error = EngineError("No.")
+    said = talk(tmp_path, "One?", f"/model {other_model(tmp_path)}", "d", engine=engine, code=1)
+    assert "The last session ended" not in said
+    assert "There is no answer yet: r asks again." in said
+
+
+def test_comparing_does_not_tell_who_is_who_in_a_duel(learned: Path) -> None:
+    said = talk(learned, "/duel", "/duel 1", "Who?", "When?", "p", "/compare", "1", "/compare")
+    first, second = said.split("Your last questions, ")[1:]
+    assert "Question: Why?" in first
+    assert "Question: Who?" not in first
+    assert "Question: When?" not in first
+    assert "Question: Who?" in second
+    assert "Question: When?" not in second
