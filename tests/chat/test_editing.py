@@ -129,9 +129,11 @@ async def test_ctrl_g_in_a_correction(script: Callable[[str], Path], open_chat: 
         await chat.until(lambda: isinstance(chat.app.screen, Correct))
         await chat.press("ctrl+g")
         await chat.until(lambda: chat.app.screen.query_one(TextArea).text == "Mine.")
+        hint = chat.app.screen.query_one("#correct-hint")
+        await chat.until(lambda: "1 new" in str(hint.render()))  # the changes were looked for
         script("exit 1")
         await chat.press("ctrl+g")
-        await chat.until(lambda: "code 1" in str(chat.app.screen.query_one("#correct-hint").render()))
+        await chat.until(lambda: "code 1" in str(hint.render()))
         await chat.press("ctrl+s")
         await chat.says("correction > A, B, C")
         assert chat.answers.cards[0].prose.text == "Mine."

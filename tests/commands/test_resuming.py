@@ -78,7 +78,9 @@ def test_the_plain_chat_goes_on_with_it(
     store.meta_set("chat.thread", None)  # the last session ended on an empty chat
     open_chat = opening.open_chat
     monkeypatch.setattr(
-        plain_chat, "open_chat", lambda settings, make, spawn, id: open_chat(settings, lambda _: FakeEngine(), spawn, id)
+        plain_chat,
+        "open_chat",
+        lambda settings, make, spawn, id: open_chat(settings, lambda _: FakeEngine(), spawn, id),
     )
     model = make_settings(tmp_path).model
     for arguments, title in ((["-c"], "About pears"), (["-r", first], "About apples"), (["-r", second], "About pears")):
