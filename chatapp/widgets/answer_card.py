@@ -15,6 +15,8 @@ from textual.message import Message
 from chatapp.turn import label
 from chatapp.widgets.prose import Prose
 
+#: lines of its text that a folded card shows, and in a low terminal; the styles below have one more, for the frame
+FOLDED, FOLDED_SHORT = 3, 2
 TWICE = 0.6  #: seconds between two clicks that are one choice; Textual counts them up to half a second
 
 WAITING = "…"

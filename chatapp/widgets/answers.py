@@ -1,8 +1,8 @@
 """The alternatives of the current turn, and the keys that judge them.
 
 Side by side where every column gets 34 cells; otherwise one below the other, the focused one in full and the others
-folded to their first lines (unless all of them fit). A ranking by J, K and = is a draft until Enter, or until the chat
-goes on; Esc drops it. Keys are ignored for half a second after the answers appear, so that a key meant for the
+folded to their first lines where there is no room for them. A ranking by J, K and = is a draft until Enter, or until
+the chat goes on; Esc drops it. Keys are ignored for half a second after the answers appear, so that a key meant for the
 prompt judges nothing.
 """
 
@@ -23,7 +23,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from chatapp.turn import Groups, Turn, move, put, start_order, tie
-from chatapp.widgets.answer_card import AnswerCard
+from chatapp.widgets.answer_card import FOLDED, FOLDED_SHORT, AnswerCard
 from chatapp.widgets.answer_keys import KEYS
 from chatapp.widgets.marks import about, marks
 
@@ -213,12 +213,16 @@ class Answers(Container, can_focus=True):
             self.call_after_refresh(self._refold)
 
     def _fold(self) -> None:
-        """Stacked cards are folded unless all of them fit the chat's height."""
+        """Of stacked cards the focused one is whole; of the others, in their order, those that there is room for."""
         stacked = self.has_class("-stacked")
         room = self.screen.size.height - 8  # what status, question, said, prompt and footer leave
-        fits = sum(card.prose.virtual_size.height + 1 for card in self.cards) <= room
-        for card in self.cards:
-            folded = stacked and not fits and card.index != self.focused_index
+        lines = FOLDED_SHORT if room < 24 else FOLDED
+        heights = [card.prose.virtual_size.height for card in self.cards]
+        least = [h if n == self.focused_index else min(h, lines) for n, h in enumerate(heights)]
+        spare = room - sum(least) - len(self.cards)  # each has its frame's upper line
+        for card, height, shown in zip(self.cards, heights, least, strict=True):
+            folded = stacked and height - shown > max(0, spare)
+            spare -= 0 if folded else height - shown
             card.set_class(folded, "-folded")
             card.set_class(room < 24, "-short")
 

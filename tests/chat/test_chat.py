@@ -275,6 +275,18 @@ async def test_stacked_answers_unfold_when_looked_at(open_chat: Open) -> None:
         await chat.until(lambda: [card.has_class("-folded") for card in chat.answers.cards] == [True, False, True])
 
 
+async def test_stacked_answers_are_whole_as_far_as_there_is_room(open_chat: Open) -> None:
+    engine = FakeEngine()
+    lengths = {"a": 1, "b": 5, "c": 12}
+    engine.texts = tuple("\n".join(f"{name} {line}" for line in range(lines)) for name, lines in lengths.items())
+    async with open_chat(SMALL, engine) as chat:
+        await chat.ask()
+        await chat.until(lambda: [card.has_class("-folded") for card in chat.answers.cards] == [False, False, True])
+        assert any("b 4" in line for line in chat.drawn)
+        await chat.press("right", "right")
+        await chat.until(lambda: [card.has_class("-folded") for card in chat.answers.cards] == [False, True, False])
+
+
 async def test_every_key_has_an_id_a_tooltip_and_a_command(open_chat: Open) -> None:
     async with open_chat() as chat:
         commands = {
