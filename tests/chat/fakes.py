@@ -70,7 +70,7 @@ class FakeEngine:
         self.asked.append(list(messages))
         self.generating.set()
         try:
-            if self.error is not None:
+            if self.error is not None and not self.hold:
                 raise self.error
             said = [""] * n
             reason: FinishReason = self.finish_reason
@@ -84,6 +84,8 @@ class FakeEngine:
                     except queue.Empty:
                         continue
                     if item is None:
+                        if self.error is not None:  # in the middle of an answer
+                            raise self.error
                         break
                     said[item[0]] += item[1]
                     if on_token is not None:

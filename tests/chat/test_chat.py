@@ -209,6 +209,27 @@ async def test_an_engine_error_is_said_and_the_chat_lives(open_chat: Open, error
         assert [m["content"] for m in chat.engine.asked[-1]] == ["Why?"]
 
 
+async def test_an_engine_that_dies_in_the_middle_of_an_answer(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        chat.engine.hold = True
+        chat.screen.prompt.put("Why?")
+        await chat.press("enter")
+        await chat.until(lambda: chat.engine.generating.is_set())
+        chat.engine.feed(0, "Half a sen")
+        await chat.until(lambda: any("Half a sen" in line for line in chat.drawn))
+        chat.engine.error = EngineCrashed("The engine died of signal 11.")
+        chat.engine.release()
+        await chat.says("The engine died of signal 11.")
+        await chat.until(lambda: not chat.screen.generating)
+        assert chat.judgments() == []
+        chat.engine.hold, chat.engine.error = False, None
+        await chat.press("ctrl+r")
+        await chat.until(lambda: chat.answers.ready)
+        assert [m["content"] for m in chat.engine.asked[-1]] == ["Why?"]
+        await chat.press("2")
+        await chat.says("B > A, C")
+
+
 async def test_a_full_disk_loses_nothing(open_chat: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_chat() as chat:
         await chat.ask("One?")
@@ -262,6 +283,25 @@ async def test_resizing(open_chat: Open) -> None:
         await chat.until(lambda: not chat.answers.has_class("-stacked"))
         await chat.press("2")
         await chat.says("B > A, C")
+
+
+async def test_resizing_while_answers_grow(open_chat: Open) -> None:
+    async with open_chat(WIDE) as chat:
+        chat.engine.hold = True
+        chat.screen.prompt.put("Why?")
+        await chat.press("enter")
+        await chat.until(lambda: chat.engine.generating.is_set())
+        for number, (width, height) in enumerate((SMALL, (40, 12), (20, 5), (250, 80), WIDE)):
+            chat.engine.feed(0, f"word{number} " * 12)
+            await chat.pilot.resize_terminal(width, height)
+            await chat.until(lambda width=width: chat.app.size.width == width)
+            chat.engine.feed(0, f"end{number} ")
+            if width >= 40:
+                await chat.until(lambda number=number: f"end{number}" in chat.answers.cards[0].prose.text)
+        chat.engine.release()
+        await chat.until(lambda: chat.answers.ready and not chat.screen.generating)
+        shown = " ".join(chat.drawn)
+        assert all(f"end{number}" in shown for number in range(5)), "nothing of it was lost"
 
 
 async def test_stacked_answers_unfold_when_looked_at(open_chat: Open) -> None:
