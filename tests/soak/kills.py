@@ -7,6 +7,7 @@ the database, its backups and what was acknowledged are looked at from outside.
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import shutil
 import sys
@@ -25,12 +26,20 @@ def soak(folder: Path, kills: int, seed: int) -> list[Phase]:
     for phase in phases:
         phase.prepare()
     for number in range(kills):
-        phase = phases[number % len(phases)]
-        try:
-            phase.kill(number)
-        except (Broken, StorageError) as error:  # what is not there is said by the store
-            raise Broken(f"{phase.name}, kill {number}, seed {seed}: {error}; its home is {phase.home}") from error
+        _kill(phases[number % len(phases)], number, seed)
+    more = itertools.count(kills)
+    for phase in phases:  # where each worker was done before its kill: sooner ones, until one falls into the work
+        while kills and not phase.counts["killed"]:
+            phase.seconds /= 2
+            _kill(phase, next(more), seed)
     return phases
+
+
+def _kill(phase: Phase, number: int, seed: int) -> None:
+    try:
+        phase.kill(number)
+    except (Broken, StorageError) as error:  # what is not there is said by the store
+        raise Broken(f"{phase.name}, kill {number}, seed {seed}: {error}; its home is {phase.home}") from error
 
 
 def main() -> int:
@@ -47,10 +56,10 @@ def main() -> int:
         return 1
     for phase in phases:
         print(f"{type(phase).__name__:<11}" + ", ".join(f"{count} {what}" for what, count in phase.counts.items()))
-    killed = sum(phase.counts["killed"] for phase in phases)
+    workers, killed = (sum(phase.counts[what] for phase in phases) for what in ("workers", "killed"))
     acknowledged = sum(phase.counts["acknowledged"] for phase in phases)
     print(
-        f"{asked.kills} workers, {killed} killed (seed {asked.seed}, {time.monotonic() - start:.0f} s): "
+        f"{workers} workers, {killed} killed (seed {asked.seed}, {time.monotonic() - start:.0f} s): "
         f"all of {acknowledged} acknowledged changes are there, and nothing half"
     )
     shutil.rmtree(folder)
