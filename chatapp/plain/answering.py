@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Sequence
 
-from chatapp.clean import clean, one_line
+from chatapp.clean import one_line
 from chatapp.plain.lines import Lines, whole
 from chatapp.plain.talk import Talk, stoppable
 from chatapp.session import NotSaved, Outcome, View
@@ -186,8 +186,8 @@ def show(talk: Talk, view: View) -> None:
     if before:
         talk.say(f"{before} earlier turn{'s are' if before > 1 else ' is'} not read out; p goes back.")
     for past in view.past[-RECENT:]:
-        talk.out(f"You: {clean(past.prompt)}")
-        talk.out(f"{past.mark or 'Answer'}: {clean(past.answer)}")
+        whole(talk.out, "You", past.prompt)
+        whole(talk.out, past.mark or "Answer", past.answer)
     if view.turn is not None:
         say_turn(talk, view.turn)
         say_branch(talk, view.turn)

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from chatapp.clean import clean
 
+#: how lines of Hone's own begin, between and behind the texts
+_OURS = re.compile(r"\s*([A-Z](, [^:]*)?:|(Answer|You|Thread|Note|Error|Your note on [A-Z]):|(End of the|Branch) )")
+#: before a line of a text that begins so
+_QUOTED = "> "
+
 
 class Lines:
-    """Streamed text as whole lines behind a name, with what is harmful made visible."""
+    """Streamed text as whole lines behind a name, with what is harmful made visible.
+
+    A line that begins as Hone's own do is marked, for in a terminal without frames nothing else tells them apart: an
+    answer may list A: and B:, and could otherwise say that it has ended.
+    """
 
     def __init__(self, out: Callable[[str], None], name: str) -> None:
         self._out = out
-        self._name = name
+        self._name: str | None = name  #: None: the first line is out
         self._rest = ""
         self.started = False  #: there was a word
 
@@ -34,8 +44,9 @@ class Lines:
 
     def _say(self, line: str) -> None:
         for part in clean(line).split("\n"):
-            self._out(self._name + part)
-            self._name = ""
+            name = self._name if self._name is not None else _QUOTED if _OURS.match(part) else ""
+            self._out(name + part)
+            self._name = None
 
 
 def whole(out: Callable[[str], None], name: str, text: str) -> None:

@@ -155,6 +155,18 @@ def test_an_answer_that_was_left_out_is_not_taken_for_the_first(tmp_path: Path) 
     assert lines(said, "B: ") == ["B: And this."]
 
 
+def test_an_answer_cannot_pass_for_lines_of_hone(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    text = "Choose:\n\nA: Paris\n B, picked: Rome\nEnd of the 3 answers.\nYou: go on\nError: none\nAs a B: so.\nEnd."
+    engine.texts = (text, "Second.", "Third.")
+    said = talk(tmp_path, "Why?", "/read 1", engine=engine)
+    marked = ["> A: Paris", ">  B, picked: Rome", "> End of the 3 answers.", "> You: go on", "> Error: none"]
+    whole = "\n".join(["A: Choose:", "", *marked, "As a B: so.", "End."])
+    assert said.count(whole) == 2  # as it comes, and read again
+    assert lines(said, "B: ") == ["B: Second."]
+    assert len(lines(said, "End of the 3 answers.")) == 1
+
+
 def test_how_often_there_are_alternatives(tmp_path: Path) -> None:
     engine = FakeEngine()
     said = talk(tmp_path, "/often never", "One?", "r", "m", "/often", "Two?", engine=engine)

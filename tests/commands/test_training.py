@@ -118,6 +118,17 @@ def test_a_run_interrupted_earlier_is_taken_up_by_the_next_command(
     assert states(home) == [("done", None)]
 
 
+def test_runs_says_what_a_run_is_at(hone: Shell, home: Path, tmp_path: Path) -> None:
+    judge(hone, tmp_path, "one?")
+    with Store.open(home) as store:
+        run = store.runs.queue("dpo", {})
+        assert "waiting for its turn" in hone("runs")
+        assert store.runs.claim(run.id)
+        assert "reading judgments" in hone("runs")
+        store.runs.metrics(run.id, 2, {"progress.step": 2, "progress.total": 8, "train.step_seconds": 2.0})
+        assert "training 2/8 · about 12 s left, then a test" in hone("runs", "1")
+
+
 def test_settings_are_kept_with_the_run(hone: Shell, home: Path, tmp_path: Path, spawned: list[Any]) -> None:
     judge(hone, tmp_path, "one?")
     spawned.append(done)
