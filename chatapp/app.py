@@ -73,6 +73,8 @@ class HoneApp(App[int]):
         """
         if isinstance(event, Key | Paste | MouseEvent):
             self.chat.touched()
+        if isinstance(event, Paste) and not event.is_forwarded:
+            self.chat.make_way_for_paste()
         on_answers = isinstance(event, Key) and not event.is_forwarded and self.chat.answers_have_focus
         await super().on_event(event)
         if not on_answers or not event.is_forwarded:

@@ -39,6 +39,11 @@ def clean(text: str) -> str:
     return _HARMFUL.sub(_stand_in, _BREAKS.sub("\n", text))
 
 
+def newlines(text: str) -> str:
+    """text with the line breaks that a terminal pastes and other systems write (\\r, \\r\\n) as newlines."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def obeyed(text: str) -> str:
     """text with just those characters replaced that a terminal obeys: controls other than newline and tab."""
     return _OBEYED.sub(_stand_in, text)

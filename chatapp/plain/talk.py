@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from chatapp.clean import clean
+from chatapp.clean import clean, newlines
 from chatapp.config import Settings
 from chatapp.dueling import Duel
 from chatapp.forgetting import OpenThread
@@ -118,7 +118,7 @@ class Talk:
         line = self.stdin.readline()
         # bytes that are no text come as lone surrogates, which nothing could store
         line = line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        return line.rstrip("\n") if line else None
+        return newlines(line).rstrip("\n") if line else None
 
     def ask(self, question: str) -> str | None:
         """The line that answers a question; None: none came, or Ctrl+C."""

@@ -14,10 +14,9 @@ from textual.events import Resize
 from textual.screen import ModalScreen
 from textual.widgets import Static, TextArea
 
-from chatapp.clean import obeyed
 from chatapp.diffing import around, counted, shown, word_diff
 from chatapp.screens.dialogs import Confirm
-from chatapp.widgets.fields import SafeTextArea
+from chatapp.widgets.fields import SafeTextArea, typed
 from chatapp.widgets.panel import Hint
 
 BESIDE = 110  #: cells of the terminal from which on the changes stand beside the editor
@@ -60,7 +59,7 @@ class Correct(ModalScreen[str | None]):
     def __init__(self, name: str, text: str) -> None:
         super().__init__()
         self.answer_name = name
-        self.before = obeyed(text)  # as the editor shows it
+        self.before = typed(text)  # as the editor shows it
 
     def compose(self) -> ComposeResult:
         with Vertical() as panel:

@@ -9,6 +9,7 @@ from typing import Any
 
 from textual import on
 from textual.message import Message
+from textual.widgets import Input, TextArea
 
 from chatapp.config import Settings
 from chatapp.history import History
@@ -223,6 +224,11 @@ class TurnActions(ChatFrame):
     def action_to_prompt(self) -> None:
         """At once and not by a message: the next key may be waiting already."""
         self.set_focus(self.prompt)
+
+    def make_way_for_paste(self) -> None:
+        """A paste that no field has the focus for is for the prompt: who pastes means to write."""
+        if self.is_current and not self.answers.blocked and not isinstance(self.focused, Input | TextArea):
+            self.set_focus(self.prompt)
 
     @on(Prompt.Left)
     def prompt_left(self) -> None:

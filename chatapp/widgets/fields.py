@@ -13,7 +13,12 @@ from textual.document._edit import Edit
 from textual.widgets import Input, TextArea
 from textual.widgets.text_area import EditResult
 
-from chatapp.clean import obeyed
+from chatapp.clean import newlines, obeyed
+
+
+def typed(text: str) -> str:
+    """text as a field of several lines holds it."""
+    return obeyed(newlines(text))
 
 
 class SafeInput(Input):
@@ -32,13 +37,13 @@ class SafeTextArea(TextArea):
     ]
 
     def __init__(self, text: str = "", **kwargs: Any) -> None:
-        super().__init__(obeyed(text), **kwargs)
+        super().__init__(typed(text), **kwargs)
 
     def load_text(self, text: str) -> None:
-        super().load_text(obeyed(text))
+        super().load_text(typed(text))
 
     def edit(self, edit: Edit) -> EditResult:
-        edit.text = obeyed(edit.text)
+        edit.text = typed(edit.text)
         return super().edit(edit)
 
     def action_to_start(self) -> None:
