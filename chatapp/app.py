@@ -76,6 +76,8 @@ class HoneApp(App[int]):
         if isinstance(event, Paste) and not event.is_forwarded:
             self.chat.make_way_for_paste()
         on_answers = isinstance(event, Key) and not event.is_forwarded and self.chat.answers_have_focus
+        if isinstance(event, Key) and on_answers and self.chat.answers.blocked and self._is_for_answers(event):
+            return
         await super().on_event(event)
         if not on_answers or not event.is_forwarded:
             return
@@ -84,6 +86,10 @@ class HoneApp(App[int]):
         active = self.screen.active_bindings.get(event.key)
         if active is not None and active.enabled:
             await self.run_action(active.binding.action, active.node)
+
+    def _is_for_answers(self, key: Key) -> bool:
+        active = self.screen.active_bindings.get(key.key)
+        return key.is_printable or (active is not None and active.node is self.chat.answers)
 
     def on_key(self, event: Key) -> None:
         if any(event is done for done in self._done):

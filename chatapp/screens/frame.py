@@ -97,9 +97,14 @@ class ChatFrame(Screen[None]):
         return self.opened.session
 
     @property
+    def on_top(self) -> bool:
+        """Whether keys come here. To Textual the screen below a dialog is current, too."""
+        return self.is_current and self.app.screen is self
+
+    @property
     def answers_have_focus(self) -> bool:
         """Whether a key pressed now is for the answers."""
-        return self.is_current and self.focused is not None and self.focused is self.answers
+        return self.on_top and self.focused is not None and self.focused is self.answers
 
     # -- showing ---------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from chatapp.screens.teaches import Teaches
 from chatapp.screens.turn_actions import TurnActions
 from chatapp.teaching import explain_turn
 from chatapp.turn import in_words, label
-from chatapp.widgets.answers import Answers
+from chatapp.widgets.answers import ASIDE, Answers
 from chatapp.widgets.past import PastTurns
 
 
@@ -27,6 +27,7 @@ class JudgingActions(TurnActions):
 
     @on(Answers.Judged)
     def judged(self, event: Answers.Judged) -> None:
+        self._reached(event.kind)
         if self.opened is None:
             return
         session, index = self.session, event.index
@@ -44,6 +45,11 @@ class JudgingActions(TurnActions):
             self._panel(self._flag(index))
         else:
             self.jobs.start(self._judge(session.rate, index, event.value), "store")
+
+    def _reached(self, what: str) -> None:
+        """What blocked the answers on its way has come; a panel blocks them again for as long as it is there."""
+        if what in ASIDE:
+            self.answers.blocked = False
 
     def _panel(self, job: Coroutine[Any, Any, None]) -> None:
         """A panel for the focused answer. Keys behind the one that asked for it are for the panel, or for nobody."""
@@ -120,6 +126,7 @@ class JudgingActions(TurnActions):
 
     @on(Answers.Wished)
     def wished(self, event: Answers.Wished) -> None:
+        self._reached(event.wish)
         if self.opened is None:
             return
         if self.generating:
@@ -131,19 +138,24 @@ class JudgingActions(TurnActions):
         elif event.wish == "frequency":
             self.jobs.start(self._change_frequency(), "store")
         elif event.wish == "duel":
-            self.run_worker(self.run_action("duel"), group="slash", name="duel")
+            self._panel(self._duel())
         elif event.wish == "diff":
             self._show_differences(event.index)
         elif event.wish in ("earlier_turn", "later_turn"):
             self.jobs.start(self._go_to_turn(-1 if event.wish == "earlier_turn" else 1), "turn")
         elif event.wish == "teaches":
-            self.jobs.start(self._teaches(), "dialog")
+            self._panel(self._teaches())
         elif event.wish == "edit_question":
-            self.jobs.start(self._edit_question(), "dialog")
-        elif event.wish in ("copy", "copy_code"):
-            self.jobs.start(self._copy(event.index, code=event.wish == "copy_code"), "dialog")
+            self._panel(self._edit_question())
+        elif event.wish == "copy":
+            self.jobs.start(self._copy(event.index, code=False), "dialog")
+        elif event.wish == "copy_code":
+            self._panel(self._copy(event.index, code=True))
         elif event.wish in ("earlier_version", "later_version"):
             self.jobs.start(self._go_to_version(-1 if event.wish == "earlier_version" else 1), "turn")
+
+    async def _duel(self) -> None:
+        """`DuelActions` does it."""
 
     def _skip(self) -> None:
         """Judge nothing here: a ranking that was begun is dropped."""

@@ -106,7 +106,7 @@ class SlashActions(ModelActions):
 
     def action_generation(self) -> None:
         if self.opened is not None:
-            self.jobs.start(self._generation(), "dialog")
+            self._panel(self._generation())
 
     async def _generation(self) -> None:
         from chatapp.screens.generation import Generation

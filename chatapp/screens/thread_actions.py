@@ -85,6 +85,8 @@ class ThreadActions(JudgingActions):
     def _with_current(self, job: Callable[[str], Coroutine[Any, Any, None]], group: str) -> None:
         if not self.is_open or self.session.thread is None:
             self.say("There is no thread yet: ask something first.", quiet=True)
+        elif group == "dialog":
+            self._panel(job(self.session.thread.id))
         else:
             self.jobs.start(job(self.session.thread.id), group)
 

@@ -227,7 +227,7 @@ class TurnActions(ChatFrame):
 
     def make_way_for_paste(self) -> None:
         """A paste that no field has the focus for is for the prompt: who pastes means to write."""
-        if self.is_current and not self.answers.blocked and not isinstance(self.focused, Input | TextArea):
+        if self.on_top and not self.answers.blocked and not isinstance(self.focused, Input | TextArea):
             self.set_focus(self.prompt)
 
     @on(Prompt.Left)

@@ -28,6 +28,8 @@ from chatapp.widgets.answer_keys import KEYS
 from chatapp.widgets.marks import about, marks
 
 JUDGING = {"pick", "pick_focused", "rank", "tie", "all_bad", "correct", "thumb", "rate", "note", "flag"}
+#: judgments and wishes that put something else before the next key
+ASIDE = {"correct", "note", "flag", "skip", "teaches", "copy_code", "diff", "duel", "edit_question"}
 
 Wish = Literal[
     "undo",
@@ -112,7 +114,7 @@ class Answers(Container, can_focus=True):
         self.focused_index = 0
         self.rating = False  #: the next digit rates the focused answer
         self._ready_at: float | None = None
-        self.blocked = False  #: a panel is about to open: keys are not for the answers
+        self.blocked = False  #: a panel is about to open: keys are for it, or for nobody
         self._fed: deque[tuple[int, str]] = deque()
         self._none = Static(Content("No answer yet. Ctrl+R asks again."), id="unanswered")
         self.add_class("-empty")
@@ -336,7 +338,7 @@ class Answers(Container, can_focus=True):
 
     def action_correct(self) -> None:
         if self._may_judge():
-            self.post_message(self.Judged("correct", self.focused_index))
+            self._step_aside(self.Judged("correct", self.focused_index))
 
     def action_thumb(self, value: int) -> None:
         if self._may_judge():
@@ -357,18 +359,24 @@ class Answers(Container, can_focus=True):
 
     def action_note(self) -> None:
         if self._may_judge():
-            self.post_message(self.Judged("note", self.focused_index))
+            self._step_aside(self.Judged("note", self.focused_index))
 
     def action_flag(self) -> None:
         if self._may_judge():
-            self.post_message(self.Judged("flag", self.focused_index))
+            self._step_aside(self.Judged("flag", self.focused_index))
 
     def action_wish(self, wish: Wish) -> None:
         self._rate(False)
         if wish == "undo" and self.draft is not None:
             self._drafted(None)
         elif self._settled():
-            self.post_message(self.Wished(wish, self.focused_index))
+            self._step_aside(self.Wished(wish, self.focused_index))
+
+    def _step_aside(self, message: Judged | Wished) -> None:
+        """Post it; where it opens a panel, from this key on: that message is read behind the keys of the same burst."""
+        kind = message.wish if isinstance(message, self.Wished) else message.kind
+        self.blocked = kind in ASIDE
+        self.post_message(message)
 
     async def action_to_prompt(self) -> None:
         if self._settled():

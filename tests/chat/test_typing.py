@@ -8,10 +8,15 @@ from typing import Any
 import pytest
 from textual import events
 from textual.app import App
+from textual.keys import _character_to_key
 from textual.widgets import TextArea
 
 from chatapp.screens.correct import Correct
-from chatapp.screens.dialogs import AskText
+from chatapp.screens.dialogs import AskText, Confirm
+from chatapp.screens.diff import Diff
+from chatapp.screens.remarks import Flag
+from chatapp.screens.teaches import Teaches
+from chatapp.session import SessionError
 from tests.chat.fakes import FakeEngine
 from tests.chat.plain_talk import talk
 
@@ -79,6 +84,18 @@ async def test_a_paste_goes_into_the_prompt_wherever_the_focus_is(open_chat: Ope
         assert chat.judgments(live=False) == []
 
 
+async def test_a_paste_over_a_dialog_moves_nothing_beneath_it(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        await chat.press("d")
+        await chat.until(lambda: isinstance(chat.app.screen, Diff))
+        chat.app.post_message(events.Paste("x"))
+        await chat.press("escape")
+        await chat.until(lambda: chat.app.screen is chat.screen)
+        assert chat.app.focused is chat.answers
+        assert chat.screen.prompt.text == ""
+
+
 async def test_a_paste_stays_in_another_field(open_chat: Open) -> None:
     async with open_chat() as chat:
         await chat.ask()
@@ -88,3 +105,90 @@ async def test_a_paste_stays_in_another_field(open_chat: Open) -> None:
         await chat.until(lambda: search.value == "Why")
         assert chat.screen.prompt.text == ""
         assert chat.app.focused is search
+
+
+# -- a burst that a dialog is asked for in -----------------------------------------------------------------------------
+
+
+def burst(chat: Any, text: str) -> None:
+    """Keys that are all there before the first of them is looked at."""
+    for key in text:
+        chat.app.post_message(events.Key(_character_to_key(key), key))
+
+
+@pytest.mark.parametrize(
+    ("text", "opens"),
+    [
+        ("explain this more", Correct),
+        ("note: x2J+-u", AskText),
+        ("f2x+-r7us", Flag),
+        ("E2x+-J=r7us", None),
+        ("w2x+-J=r7us", Teaches),
+        ("d2x+-J=r7us", Diff),
+        ("s2x+-J=r7ue", None),
+        ("Y2x+-J=r7us", None),
+        ("v2x+-J=r7us", None),
+    ],
+)
+async def test_behind_a_key_that_asks_for_a_dialog_nothing_judges(open_chat: Open, text: str, opens: Any) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        burst(chat, text)
+        await chat.until(lambda: not chat.answers.blocked or (opens and isinstance(chat.app.screen, opens)))
+        await chat.pilot.pause()
+        assert chat.answers.draft is None
+        assert not chat.answers.rating
+        assert chat.judgments(live=False) == []
+        if opens is None:
+            return
+        assert isinstance(chat.app.screen, opens)
+        assert chat.screen.prompt.text == ""
+        await chat.press("escape")  # a field that was typed in asks whether that may go
+        if isinstance(chat.app.screen, Confirm):
+            await chat.press("y")
+        await chat.until(lambda: not chat.answers.blocked and chat.app.screen is chat.screen)
+        chat.screen.set_focus(chat.answers)
+        await chat.press("2")
+        await chat.says("B > A, C")
+
+
+async def test_keys_before_the_one_for_the_dialog_judge(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        burst(chat, "2+ex3")
+        await chat.until(lambda: isinstance(chat.app.screen, Correct))
+        await chat.until(lambda: len(chat.judgments(live=False)) == 2)
+        assert [judgment.kind for judgment in chat.judgments(live=False)] == ["pick", "thumb"]
+
+
+async def test_a_dialog_that_never_opens_leaves_the_answers_as_they_were(
+    open_chat: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+
+        def broken(*_: Any) -> Any:
+            raise SessionError("The rules cannot be read.")
+
+        monkeypatch.setattr(type(chat.store.rules), "list", broken)
+        burst(chat, "fx")
+        await chat.says("The rules cannot be read.")
+        await chat.press("2")
+        await chat.says("B > A, C")
+        assert [judgment.kind for judgment in chat.judgments(live=False)] == ["pick"]
+
+
+async def test_a_wish_while_answers_come_blocks_nothing(open_chat: Open) -> None:
+    engine = FakeEngine()
+    engine.hold = True
+    async with open_chat(engine=engine) as chat:
+        await chat.ask()
+        chat.answers.focus()
+        await chat.press("E")
+        await chat.says("Still answering")
+        engine.feed(0, "Yes.")
+        engine.release()
+        await chat.until(lambda: chat.answers.ready)
+        await chat.press("+")
+        await chat.says("A")
+        assert [judgment.kind for judgment in chat.judgments()] == ["thumb"]
