@@ -18,6 +18,7 @@ NAMES = {
     "enter": "Enter",
     "space": "Space",
     "delete": "Delete",
+    "tab": "Tab",
     "up": "↑",
     "down": "↓",
     "left": "←",

@@ -40,12 +40,29 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "/quit": ("", "leave"),
 }
 
+NO_TITLE = "Write the title behind /rename."
+
 
 def unknown(word: str, known: Iterable[str]) -> str:
     """What is said of a command that does not exist, so that a misspelt one is not asked as a question."""
-    near = difflib.get_close_matches(word, known, 1)
+    names = list(known)
+    begun = [name for name in names if name.startswith(word)]
+    near = begun if len(begun) == 1 else difflib.get_close_matches(word, names, 1)
     hint = f"Did you mean {near[0]}?" if near else "/help lists them."
     return f"There is no command {word}. {hint} With // it is asked as a question."
+
+
+def completed(text: str) -> str | None:
+    """What a command that is begun becomes, as far as all agree that begin so; None: nothing is to be completed."""
+    found = [name for name in COMMANDS if name.startswith(text)] if text.startswith("/") else []
+    if len(found) == 1:
+        whole = found[0] + (" " if COMMANDS[found[0]][0] else "")
+        return whole if whole != text else None
+    if not found:
+        return None
+    first, last = min(found), max(found)
+    agreed = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    return first[:agreed]
 
 
 def nothing_behind(word: str) -> str:
@@ -93,7 +110,7 @@ def save(store: Store, thread: Thread | None, file: str) -> str:
 
 def rename(store: Store, id: str, title: str) -> None:
     if not title:
-        raise SessionError("Write the title behind /rename.")
+        raise SessionError(NO_TITLE)
     store.threads.rename(id, title)
 
 

@@ -51,6 +51,9 @@ class SlashActions(ModelActions):
         elif rest and not COMMANDS[word][0]:
             self.prompt.give_back(text)
             self.say(slash.nothing_behind(word), error=True)
+        elif word == "/rename" and not rest:
+            self.prompt.give_back("/rename ")
+            self.say(slash.NO_TITLE, error=True)
         elif word in ACTIONS:
             self.run_worker(self.run_action(ACTIONS[word]), group="slash", name=word)
         else:
@@ -67,6 +70,10 @@ class SlashActions(ModelActions):
     def hint_commands(self, event: Prompt.Changed) -> None:
         """Which commands begin like what is typed."""
         text = event.text_area.text
+        if text == self.prompt.returned:
+            self._hinted = True  # why it came back stays until it is changed
+            return
+        self.prompt.returned = None
         if not text.startswith("/") or text.startswith("//") or "\n" in text:
             if self._hinted:
                 self._hinted = False

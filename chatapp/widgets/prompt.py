@@ -9,6 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.events import Key
 from textual.message import Message
 
+from chatapp.slash import completed
 from chatapp.widgets.fields import SafeTextArea
 
 NEW_LINE = ("ctrl+j", "shift+enter", "alt+enter")
@@ -53,6 +54,14 @@ class Prompt(SafeTextArea):
             id="prompt.editor",
             tooltip="Write in your own editor ($VISUAL, $EDITOR)",
         ),
+        Binding(
+            "tab",
+            "complete",
+            "Complete",
+            show=False,
+            id="prompt.complete",
+            tooltip="Write a command that is begun (/sett) to its end; else go to the next part of the screen",
+        ),
         Binding("escape", "leave", "Stop, back", id="prompt.leave", tooltip="Stop the answers, or go back to them"),
     ]
 
@@ -84,18 +93,24 @@ class Prompt(SafeTextArea):
 
     def __init__(self, **kwargs: Any) -> None:
         self.way_out = False  #: whether there are answers, or something to stop
+        self.returned: str | None = None  #: what was given back, until it is changed
         self._recalled = ""  # the question that was called back, as long as nobody changed it
         super().__init__(placeholder=HINT, highlight_cursor_line=False, **kwargs)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "complete":
+            return completed(self.text) is not None
         return self.way_out if action == "leave" else True
 
     async def _on_key(self, event: Key) -> None:
         # not by priority bindings: those overtake the letters that wait in this widget's queue
-        if event.key in NEW_LINE or event.key == "enter":
+        completes = event.key == "tab" and completed(self.text) is not None
+        if event.key in NEW_LINE or event.key == "enter" or completes:
             event.stop()
             event.prevent_default()
-            if event.key == "enter":
+            if completes:
+                self.action_complete()
+            elif event.key == "enter":
                 self.action_send()
             else:
                 self.action_new_line()
@@ -112,6 +127,14 @@ class Prompt(SafeTextArea):
     def action_new_line(self) -> None:
         start, end = self.selection
         self._replace_via_keyboard("\n", start, end)
+
+    def action_complete(self) -> None:
+        text = completed(self.text)
+        self.returned = None
+        if text is not None and text != self.text:
+            self.put_instead(text)
+        else:
+            self.post_message(self.Changed(self))  # the choices are said again
 
     def action_editor(self) -> None:
         self.post_message(self.Elsewhere())
@@ -148,6 +171,7 @@ class Prompt(SafeTextArea):
     def give_back(self, text: str) -> None:
         """What was sent could not be asked: it stands before what was typed since."""
         self.put(f"{text}\n{self.text}" if self.text else text)
+        self.returned = self.text
 
     def recall(self, text: str) -> None:
         """Show a question that was called back; Up and Down go on from it."""
