@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,12 +19,12 @@ from chatapp.choosing import Choosing, favourite
 from chatapp.clean import one_line
 from chatapp.config import Settings
 from chatapp.dueling import Duel, fight
-from chatapp.engine.base import Engine, EngineError, Message
+from chatapp.engine.base import Engine, EngineError, Message, PromptTooLong
 from chatapp.frequency import Frequency
 from chatapp.reading import branch_ends, past_turns, read_branch, tip_turn, visited_turn, way
 from chatapp.telling import to_show
-from chatapp.turn import PastTurn, Turn
-from chatapp.verdicts import SessionError, Verdicts
+from chatapp.turn import Turn
+from chatapp.verdicts import NotSaved, SessionError, TakenBack, Verdicts
 from chatapp.view import Model, Note, Outcome, View
 
 if TYPE_CHECKING:
@@ -38,14 +38,6 @@ __all__ = ["SHOWN_TURNS", "ChatSession", "Model", "NotSaved", "Note", "Outcome",
 #: earlier turns that are shown; the others stay in the database
 SHOWN_TURNS = 24
 INTERRUPTED = "The last session ended before an answer was complete."
-
-
-class NotSaved(SessionError, OSError):
-    """The answers came and could not be stored. They are kept in memory; asking again tries to store them."""
-
-    def __init__(self, reason: str, texts: Sequence[str]) -> None:
-        super().__init__(f"{reason} The answers are kept here; asking again tries to save them again.")
-        self.texts = list(texts)
 
 
 class ChatSession(Verdicts):
@@ -72,6 +64,8 @@ class ChatSession(Verdicts):
         self._astray = False  # an error left open which adapter the engine has
         self._refused: str | None = None  # an adapter that the engine could not load
         self._unsaved: tuple[str, list[NewAnswer]] | None = None
+        # where the chat was before a question: its id, the thread, the earlier turn that was looked at
+        self._before: tuple[str, Thread | None, Turn | None] | None = None
 
     # -- threads ---------------------------------------------------------------------------------------------------
 
@@ -103,11 +97,9 @@ class ChatSession(Verdicts):
         id = thread or self.store.meta_get("chat.thread")
         view = self.view()
         if id:
-            try:
+            with suppress(KeyError):
                 if self.store.threads.get(id).deleted_at is None:
                     view = self.open(id)
-            except KeyError:
-                pass
         if view.turn is not None and not view.turn.answers:
             notes.append(Note(INTERRUPTED))
         return view, tuple(notes)
@@ -164,10 +156,7 @@ class ChatSession(Verdicts):
         draft = self.store.meta_get(self._draft_key()) or ""
         if self.thread is None:
             return View(None, "", draft=draft)
-        past: tuple[PastTurn, ...] = ()
-        hidden = 0
-        if self.turn is not None:
-            past, hidden = past_turns(self.store, self.turn.prompt_id, shown)
+        past, hidden = past_turns(self.store, self.turn.prompt_id, shown) if self.turn is not None else ((), 0)
         title = f"{self.thread.title} (private)" if self.thread.private else self.thread.title
         return View(self.thread.id, title, past, hidden, self.turn, draft)
 
@@ -179,9 +168,7 @@ class ChatSession(Verdicts):
 
     def questions(self) -> list[tuple[str, str]]:
         """(id, text) of the questions on the way to the current one, the newest first."""
-        if self.turn is None:
-            return []
-        path = self.store.threads.path(self.turn.prompt_id)
+        path = self.store.threads.path(self.turn.prompt_id) if self.turn is not None else []
         return [(message.id, message.text) for message in reversed(path) if message.role == "user"]
 
     def save_draft(self, text: str) -> None:
@@ -228,9 +215,20 @@ class ChatSession(Verdicts):
             raise SessionError(self.engine_error or "The model is still being opened.")
 
     def _asked(self, thread_id: str, message: StoredMessage) -> Turn:
+        self._before = message.id, self.thread, self.turn if self.visiting else None
         self.thread = self.store.threads.get(thread_id)
         self.turn, self.visiting = Turn(message.id, message.text), False
         return self.turn
+
+    def _withdraw(self, id: str, thread: Thread | None, visited: Turn | None) -> None:
+        """A question that cannot be asked leaves nothing: the chat is where it was before."""
+        from storage.asked import withdraw
+
+        withdraw(self.store, id, thread.tip_message_id if thread else None)
+        self.store.meta_set("chat.thread", thread.id if thread else None)
+        self.thread, self.turn, self.visiting, self._before = thread, visited, visited is not None, None
+        if thread and not visited:
+            self._go_to_tip()
 
     def how_many(self, again: bool) -> int:
         """Answers that the question about to be answered gets; again: alternatives were asked for."""
@@ -250,18 +248,19 @@ class ChatSession(Verdicts):
             notes = [] if (line := self._swap_if_changed()) is None else [line]
             speed = 0.0
             if self._unsaved is None or self._unsaved[0] != turn.prompt_id:
-                messages: list[Message] = [
-                    {"role": m["role"], "content": m["content"]}
-                    for m in self.store.threads.conversation(turn.prompt_id)
-                ]
+                path = self.store.threads.conversation(turn.prompt_id)
+                messages: list[Message] = [{"role": m["role"], "content": m["content"]} for m in path]
                 if not messages:
                     raise SessionError("This was forgotten and cannot be asked again. Ctrl+N begins a new thread.")
                 if self.settings.reward_picks:
                     self.choosing.begin()
                 try:
                     drawn = self._draw(messages, count or self.settings.alternatives, on_token)
-                except BaseException:
+                except BaseException as error:
                     self._astray = self.duel is not None or bool(self.settings.drawn)
+                    if isinstance(error, PromptTooLong) and self._before and self._before[0] == turn.prompt_id:
+                        self._withdraw(*self._before)
+                        raise TakenBack(str(error)) from error
                     raise
                 speed = drawn.tokens_per_second
                 notes += [Note(remark) for remark in drawn.remarks]
@@ -272,6 +271,7 @@ class ChatSession(Verdicts):
                     notes += [] if said is None else [Note(said, error=True)]
             stored = self._store(thread.id, turn.prompt_id, self._unsaved[1])
             self._unsaved = None
+            self._before = None
             self.turn = read_branch(self.store, self.store.threads.message(turn.prompt_id), stored[0].id)
             return Outcome(self.turn, tuple(notes), speed)
 

@@ -6,10 +6,11 @@ verdict, but not while an earlier turn is looked at: that is judged, and the thr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from chatapp import dueling, judging
+from chatapp.engine.base import PromptTooLong
 from chatapp.reading import read_branch, read_turn
 from chatapp.turn import Groups, Turn
 from chatapp.view import Said
@@ -22,6 +23,18 @@ if TYPE_CHECKING:
 
 class SessionError(RuntimeError):
     """Something that cannot be done now; the text says why."""
+
+
+class NotSaved(SessionError, OSError):
+    """The answers came and could not be stored. They are kept in memory; asking again tries to store them."""
+
+    def __init__(self, reason: str, texts: Sequence[str]) -> None:
+        super().__init__(f"{reason} The answers are kept here; asking again tries to save them again.")
+        self.texts = list(texts)
+
+
+class TakenBack(PromptTooLong):
+    """The question is too long for the context, and is not stored: the chat is where it was before."""
 
 
 class Verdicts:

@@ -231,8 +231,4 @@ class JudgingActions(TurnActions):
             id = await self.app.push_screen_wait(Choose("Which question do you want to change?", questions))
         if id is None:
             return
-        self.editing = id
-        self.prompt.way_out = True
-        self.prompt.border_title = "Editing an earlier question · Enter asks it in a branch of its own · Esc leaves"
-        self.prompt.put(dict(questions)[id])
-        self.set_focus(self.prompt)
+        self._edit(id, dict(questions)[id])

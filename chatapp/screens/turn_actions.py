@@ -12,9 +12,11 @@ from textual.message import Message
 from textual.widgets import Input, TextArea
 
 from chatapp.config import Settings
+from chatapp.engine.base import PromptTooLong
 from chatapp.history import History
 from chatapp.screens.frame import ChatFrame
 from chatapp.session import NotSaved
+from chatapp.verdicts import TakenBack
 from chatapp.view import Note, Outcome, Said
 from chatapp.widgets.answers import Answers
 from chatapp.widgets.prompt import Prompt
@@ -41,6 +43,7 @@ class TurnActions(ChatFrame):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._history = History()
+        self._asked: tuple[str, str | None] = ("", None)  # the last question as it was typed, and what it replaced
         self._asked_early = False  # before there was anybody to ask
 
     def on_mount(self) -> None:
@@ -67,12 +70,13 @@ class TurnActions(ChatFrame):
         text, editing = event.text, self.editing
         if editing is None and self._is_command(text):
             return
-        text = text.removeprefix("/") if text.startswith("//") else text
         self._history.forget()
         self.generating = True
         self.jobs.start(self._send(text, editing), "turn")
 
-    async def _send(self, text: str, editing: str | None) -> None:
+    async def _send(self, typed: str, editing: str | None) -> None:
+        self._asked = typed, editing
+        text = typed.removeprefix("/") if typed.startswith("//") else typed
         try:
             await self._commit_ranking()
             if editing is not None:
@@ -87,7 +91,7 @@ class TurnActions(ChatFrame):
         except BaseException:
             # nothing typed is lost
             self.generating = False
-            self.prompt.give_back(text)
+            self.prompt.give_back(typed)
             raise
         self._saved_draft = ""
         self.status.heading = view.title
@@ -175,12 +179,36 @@ class TurnActions(ChatFrame):
             self.say("Ctrl+R tries to save them again.", quiet=True)
             self.set_focus(self.answers, scroll_visible=False)
             return
+        if isinstance(error, TakenBack):
+            self.generating = True  # until it is back
+            self.jobs.start(self._give_question_back(text), "turn")
+            return
         self.note(Note(text, error=True))
         if was_answering and self.opened is not None:
             self.answers.show(self.session.turn, fresh=True)
             self._way_out()
-            self.say("Ctrl+R asks again.", quiet=True)
+            if isinstance(error, PromptTooLong):
+                self.say(text, error=True)  # again it would not fit
+            else:
+                self.say("Ctrl+R asks again.", quiet=True)
             self._offer_focus()
+
+    async def _give_question_back(self, why: str) -> None:
+        """It is too long, and was not stored: it stands in the prompt again, to be shortened."""
+        typed, editing = self._asked
+        try:
+            await self.jobs.call(self.session.save_draft, self.prompt.text)  # what was typed since
+            await self._show(await self.jobs.call(self.session.view), judge=False)
+        finally:
+            self.generating = False
+            if editing is not None:
+                self._edit(editing, typed)
+            else:
+                self.prompt.give_back(typed)
+        self._way_out()
+        self.threads.refresh_rows()
+        self.set_focus(self.prompt)
+        self.say(why, error=True)
 
     def _offer_focus(self) -> None:
         """Give the answers the focus, unless the reader is busy elsewhere."""
@@ -269,6 +297,14 @@ class TurnActions(ChatFrame):
             self.transcript.action_page_up()
         else:
             self.transcript.action_page_down()
+
+    def _edit(self, id: str, text: str) -> None:
+        """The prompt replaces a question until Enter or Esc."""
+        self.editing = id
+        self.prompt.way_out = True
+        self.prompt.border_title = "Editing an earlier question · Enter asks it in a branch of its own · Esc leaves"
+        self.prompt.put(text)
+        self.set_focus(self.prompt)
 
     def _leave_editing(self) -> None:
         self.editing = None
