@@ -25,6 +25,7 @@ from chatapp.slash import COMMANDS
 from chatapp.turn import label
 from chatapp.view import Note
 from chatapp.widgets.answers import Answers
+from chatapp.widgets.fields import SafeTextArea
 from chatapp.widgets.prompt import Prompt
 from chatapp.widgets.threads import ThreadList, Threads
 
@@ -192,7 +193,7 @@ class ChatScreen(SlashActions):
         own = self.settings.keys
         places: list[tuple[str, list[BindingType], type[Widget]]] = [
             ("with the answers", [*Answers.BINDINGS], Answers),
-            ("in the prompt", [*Prompt.BINDINGS], Prompt),
+            ("in the prompt", [*Prompt.BINDINGS, *SafeTextArea.BINDINGS], Prompt),
             ("in the list of threads", [*Threads.BINDINGS, *ThreadList.BINDINGS], ThreadList),
         ]
         works = {active.binding.id for active in self.active_bindings.values() if active.enabled}

@@ -149,18 +149,21 @@ class TurnActions(ChatFrame):
         self.answers.show(event.outcome.turn, fresh=True)
         self._way_out()
         self.transcript.follow()
-        self.say("")
-        if self.answers.partly_hidden:
-            self.say(
-                f"{len(event.outcome.turn.answers)} answers, one below the other. ← and → go through them.", quiet=True
-            )
-        self._hint_branch(event.outcome.turn)
+        self._offer_focus()
+        if self.focused is self.prompt:  # who types has the keys of the prompt
+            self._say_answers("Esc goes to them; there ← and → go through them.", "Esc goes to the answers.")
+        else:
+            self._say_answers("← and → go through them.", "")
+            self._hint_branch(event.outcome.turn)
         for line in event.outcome.notes:
             self.note(line)
         speed = event.outcome.tokens_per_second
         self.status.speed = f"{speed:.0f} tok/s" if speed else ""
-        self._offer_focus()
         self.jobs.start(self._refresh_status(), "status")
+
+    def _say_answers(self, stacked: str, beside: str) -> None:
+        below = f"{len(self.answers.cards)} answers, one below the other. {stacked}"
+        self.say(below if self.answers.partly_hidden else beside, quiet=True)
 
     @on(Failed)
     def failed(self, event: Failed) -> None:

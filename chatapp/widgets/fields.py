@@ -34,6 +34,15 @@ class SafeTextArea(TextArea):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+home", "to_start", "To the start", show=False, id="field.start", tooltip="Go to the first line"),
         Binding("ctrl+end", "to_end", "To the end", show=False, id="field.end", tooltip="Go behind the last line"),
+        # Textual's own, named here so that the help has it
+        Binding(
+            "f7",
+            "select_all",
+            "Select all",
+            show=False,
+            id="field.all",
+            tooltip="Backspace then clears all that was written; Ctrl+Z brings it back",
+        ),
     ]
 
     def __init__(self, text: str = "", **kwargs: Any) -> None:

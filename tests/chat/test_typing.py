@@ -18,6 +18,7 @@ from chatapp.screens.diff import Diff
 from chatapp.screens.remarks import Flag
 from chatapp.screens.teaches import Teaches
 from chatapp.session import SessionError
+from tests.chat.conftest import SMALL, WIDE
 from tests.chat.fakes import TEXTS, FakeEngine
 from tests.chat.plain_talk import talk
 
@@ -368,3 +369,37 @@ def test_the_plain_chat_goes_on_behind_one_too_long(tmp_path: Any) -> None:
     assert TOO_LONG in said
     assert "B > A, C" in said
     assert [message["content"] for message in engine.asked[-1]] == ["One?", TEXTS[1], "Two?"]
+
+
+# -- what the keys are -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "says"), [(SMALL, "Esc goes to them; there ← and → go"), (WIDE, "Esc goes to the")])
+async def test_who_types_when_answers_come_is_told_the_key_to_them(open_chat: Open, size: Any, says: str) -> None:
+    engine = FakeEngine()
+    engine.hold = True
+    async with open_chat(size, engine=engine) as chat:
+        await chat.ask()
+        await chat.press(*"And")
+        for index in range(3):
+            engine.feed(index, "\n\n".join(["A long answer."] * 20))
+        await chat.until(lambda: size == WIDE or chat.answers.partly_hidden)
+        engine.release()
+        await chat.until(lambda: not chat.screen.generating)
+        await chat.says(says)
+        await chat.press("escape")
+        assert chat.app.focused is chat.answers
+        await chat.press("right")
+        assert chat.answers.focused_index == 1
+        assert chat.screen.prompt.text == "And"
+
+
+async def test_f1_names_the_keys_that_clear_a_long_draft(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        chat.screen.prompt.put("one\ntwo\nthree")
+        rows = dict(chat.screen.key_sections())["Now, in the prompt"]
+        assert any("F7" in keys and "Backspace then clears" in what for keys, _, what in rows)
+        await chat.press("f7", "backspace")
+        await chat.until(lambda: chat.screen.prompt.text == "")
+        await chat.press("ctrl+z")
+        await chat.until(lambda: chat.screen.prompt.text == "one\ntwo\nthree")
