@@ -58,17 +58,30 @@ class Verdicts:
             won = dueling.record(self.store, turn, judgment)
             self._settle()
         assert self.turn is not None
-        line = self._describe(judgment) + (f" · {won}" if won else "")
+        line = self._told(judgment) + (f" · {won}" if won else "")
         return Said(line, self.turn if self.turn.prompt_id == turn.prompt_id else turn)
+
+    def reread(self) -> None:
+        """Read the turn anew: another program may have judged it, or taken a judgment back."""
+        if self.turn is not None and self.turn.answers:
+            prompt = self.store.threads.message(self.turn.prompt_id)
+            read = read_turn if self.visiting else read_branch
+            self.turn = read(self.store, prompt, self.turn.answers[0].message_id)
 
     def _settle(self) -> None:
         """Read the turn again and let the thread go on from what is chosen now."""
-        turn, visited = self._current(), self.visiting
-        prompt = self.store.threads.message(turn.prompt_id)
-        self.turn = (read_turn if visited else read_branch)(self.store, prompt, turn.answers[0].message_id)
+        visited = self.visiting
+        self._current()
+        self.reread()
         assert self.thread is not None
+        assert self.turn is not None
         if not visited:
             self.store.threads.set_tip(self.thread.id, self.turn.continues_id)
+
+    def _told(self, judgment: Judgment) -> str:
+        """What is said of a judgment that was just recorded."""
+        private = self.thread is not None and self.thread.private and judgment.kind != "note"
+        return self._describe(judgment) + ("; this thread is private, so it teaches nothing" if private else "")
 
     def _describe(self, judgment: Judgment) -> str:
         """ "B > A = C: 2 pairs, weight 1"."""
@@ -83,7 +96,7 @@ class Verdicts:
         meanwhile, it is recorded again."""
         turn = self._current()
         said = judging.in_force(self.store, turn, judging.OVERALL)
-        return Said(self._describe(said[-1]), turn) if said else self._record(record, *arguments)
+        return Said(self._told(said[-1]), turn) if said else self._record(record, *arguments)
 
     def pick(self, index: int) -> Said:
         turn = self._current()

@@ -9,6 +9,7 @@ from chatapp.lineage import Row
 from chatapp.plain.drawing import how_many
 from chatapp.plain.lines import whole
 from chatapp.plain.talk import Talk, place, stoppable
+from chatapp.privacy import next_is_private
 from chatapp.session import SessionError
 
 LESSONS = 10
@@ -37,7 +38,7 @@ def training(talk: Talk, rest: str) -> None:
         state = watching.state(run) if run.finished else watching.doing(store, run)
         said = run.error or str(run.result.get("verdict") or "")
         line = f"{name[0].upper()}{name[1:]}, {run.created_at[:16].replace('T', ' ')} UTC: {state}."
-        talk.say(f"{line} {one_line(said, 500)}".rstrip())
+        talk.say(f"{line} {one_line(said[:1].upper() + said[1:], 500)}".rstrip())
     talk.say(f"{talk.lessons.progress().words}." if runs else "No lesson yet. Judge some answers; /train begins one.")
 
 
@@ -159,5 +160,5 @@ def status(talk: Talk, rest: str) -> None:
     if session.duel is not None:
         talk.say(f"Duel: {session.duel.words}.")
     talk.say(how_many(talk))
-    if session.thread is not None:
+    if session.thread is not None or next_is_private(session.store):
         talk.out(f"Thread: {one_line(session.view(1).title or 'untitled')}")
