@@ -234,6 +234,7 @@ class TurnActions(ChatFrame):
             self.jobs.start(self._to_latest(), "turn")
         elif self.answers.turn is not None:
             self.set_focus(self.answers, scroll_visible=False)
+            self.transcript.show_focused()
 
     @on(Prompt.Recall)
     def recall(self, event: Prompt.Recall) -> None:

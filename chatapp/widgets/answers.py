@@ -192,6 +192,10 @@ class Answers(Container, can_focus=True):
         """Whether some answers show their first lines only."""
         return any(card.has_class("-folded") for card in self.cards)
 
+    @property
+    def focused_card(self) -> AnswerCard | None:
+        return self.cards[self.focused_index] if self.cards else None
+
     def take_draft(self) -> Groups | None:
         """The ranking that was made and not yet recorded; it is a draft no more."""
         draft, self.draft = self.draft, None
