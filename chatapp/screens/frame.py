@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textual import on
 from textual.app import ComposeResult
+from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.events import Resize
@@ -100,6 +101,11 @@ class ChatFrame(Screen[None]):
     def answers_have_focus(self) -> bool:
         """Whether a key pressed now is for the answers."""
         return self.is_current and self.focused is not None and self.focused is self.answers
+
+    def at_foot(self, binding: Binding) -> str:
+        """What a key is called at the foot: other answers are drawn where there is one alone."""
+        asks = binding.id == "chat.again" and self.answers_have_focus and self.answers.alone
+        return binding.description if binding.show or asks else ""
 
     # -- showing ---------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from chatapp.screens.teaches import Teaches
 from chatapp.screens.turn_actions import TurnActions
 from chatapp.teaching import explain_turn
 from chatapp.turn import in_words, label
+from chatapp.verdicts import skipped
 from chatapp.widgets.answers import Answers
 from chatapp.widgets.past import PastTurns
 
@@ -150,7 +151,7 @@ class JudgingActions(TurnActions):
         self.answers.take_draft()
         self.answers.show(self.answers.turn)
         self.set_focus(self.prompt)
-        self.say("Skipped: nothing is recorded for these answers.", quiet=True)
+        self.say(skipped(self.answers.turn), quiet=True)
 
     async def _change_frequency(self) -> None:
         self.say(await self.jobs.call(self.session.frequency.change), quiet=True)

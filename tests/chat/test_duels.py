@@ -102,7 +102,7 @@ async def test_a_duel_stopped_in_its_first_answer_is_none(open_chat: Open) -> No
         await chat.until(lambda: chat.answers.ready)
         assert [answer.text for answer in chat.answers.turn.answers] == ["Only this."]
         await chat.press("1")
-        await chat.says("A")
+        await chat.says("There is one answer")
         assert counts(chat, id) == Tally(0, 0, 0)
 
 

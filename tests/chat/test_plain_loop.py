@@ -60,6 +60,15 @@ def test_with_one_answer_none_need_be_named(tmp_path: Path) -> None:
 def test_skipping_records_nothing(tmp_path: Path) -> None:
     assert "Skipped: nothing is recorded" in talk(tmp_path, "Why?", "s")
     assert judgments(tmp_path) == []
+    assert "What you recorded stays; u takes it back." in talk(tmp_path, "Why?", "x", "s")
+
+
+@pytest.mark.parametrize("line", ["1", "A"])
+def test_the_only_answer_is_not_picked(tmp_path: Path, line: str) -> None:
+    said = talk(tmp_path, "Why?", line, alternatives=1)
+    assert "There is one answer: + says that it is good, - that it is bad, r draws others." in said
+    assert "from the base" not in said
+    assert judgments(tmp_path) == []
 
 
 def test_a_note_can_be_taken_back(tmp_path: Path) -> None:
