@@ -21,9 +21,9 @@ from chatapp.config import Settings
 from chatapp.dueling import Duel, fight
 from chatapp.engine.base import Engine, EngineError, Message
 from chatapp.frequency import Frequency
-from chatapp.reading import branch_ends, past_turns, read_branch, tip_turn, visited_turn, way
+from chatapp.reading import branch_ends, past_turns, read_branch, system_prompt, tip_turn, visited_turn, way
 from chatapp.telling import to_show
-from chatapp.turn import PastTurn, Turn
+from chatapp.turn import Turn
 from chatapp.verdicts import SessionError, Verdicts
 from chatapp.view import Model, Note, Outcome, View
 
@@ -163,13 +163,11 @@ class ChatSession(Verdicts):
         """The thread as it is; of the earlier turns the last `shown`."""
         draft = self.store.meta_get(self._draft_key()) or ""
         if self.thread is None:
-            return View(None, "", draft=draft)
-        past: tuple[PastTurn, ...] = ()
-        hidden = 0
-        if self.turn is not None:
-            past, hidden = past_turns(self.store, self.turn.prompt_id, shown)
+            return View(None, "", draft=draft, system=self.system_prompt or "")
+        past, hidden = past_turns(self.store, self.turn.prompt_id, shown) if self.turn is not None else ((), 0)
+        system = system_prompt(self.store, self.thread)
         title = f"{self.thread.title} (private)" if self.thread.private else self.thread.title
-        return View(self.thread.id, title, past, hidden, self.turn, draft)
+        return View(self.thread.id, title, past, hidden, self.turn, draft, system)
 
     def history(self) -> list[str]:
         """Questions asked before, in any thread, the newest first."""

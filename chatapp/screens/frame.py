@@ -135,8 +135,9 @@ class ChatFrame(Screen[None]):
         self.prompt.way_out = self.generating or self.editing is not None or self.answers.turn is not None
         self.refresh_bindings()
 
-    def _hint_branch(self, turn: Turn | None) -> None:
-        if turn is not None and turn.versions > 1:
+    def _hint_branch(self, turn: Turn | None, moved: bool = False) -> None:
+        """Say which branch this is where branches part, and when the reader moved to another."""
+        if turn is not None and turn.versions > 1 and (turn.forks or moved):
             self.say(f"Branch {turn.version} of {turn.versions}. < and > go to the others.", quiet=True)
 
     def say(self, text: str | Content, error: bool = False, quiet: bool = False, whole: bool = False) -> None:
@@ -157,7 +158,7 @@ class ChatFrame(Screen[None]):
     def tell(self, note: Note) -> None:
         """What came of something that was asked for: in the conversation, and where the eye is."""
         self.note(note)
-        self.say(note.text, error=note.error, quiet=True)
+        self.say(note.text, error=note.error, quiet=True, whole=True)
 
     async def _refresh_status(self) -> None:
         if self.opened is None:
@@ -165,7 +166,8 @@ class ChatFrame(Screen[None]):
         progress = await self.jobs.call(self.opened.lessons.progress)
         session = self.opened.session
         self.status.lesson = progress.text if session.engine is not None else ""
-        self.status.version = f"v{session.adapter.number}" if session.adapter else "base" if session.engine else ""
+        live = f"v{session.adapter.number}" if session.adapter else "base" if session.engine else ""
+        self.status.version = live if session.duel is None else "duel"
 
     def _mark_changed(self) -> None:
         if self.opened is not None:

@@ -209,7 +209,9 @@ class JudgingActions(TurnActions):
 
     async def _go_to_version(self, step: int) -> None:
         await self._commit_ranking()
-        await self._show(await self.jobs.call(self.session.step_version, step))
+        view = await self.jobs.call(self.session.step_version, step)
+        await self._show(view)
+        self._hint_branch(view.turn, moved=True)
 
     async def _edit_question(self) -> None:
         questions = await self.jobs.call(self.session.questions)
@@ -222,6 +224,7 @@ class JudgingActions(TurnActions):
             return
         self.editing = id
         self.prompt.way_out = True
-        self.prompt.border_title = "Editing an earlier question · Enter asks it in a branch of its own · Esc leaves"
+        which = "this" if id == questions[0][0] else "an earlier"
+        self.prompt.border_title = f"Editing {which} question · Enter asks it in a branch of its own · Esc leaves"
         self.prompt.put(dict(questions)[id])
         self.set_focus(self.prompt)

@@ -20,6 +20,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
+from chatapp.clean import one_line
 from chatapp.turn import PastTurn
 from chatapp.view import Note, View
 from chatapp.widgets.answers import Answers
@@ -53,6 +54,7 @@ class Transcript(VerticalScroll, can_focus=False):
         &.-blank > #empty { display: block; }
         & > .elsewhere { height: auto; width: 1fr; padding: 0 1; margin: 1 0 0 0; color: $text-muted; }
         & > .elsewhere.-none { display: none; }
+        & > #system { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     }
     """
 
@@ -72,6 +74,7 @@ class Transcript(VerticalScroll, can_focus=False):
         self.past = PastTurns()
         self.question = Question(classes="-hidden", id="question")
         self.answers = Answers(id="answers")
+        self._told = False  # there is a system prompt
         self._expected: float | None = None
         self._begun = 0.0
         self._wanted: Transcript.Wanted | None = None  # on its way
@@ -82,6 +85,7 @@ class Transcript(VerticalScroll, can_focus=False):
 
     def compose(self) -> ComposeResult:
         yield Static(Content("\n\n".join(EMPTY).format(count=ways(self._alternatives))), id="empty")
+        yield Static(id="system", classes="elsewhere -none", markup=False)
         yield Static(id="earlier", classes="elsewhere -none", markup=False)
         yield self.past
         yield Static(id="later", classes="elsewhere -none", markup=False)
@@ -95,6 +99,7 @@ class Transcript(VerticalScroll, can_focus=False):
         self._wanted, self._owed, self._moving = None, 0, False
         async with self.batch():
             self.past.begin(view.past, view.hidden)
+            self.tell_first(view.system)
             await self.query_one("#notes", Vertical).remove_children()
             await self._say_before()
             self.ask(view.turn.prompt if view.turn else None)
@@ -117,8 +122,15 @@ class Transcript(VerticalScroll, can_focus=False):
         await before.mount_all([Line(note) for note in self.past.said])
         self._say_elsewhere()
 
+    def tell_first(self, system: str) -> None:
+        """What the model is told before the first question: its first line stands above that."""
+        self._told = bool(system.strip())
+        self.query_one("#system", Static).update(Content("System: " + one_line(system.strip().partition("\n")[0], 300)))
+        self._say_elsewhere()
+
     def _say_elsewhere(self) -> None:
-        """How many turns lie above and below those that are shown."""
+        """How many turns lie above and below those that are shown; at the thread's top what the model is told."""
+        self.query_one("#system", Static).set_class(not self._told or self.past.start > 0, "-none")
         for id, count, how in (("earlier", self.past.start, "up"), ("later", self.past.below, "down")):
             line = self.query_one(f"#{id}", Static)
             line.set_class(not count, "-none")

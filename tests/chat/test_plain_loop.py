@@ -183,7 +183,7 @@ def test_how_often_there_are_alternatives(tmp_path: Path) -> None:
     assert said.count("End of the answer.") == 1
     assert said.count("End of the 3 answers.") == 2
     assert said.count("Each question gets 3 answers.") == 2
-    assert "Branch 2 of 2. < and > go to the others." in said
+    assert said.count("Branch 2 of 2. < and > go to the others.") == 1, "not after Two? too, where none part"
     assert len(engine.asked) == 3
 
 
@@ -252,6 +252,7 @@ def test_a_system_prompt_begins_a_thread(tmp_path: Path) -> None:
     assert "A new thread: the model is told this before your first question." in said
     assert "The model is told first: Be brief." in said
     assert [m["content"] for m in engine.asked[-1]] == ["Be brief.", "Two?"]
+    assert "Thread: Two?\nSystem: Be brief.\nYou: Two?" in talk(tmp_path, engine=FakeEngine())
 
 
 def test_a_thread_is_saved_as_markdown_and_never_over_a_file(tmp_path: Path) -> None:

@@ -280,6 +280,25 @@ async def test_system_begins_a_thread_that_is_told_it(open_chat: Open) -> None:
         assert chat.engine.asked[-1][1]["content"] == "Who are you?"
 
 
+async def test_the_system_prompt_stands_at_the_top_of_its_thread(open_chat: Open) -> None:
+    def line(chat: Any) -> str:
+        return next((line for line in chat.drawn if "System: " in line), "")
+
+    async with open_chat(SMALL) as chat:
+        chat.screen.prompt.put("/system Speak like a pirate, and never like a sailor, in a hundred words or fewer.")
+        await chat.press("enter")
+        await chat.until(lambda: "System: Speak like a pirate" in line(chat))
+        await chat.ask("Who are you?")
+        assert "…" in line(chat), "cut by the width"
+        await chat.screen.run_action("system_prompt")
+        await chat.says("The model is told first: Speak like a pirate")
+        await chat.press("ctrl+n")
+        await chat.until(lambda: not line(chat))
+        thread = chat.store.threads.list()[0].id
+    async with open_chat(SMALL, thread=thread) as chat:
+        await chat.until(lambda: "System: Speak like a pirate" in line(chat))
+
+
 async def test_a_thread_is_exported_and_nothing_is_overwritten(open_chat: Open, tmp_path: Path) -> None:
     file = tmp_path / "thread.md"
     async with open_chat() as chat:
