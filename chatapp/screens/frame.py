@@ -202,7 +202,8 @@ class ChatFrame(Screen[None]):
         prompt = self.query_one(Prompt)
         prompt.set_class(height < 16, "-short")
         prompt.placeholder = HINT if width >= 60 else SHORT_HINT
-        roomy = (width - SIDEBAR - 3) // self.settings.alternatives >= Answers.MIN_COLUMN
+        # unasked it stands beside the chat, never over it
+        roomy = width >= 100 and (width - SIDEBAR - 3) // self.settings.alternatives >= Answers.MIN_COLUMN
         threads = self.query_one(ThreadList)
         shown = roomy if self._sidebar is None else self._sidebar
         threads.set_class(shown, "-shown")
