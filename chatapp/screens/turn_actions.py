@@ -97,7 +97,7 @@ class TurnActions(ChatFrame):
         said = await self.jobs.call(record, *arguments)
         if self.answers.turn is not None and self.answers.turn.prompt_id == said.turn.prompt_id:
             self.answers.show(said.turn)
-        self.say(said.line)
+        self.say(said.line, whole=True)
         self._mark_changed()
         await self._refresh_status()
 

@@ -19,7 +19,8 @@ from textual.style import Style
 from textual.widget import Widget
 
 ROOMY = 120  #: columns from which on the palette's key stands apart, with its name
-STAYS = ("help", "command_palette")  #: actions that lead to all the others
+#: actions that lead to all the others; and the one that is at the foot only where nothing else helps
+STAYS = ("help", "command_palette", "again")
 APART = "▏"
 
 

@@ -81,6 +81,7 @@ class Transcript(VerticalScroll, can_focus=False):
         self._owed = 0  # a page up (-1) or down (1), when they are there
         self._moving = False  # turns came, and the screen is not laid out with them yet
         self._laid_out_for = Size(0, 0)
+        self._lines = 0  # of the terminal then
         self._answers_seen = True  # some of them, in that size
 
     def compose(self) -> ComposeResult:
@@ -212,8 +213,11 @@ class Transcript(VerticalScroll, can_focus=False):
         self._look_around()
 
     def on_resize(self) -> None:
-        self._laid_out_for = self.size
-        self.call_after_refresh(self._look_after_resize)
+        # a line more beneath the answers is no reason to move what is read
+        lines = self.app.size.height
+        resized = self.size.width != self._laid_out_for.width or lines != self._lines
+        self._laid_out_for, self._lines = self.size, lines
+        self.call_after_refresh(self._look_after_resize if resized else self._look_around)
 
     def _look_around(self) -> None:
         """Want the turns that are less than a page away."""

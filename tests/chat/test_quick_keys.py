@@ -79,7 +79,7 @@ async def test_s_says_that_what_was_recorded_stays(open_chat: Open) -> None:
 
 @pytest.mark.parametrize("keys", [["1"], ["space"], ["J"], ["equals_sign", "enter"]])
 async def test_one_answer_is_not_compared(open_chat: Open, keys: list[str]) -> None:
-    async with open_chat(alternatives=1) as chat:
+    async with open_chat(SMALL, alternatives=1) as chat:
         await chat.ask()
         at_foot = [key.description for key in chat.screen.query_one(KeysLine).shown]
         assert "Good" in at_foot
@@ -88,6 +88,7 @@ async def test_one_answer_is_not_compared(open_chat: Open, keys: list[str]) -> N
         assert not {"Pick", "Rank", "Tie"} & set(at_foot)
         await chat.press(*keys)
         await chat.says("There is one answer: + says that it is good, - that it is bad, Ctrl+R draws others.")
+        await chat.until(lambda: "Ctrl+R draws others." in " ".join(" ".join(chat.drawn).split()), 3)
         assert chat.judgments(live=False) == []
         assert not chat.answers.turn.decided
         assert chat.screen.status.lesson.startswith("0 ")
