@@ -22,7 +22,7 @@ from chatapp.dueling import Duel, fight
 from chatapp.engine.base import Engine, EngineError, Message, PromptTooLong
 from chatapp.frequency import Frequency
 from chatapp.privacy import heading, take
-from chatapp.reading import branch_ends, past_turns, read_branch, tip_turn, visited_turn, way
+from chatapp.reading import branch_ends, past_turns, read_branch, system_prompt, tip_turn, visited_turn, way
 from chatapp.telling import to_show
 from chatapp.turn import Turn
 from chatapp.verdicts import NotSaved, SessionError, TakenBack, Verdicts
@@ -156,9 +156,10 @@ class ChatSession(Verdicts):
         """The thread as it is; of the earlier turns the last `shown`."""
         draft = self.store.meta_get(self._draft_key()) or ""
         if self.thread is None:
-            return View(None, heading(self.store, None), draft=draft)
+            return View(None, heading(self.store, None), draft=draft, system=self.system_prompt or "")
         past, hidden = past_turns(self.store, self.turn.prompt_id, shown) if self.turn is not None else ((), 0)
-        return View(self.thread.id, heading(self.store, self.thread), past, hidden, self.turn, draft)
+        title, system = heading(self.store, self.thread), system_prompt(self.store, self.thread)
+        return View(self.thread.id, title, past, hidden, self.turn, draft, system)
 
     def history(self) -> list[str]:
         """Questions asked before, in any thread, the newest first."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chatapp.privacy import UNPROTECTED
+from chatapp.reading import system_prompt
 from chatapp.verdicts import SessionError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def nothing_behind(word: str) -> str:
 
 def told_first(session: ChatSession) -> str:
     """The system prompt, in a sentence."""
-    said = session.thread.system_prompt if session.thread else session.system_prompt
+    said = system_prompt(session.store, session.thread) if session.thread else session.system_prompt
     return f"The model is told first: {said}" if said else "The model is told nothing before your questions."
 
 

@@ -51,6 +51,7 @@ class Turn:
     continues_id: str | None = None  #: message that the next question follows
     version: int = 1  #: this branch is number ...
     versions: int = 1  #: ... of so many
+    forks: bool = False  #: branches part here: its question, or its answers, stand beside others
 
     @property
     def judged(self) -> bool:

@@ -21,6 +21,17 @@ if TYPE_CHECKING:
     from storage.threads import Thread
 
 
+#: said in the place of a choice that would teach nothing
+ALONE = "There is one answer: + says that it is good, - that it is bad, Ctrl+R draws others."
+
+
+def skipped(turn: Turn | None) -> str:
+    """What is said when the reader judges nothing more here."""
+    if turn is not None and turn.judged:
+        return "What you recorded stays; u takes it back."
+    return "Skipped: nothing is recorded for these answers."
+
+
 class SessionError(RuntimeError):
     """Something that cannot be done now; the text says why."""
 
@@ -100,11 +111,15 @@ class Verdicts:
 
     def pick(self, index: int) -> Said:
         turn = self._current()
+        if len(turn.answers) == 1:
+            return Said(ALONE, turn)
         same = turn.picked == index and turn.chosen == index  # not where a correction came since
         return (self._said_before if same else self._record)(judging.pick, index)
 
     def rank(self, groups: Groups) -> Said:
         turn = self._current()
+        if len(turn.answers) == 1:
+            return Said(ALONE, turn)
         same = turn.groups == groups and (turn.chosen is None or turn.chosen in groups[0]) and not turn.corrections
         return (self._said_before if same else self._record)(judging.rank, groups)
 

@@ -34,6 +34,7 @@ class View:
     hidden: int = 0  #: earlier turns that are not in past
     turn: Turn | None = None  #: without answers: asked and not answered
     draft: str = ""  #: typed and not sent
+    system: str = ""  #: what the model is told before the first question
     later: int = 0  #: turns after this one, where an earlier one is looked at
 
 

@@ -174,8 +174,9 @@ def say_answer(talk: Talk, turn: Turn, index: int) -> None:
         talk.out(f"Your note on {label(index)}: {one_line(turn.notes[index], 2000)}")
 
 
-def say_branch(talk: Talk, turn: Turn) -> None:
-    if turn.versions > 1:
+def say_branch(talk: Talk, turn: Turn, moved: bool = False) -> None:
+    """Which branch this is, where branches part and when the reader moved to another."""
+    if turn.versions > 1 and (turn.forks or moved):
         talk.say(f"Branch {turn.version} of {turn.versions}. < and > go to the others.")
 
 
@@ -183,6 +184,8 @@ def show(talk: Talk, view: View) -> None:
     """Say where a thread stands."""
     if view.thread_id is not None or view.title:  # a new one has a title where it will be private
         talk.out(f"Thread: {one_line(view.title or 'untitled')}")
+    if view.thread_id is not None and view.system.strip():
+        talk.out(f"System: {one_line(view.system.strip().partition(chr(10))[0], 300)}")
     before = view.hidden + max(0, len(view.past) - RECENT)
     if before:
         talk.say(f"{before} earlier turn{'s are' if before > 1 else ' is'} not read out; p goes back.")

@@ -13,6 +13,7 @@ from chatapp.plain.talk import Talk, for_the_ear
 from chatapp.plain.versions import duel
 from chatapp.session import Note, SessionError
 from chatapp.turn import Turn, label, parse_ranking
+from chatapp.verdicts import skipped
 from chatapp.view import Said
 
 #: an answer by its number or its letter
@@ -40,7 +41,7 @@ _ALONE = {"e": "e 1", "n": "n 1 TEXT", "f": "f 1 3", "+": "+1", "-": "-1"}
 
 
 def _skip(talk: Talk, rest: str) -> None:
-    talk.say("Skipped: nothing is recorded for these answers.")
+    talk.say(skipped(talk.session.turn))
 
 
 def _often(talk: Talk, rest: str) -> None:

@@ -25,6 +25,7 @@ _HERE = {
     "Esc in the chat": "Ctrl+C",
     "stop it with Esc": "stop it with Ctrl+C",
     "Esc stops it": "Ctrl+C stops it",
+    "Ctrl+R draws others": "r draws others",
     "Ctrl+N begins a new thread": "/new begins a new thread",
     "`hone adapters list`": "/versions",
 }

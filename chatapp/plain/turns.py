@@ -56,7 +56,7 @@ def later_branch(talk: Talk, rest: str) -> None:
 
 def _branched(talk: Talk, view: View) -> None:
     if view.turn is not None:
-        say_branch(talk, view.turn)
+        say_branch(talk, view.turn, moved=True)
         say_turn(talk, view.turn)
 
 

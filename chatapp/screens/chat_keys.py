@@ -72,6 +72,7 @@ CHAT_KEYS = [
 #: what has no key of its own: title, help, action
 KEYLESS: list[tuple[str, str, str]] = [
     ("Make this thread private, or not", "Never learned from; before its first question too", "private_thread"),
+    ("System prompt", "What the model is told first; /system TEXT begins a thread with another", "system_prompt"),
     ("Archive this thread", "Put it away; the list can show archived threads", "archive_thread"),
     ("Delete this thread", "Its judgments are no longer learned from; can be undone", "delete_thread"),
     ("Bring back the deleted thread", "Undo the last deletion", "undelete_thread"),

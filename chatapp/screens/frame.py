@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textual import on
 from textual.app import ComposeResult
+from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.events import Resize
@@ -106,6 +107,11 @@ class ChatFrame(Screen[None]):
         """Whether a key pressed now is for the answers."""
         return self.on_top and self.focused is not None and self.focused is self.answers
 
+    def at_foot(self, binding: Binding) -> str:
+        """What a key is called at the foot: other answers are drawn where there is one alone."""
+        asks = binding.id == "chat.again" and self.answers_have_focus and self.answers.alone
+        return binding.description if binding.show or asks else ""
+
     # -- showing ---------------------------------------------------------------------------------------------------
 
     async def _show(self, view: View, judge: bool = True) -> None:
@@ -134,8 +140,9 @@ class ChatFrame(Screen[None]):
         self.prompt.way_out = self.generating or self.editing is not None or self.answers.turn is not None
         self.refresh_bindings()
 
-    def _hint_branch(self, turn: Turn | None) -> None:
-        if turn is not None and turn.versions > 1:
+    def _hint_branch(self, turn: Turn | None, moved: bool = False) -> None:
+        """Say which branch this is where branches part, and when the reader moved to another."""
+        if turn is not None and turn.versions > 1 and (turn.forks or moved):
             self.say(f"Branch {turn.version} of {turn.versions}. < and > go to the others.", quiet=True)
 
     def say(self, text: str | Content, error: bool = False, quiet: bool = False, whole: bool = False) -> None:
@@ -156,7 +163,7 @@ class ChatFrame(Screen[None]):
     def tell(self, note: Note) -> None:
         """What came of something that was asked for: in the conversation, and where the eye is."""
         self.note(note)
-        self.say(note.text, error=note.error, quiet=True)
+        self.say(note.text, error=note.error, quiet=True, whole=True)
 
     async def _refresh_status(self) -> None:
         if self.opened is None:
@@ -164,7 +171,8 @@ class ChatFrame(Screen[None]):
         progress = await self.jobs.call(self.opened.lessons.progress)
         session = self.opened.session
         self.status.lesson = progress.text if session.engine is not None else ""
-        self.status.version = f"v{session.adapter.number}" if session.adapter else "base" if session.engine else ""
+        live = f"v{session.adapter.number}" if session.adapter else "base" if session.engine else ""
+        self.status.version = live if session.duel is None else "duel"
 
     def _mark_changed(self) -> None:
         if self.opened is not None:
@@ -199,7 +207,8 @@ class ChatFrame(Screen[None]):
         prompt = self.query_one(Prompt)
         prompt.set_class(height < 16, "-short")
         prompt.placeholder = HINT if width >= 60 else SHORT_HINT
-        roomy = (width - SIDEBAR - 3) // self.settings.alternatives >= Answers.MIN_COLUMN
+        # unasked it stands beside the chat, never over it
+        roomy = width >= 100 and (width - SIDEBAR - 3) // self.settings.alternatives >= Answers.MIN_COLUMN
         threads = self.query_one(ThreadList)
         shown = roomy if self._sidebar is None else self._sidebar
         threads.set_class(shown, "-shown")

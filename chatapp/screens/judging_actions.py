@@ -18,6 +18,7 @@ from chatapp.screens.teaches import Teaches
 from chatapp.screens.turn_actions import TurnActions
 from chatapp.teaching import explain_turn
 from chatapp.turn import in_words, label
+from chatapp.verdicts import skipped
 from chatapp.widgets.answers import ASIDE, Answers
 from chatapp.widgets.past import PastTurns
 
@@ -162,7 +163,7 @@ class JudgingActions(TurnActions):
         self.answers.take_draft()
         self.answers.show(self.answers.turn)
         self.set_focus(self.prompt)
-        self.say("Skipped: nothing is recorded for these answers.", quiet=True)
+        self.say(skipped(self.answers.turn), quiet=True)
 
     async def _change_frequency(self) -> None:
         self.say(await self.jobs.call(self.session.frequency.change), quiet=True)
@@ -220,7 +221,9 @@ class JudgingActions(TurnActions):
 
     async def _go_to_version(self, step: int) -> None:
         await self._commit_ranking()
-        await self._show(await self.jobs.call(self.session.step_version, step))
+        view = await self.jobs.call(self.session.step_version, step)
+        await self._show(view)
+        self._hint_branch(view.turn, moved=True)
 
     async def _edit_question(self) -> None:
         questions = await self.jobs.call(self.session.questions)
@@ -231,4 +234,4 @@ class JudgingActions(TurnActions):
             id = await self.app.push_screen_wait(Choose("Which question do you want to change?", questions))
         if id is None:
             return
-        self._edit(id, dict(questions)[id])
+        self._edit(id, dict(questions)[id], "this" if id == questions[0][0] else "an earlier")

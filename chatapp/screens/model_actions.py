@@ -57,3 +57,5 @@ class ModelActions(DuelActions):
         if self.opened is not None:
             for note in changing_model.carry(opened, self.opened):
                 self.note(note)
+            if self.session.thread is None:
+                self.transcript.tell_first(self.session.system_prompt or "")

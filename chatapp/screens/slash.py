@@ -102,6 +102,10 @@ class SlashActions(ModelActions):
         else:
             self.jobs.start(self._begin_with(text), "turn")
 
+    def action_system_prompt(self) -> None:
+        if self.opened is not None:
+            self._system("")
+
     async def _show_system(self) -> None:
         self.tell(Note(slash.told_first(self.session)))
 
@@ -111,6 +115,7 @@ class SlashActions(ModelActions):
         if not empty:
             await self._go(self.session.new)
         self.say(slash.tell_first(self.session, text, empty), quiet=True)
+        self.transcript.tell_first(text)
 
     def action_generation(self) -> None:
         if self.opened is not None:

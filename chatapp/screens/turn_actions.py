@@ -102,7 +102,7 @@ class TurnActions(ChatFrame):
         said = await self.jobs.call(record, *arguments)
         if self.answers.turn is not None and self.answers.turn.prompt_id == said.turn.prompt_id:
             self.answers.show(said.turn)
-        self.say(said.line)
+        self.say(said.line, whole=True)
         self._mark_changed()
         await self._refresh_status()
 
@@ -271,6 +271,7 @@ class TurnActions(ChatFrame):
             self.jobs.start(self._to_latest(), "turn")
         elif self.answers.turn is not None:
             self.set_focus(self.answers, scroll_visible=False)
+            self.transcript.show_focused()
 
     @on(Prompt.Recall)
     def recall(self, event: Prompt.Recall) -> None:
@@ -301,11 +302,11 @@ class TurnActions(ChatFrame):
         else:
             self.transcript.action_page_down()
 
-    def _edit(self, id: str, text: str) -> None:
+    def _edit(self, id: str, text: str, which: str = "an earlier") -> None:
         """The prompt replaces a question until Enter or Esc."""
         self.editing = id
         self.prompt.way_out = True
-        self.prompt.border_title = "Editing an earlier question · Enter asks it in a branch of its own · Esc leaves"
+        self.prompt.border_title = f"Editing {which} question · Enter asks it in a branch of its own · Esc leaves"
         self.prompt.put(text)
         self.set_focus(self.prompt)
 

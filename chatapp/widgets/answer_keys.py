@@ -2,9 +2,42 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from textual.binding import Binding
 
 from chatapp.turn import label
+
+#: what is no judgment
+Wish = Literal[
+    "undo",
+    "copy",
+    "copy_code",
+    "diff",
+    "duel",
+    "skip",
+    "teaches",
+    "frequency",
+    "edit_question",
+    "earlier_version",
+    "later_version",
+    "earlier_turn",
+    "later_turn",
+]
+
+#: ids of the keys that compare answers
+_COMPARING = ("answers.best", "answers.lower", "answers.tie")
+_ALONE = ("answers.good", "answers.bad")
+
+
+def at_foot(binding: Binding, alone: bool, drafted: bool) -> str:
+    """What a key is called at the foot. alone: there is one answer; drafted: a ranking is not recorded yet."""
+    if alone and binding.id in (*_COMPARING, *_ALONE):
+        return binding.description if binding.id in _ALONE else ""
+    if drafted and binding.id == "answers.enter":
+        return "Record"
+    return binding.description if binding.show else ""
+
 
 KEYS = [
     Binding(
@@ -51,7 +84,14 @@ KEYS = [
         id="answers.higher",
         tooltip="Move the focused answer one place up in the ranking",
     ),
-    Binding("=", "tie", "Tie", key_display="=", id="answers.tie", tooltip="As good as the one above it; again: untie"),
+    Binding(
+        "=",
+        "tie",
+        "Tie",
+        key_display="=",
+        id="answers.tie",
+        tooltip="As good as the one above it, the first as the one below; again: untie",
+    ),
     Binding("x", "all_bad", "All bad", id="answers.all_bad", tooltip="None of these answers is good"),
     Binding("e", "correct", "Correct", id="answers.correct", tooltip="Write what the focused answer should have said"),
     Binding(
@@ -158,7 +198,7 @@ KEYS = [
         "Write",
         key_display="⏎",
         id="answers.enter",
-        tooltip="Record the ranking, if there is a new one, and write on",
+        tooltip="Record the new ranking; where there is none, write on",
     ),
     Binding(
         "i",

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.content import Content
 from textual.events import Resize
@@ -24,28 +24,12 @@ from textual.widgets import Static
 
 from chatapp.turn import Groups, Turn, move, put, start_order, tie
 from chatapp.widgets.answer_card import FOLDED, FOLDED_SHORT, AnswerCard
-from chatapp.widgets.answer_keys import KEYS
+from chatapp.widgets.answer_keys import KEYS, Wish, at_foot
 from chatapp.widgets.marks import about, marks
 
 JUDGING = {"pick", "pick_focused", "rank", "tie", "all_bad", "correct", "thumb", "rate", "note", "flag"}
 #: judgments and wishes that put something else before the next key
 ASIDE = {"correct", "note", "flag", "skip", "teaches", "copy_code", "diff", "duel", "edit_question"}
-
-Wish = Literal[
-    "undo",
-    "copy",
-    "copy_code",
-    "diff",
-    "duel",
-    "skip",
-    "teaches",
-    "frequency",
-    "edit_question",
-    "earlier_version",
-    "later_version",
-    "earlier_turn",
-    "later_turn",
-]
 
 
 class Answers(Container, can_focus=True):
@@ -190,13 +174,22 @@ class Answers(Container, can_focus=True):
         return self.turn is not None and bool(self.cards)
 
     @property
+    def alone(self) -> bool:
+        return self.ready and len(self.cards) == 1
+
+    @property
     def partly_hidden(self) -> bool:
         """Whether some answers show their first lines only."""
         return any(card.has_class("-folded") for card in self.cards)
 
+    @property
+    def focused_card(self) -> AnswerCard | None:
+        return self.cards[self.focused_index] if self.cards else None
+
     def take_draft(self) -> Groups | None:
         """The ranking that was made and not yet recorded; it is a draft no more."""
         draft, self.draft = self.draft, None
+        self.refresh_bindings()
         return draft
 
     def on_resize(self, event: Resize) -> None:
@@ -263,6 +256,9 @@ class Answers(Container, can_focus=True):
             return not self.rating
         return True
 
+    def at_foot(self, binding: Binding) -> str:
+        return at_foot(binding, self.alone, self.draft is not None)
+
     def _settled(self) -> bool:
         return not self.blocked and (self._ready_at is None or monotonic() >= self._ready_at)
 
@@ -318,17 +314,20 @@ class Answers(Container, can_focus=True):
             self.call_after_refresh(self.cards[index].scroll_visible, animate=False)
 
     def action_rank(self, step: int) -> None:
-        if self._may_judge() and self.turn is not None and len(self.cards) > 1:
-            before = self.draft or start_order(self.turn)
-            self._drafted(move(before, self.focused_index, step))
+        if self._may_judge() and self.turn is not None:
+            self._drafted(move(self.draft or start_order(self.turn), self.focused_index, step))
 
     def action_tie(self) -> None:
-        if self._may_judge() and self.turn is not None and len(self.cards) > 1:
+        if self._may_judge() and self.turn is not None:
             self._drafted(tie(self.draft or start_order(self.turn), self.focused_index))
 
     def _drafted(self, groups: Groups | None) -> None:
+        if groups is not None and self.alone:
+            self.post_message(self.Ranked(groups))  # it is no ranking, and that is said
+            return
         self.draft = groups
         self._arrange()
+        self.refresh_bindings()
         self.post_message(self.Drafted(groups))
 
     def action_all_bad(self) -> None:
@@ -386,9 +385,10 @@ class Answers(Container, can_focus=True):
         if not self._settled():
             return
         draft = self.take_draft()
-        if draft is not None:
+        if draft is not None:  # the focus stays: what was recorded is seen, and u takes it back
             self.post_message(self.Ranked(draft))
-        await self.action_to_prompt()
+        else:
+            await self.action_to_prompt()
 
     def action_drop(self) -> None:
         if self.rating:

@@ -19,7 +19,8 @@ from textual.style import Style
 from textual.widget import Widget
 
 ROOMY = 120  #: columns from which on the palette's key stands apart, with its name
-STAYS = ("help", "command_palette")  #: actions that lead to all the others
+#: actions that lead to all the others; and the one that is at the foot only where nothing else helps
+STAYS = ("help", "command_palette", "again")
 APART = "▏"
 
 
@@ -40,7 +41,7 @@ class Entry(NamedTuple):
 
 class KeysLine(Widget, can_focus=False):
     """The keys that work where the focus is. A click presses one; in a narrow terminal some are left out, whole, and
-    never those that lead to the others."""
+    never those that lead to the others. A widget's `at_foot(binding)` names what a key does now; "" leaves it out."""
 
     ALLOW_SELECT = False
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"keys-line--{part}" for part in ("key", "description", "apart")}
@@ -87,14 +88,16 @@ class KeysLine(Widget, can_focus=False):
     def _read(self, screen: Screen[object]) -> None:
         entries: dict[str, Entry] = {}
         apart = None
-        for _, binding, enabled, tooltip in screen.active_bindings.values():
+        for node, binding, enabled, tooltip in screen.active_bindings.values():
             display = self.app.get_key_display(binding)
             said = tooltip or binding.tooltip or binding.description
             action = binding.action.rpartition(".")[2]
-            entry = Entry(binding.key, display, binding.description, enabled, said, action in STAYS)
+            own = getattr(node, "at_foot", None)
+            name = own(binding) if own is not None else binding.description if binding.show else ""
+            entry = Entry(binding.key, display, name, enabled, said, action in STAYS)
             if action == "command_palette":
                 apart = entry
-            elif binding.show:
+            elif name:
                 entries.setdefault(binding.action, entry)  # one for each action
         now = list(entries.values())
         if (now, apart) != (self._entries, self._apart):

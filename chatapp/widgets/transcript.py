@@ -1,7 +1,8 @@
 """The conversation: earlier turns, the current question, its answers, and what the chat says by itself.
 
-It follows the growing answers until the question reaches the top, then stands still so that they can be read; it never
-moves once the reader has scrolled. Earlier turns come when they are scrolled to, and what is seen stays where it is.
+It follows the growing answers until the question reaches the top (of a long one its last lines), then stands still so
+that they can be read; it never moves once the reader has scrolled. Earlier turns come when they are scrolled to, and
+what is seen stays where it is; in a terminal of another size, the focused answer.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
+from textual.geometry import Size
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
+from chatapp.clean import one_line
 from chatapp.turn import PastTurn
 from chatapp.view import Note, View
 from chatapp.widgets.answers import Answers
@@ -51,6 +54,7 @@ class Transcript(VerticalScroll, can_focus=False):
         &.-blank > #empty { display: block; }
         & > .elsewhere { height: auto; width: 1fr; padding: 0 1; margin: 1 0 0 0; color: $text-muted; }
         & > .elsewhere.-none { display: none; }
+        & > #system { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     }
     """
 
@@ -70,14 +74,19 @@ class Transcript(VerticalScroll, can_focus=False):
         self.past = PastTurns()
         self.question = Question(classes="-hidden", id="question")
         self.answers = Answers(id="answers")
+        self._told = False  # there is a system prompt
         self._expected: float | None = None
         self._begun = 0.0
         self._wanted: Transcript.Wanted | None = None  # on its way
         self._owed = 0  # a page up (-1) or down (1), when they are there
         self._moving = False  # turns came, and the screen is not laid out with them yet
+        self._laid_out_for = Size(0, 0)
+        self._lines = 0  # of the terminal then
+        self._answers_seen = True  # some of them, in that size
 
     def compose(self) -> ComposeResult:
         yield Static(Content("\n\n".join(EMPTY).format(count=ways(self._alternatives))), id="empty")
+        yield Static(id="system", classes="elsewhere -none", markup=False)
         yield Static(id="earlier", classes="elsewhere -none", markup=False)
         yield self.past
         yield Static(id="later", classes="elsewhere -none", markup=False)
@@ -91,6 +100,7 @@ class Transcript(VerticalScroll, can_focus=False):
         self._wanted, self._owed, self._moving = None, 0, False
         async with self.batch():
             self.past.begin(view.past, view.hidden)
+            self.tell_first(view.system)
             await self.query_one("#notes", Vertical).remove_children()
             await self._say_before()
             self.ask(view.turn.prompt if view.turn else None)
@@ -113,8 +123,15 @@ class Transcript(VerticalScroll, can_focus=False):
         await before.mount_all([Line(note) for note in self.past.said])
         self._say_elsewhere()
 
+    def tell_first(self, system: str) -> None:
+        """What the model is told before the first question: its first line stands above that."""
+        self._told = bool(system.strip())
+        self.query_one("#system", Static).update(Content("System: " + one_line(system.strip().partition("\n")[0], 300)))
+        self._say_elsewhere()
+
     def _say_elsewhere(self) -> None:
-        """How many turns lie above and below those that are shown."""
+        """How many turns lie above and below those that are shown; at the thread's top what the model is told."""
+        self.query_one("#system", Static).set_class(not self._told or self.past.start > 0, "-none")
         for id, count, how in (("earlier", self.past.start, "up"), ("later", self.past.below, "down")):
             line = self.query_one(f"#{id}", Static)
             line.set_class(not count, "-none")
@@ -137,7 +154,7 @@ class Transcript(VerticalScroll, can_focus=False):
         self.call_after_refresh(self.follow)
 
     def follow(self, start: bool = False) -> None:
-        """Scroll to the end, but never so far that the question leaves the top. start: whatever the reader did."""
+        """Scroll to the end, but no further than `_limit`. start: whatever the reader did."""
         if start:
             self._expected, self._begun = None, monotonic()
         self.call_after_refresh(self._follow)
@@ -146,6 +163,11 @@ class Transcript(VerticalScroll, can_focus=False):
         # the cards find out which of them are folded when they are laid out, and a busy screen is laid out late
         if monotonic() - self._begun < self.SETTLE:
             self.follow()
+
+    def _limit(self) -> float:
+        """Where following ends. A question too long to leave room for its answers is seen by its last lines alone."""
+        question, page = self.question.virtual_region, self.size.height
+        return float(question.y if question.height <= page // 2 else question.bottom - max(2, page // 4))
 
     @property
     def _following(self) -> bool:
@@ -157,19 +179,45 @@ class Transcript(VerticalScroll, can_focus=False):
             return  # later, or the reader scrolled
         target = 0.0 if self.has_class("-blank") else float(self.max_scroll_y)
         if not self.question.has_class("-hidden"):
-            target = min(target, float(self.question.virtual_region.y))
-        self._expected = target
+            target = min(target, self._limit())
+        self._expected, self._answers_seen = target, True
         self.scroll_to(y=target, animate=False, immediate=True)
+        self._look_around()
+
+    def show_focused(self) -> None:
+        """Bring the focused answer in sight, unless much of it is."""
+        card = self.answers.focused_card
+        if card is None or self._moving:
+            return
+        page, y = self.size.height, self.answers.virtual_region.y + card.virtual_region.y
+        seen = min(self.scroll_y + page, y + card.size.height + 1) - max(self.scroll_y, y)
+        if seen < min(card.size.height + 1, page // 2):
+            self.scroll_to(y=max(0, min(y, self.max_scroll_y)), animate=False, immediate=True)
+
+    def _look_after_resize(self) -> None:
+        """The reader follows still, and sees still what the next key is about."""
+        if self._answers_seen and not self._moving:
+            self._begun = monotonic()  # the cards fold anew
+            self._follow()
+            if self.answers.has_focus:
+                self.show_focused()
         self._look_around()
 
     # -- earlier turns ---------------------------------------------------------------------------------------------
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
+        if self.size == self._laid_out_for:  # else what is where is known to no one yet
+            answers = self.answers.virtual_region
+            self._answers_seen = answers.y < new_value + self.size.height and answers.bottom > new_value
         self._look_around()
 
     def on_resize(self) -> None:
-        self.call_after_refresh(self._look_around)
+        # a line more beneath the answers is no reason to move what is read
+        lines = self.app.size.height
+        resized = self.size.width != self._laid_out_for.width or lines != self._lines
+        self._laid_out_for, self._lines = self.size, lines
+        self.call_after_refresh(self._look_after_resize if resized else self._look_around)
 
     def _look_around(self) -> None:
         """Want the turns that are less than a page away."""

@@ -10,6 +10,7 @@ from chatapp.dueling import Duel, fight
 from chatapp.engine.base import Sampling
 from chatapp.screens.dialogs import Choose
 from storage.duels import Tally, tally
+from tests.chat.conftest import SMALL
 from tests.chat.fakes import FakeEngine
 from tests.chat.test_chat_lessons import adapter
 
@@ -37,6 +38,21 @@ async def test_without_a_version_there_is_no_duel(open_chat: Open) -> None:
         chat.screen.prompt.put("/duel")
         await chat.press("enter")
         await chat.says("There is no version yet")
+
+
+async def test_a_duel_under_way_is_seen_and_its_rules_are_said_whole(open_chat: Open) -> None:
+    async with open_chat(SMALL) as chat:
+        await begin(chat)
+        await chat.until(lambda: "duel" in chat.drawn[0])
+        await chat.until(lambda: "who is who is said when you have chosen" in " ".join(" ".join(chat.drawn).split()))
+        foot = chat.screen.query_one("#said").region
+        said = " ".join(" ".join(line[foot.x : foot.right] for line in chat.drawn[foot.y : foot.bottom]).split())
+        assert said.endswith("/duel ends it.")
+        chat.screen.prompt.put("/duel")
+        await chat.press("enter")
+        await chat.until(lambda: isinstance(chat.app.screen, Choose))
+        await chat.press("enter")
+        await chat.until(lambda: "duel" not in chat.drawn[0])
 
 
 async def test_who_answered_is_said_after_the_choice_and_counted(open_chat: Open) -> None:
@@ -102,7 +118,7 @@ async def test_a_duel_stopped_in_its_first_answer_is_none(open_chat: Open) -> No
         await chat.until(lambda: chat.answers.ready)
         assert [answer.text for answer in chat.answers.turn.answers] == ["Only this."]
         await chat.press("1")
-        await chat.says("A")
+        await chat.says("There is one answer")
         assert counts(chat, id) == Tally(0, 0, 0)
 
 

@@ -85,9 +85,11 @@ async def test_ranking_is_a_draft_until_enter(open_chat: Open) -> None:
         await chat.says("C > A = B")
         await chat.press("enter")
         await chat.says("C > A = B: 2 pairs")
-        assert chat.app.focused is chat.screen.prompt
+        assert chat.app.focused is chat.answers, "u or d now is no letter of the prompt"
         assert chat.answers.turn.groups == ((2,), (0, 1))
         assert "tied 2nd" in str(chat.answers.cards[0].border_title)
+        await chat.press("enter")
+        await chat.until(lambda: chat.app.focused is chat.screen.prompt)
 
 
 async def test_esc_drops_a_ranking_and_going_on_records_it(open_chat: Open) -> None:
@@ -281,6 +283,13 @@ async def test_asking_again_makes_siblings_and_branches_can_be_walked(open_chat:
         assert turn.prompt_id == old.prompt_id
         assert [a.text for a in turn.answers] == ["Other.", "Others.", "More."]
         assert not turn.judged
+        await chat.says("Branch 2 of 2. < and > go to the others.")
+        await chat.ask("And then?")
+        assert "Branch" not in chat.said, "branches do not part here"
+        await chat.press("less_than_sign")
+        await chat.says("Branch 1 of 2.")
+        await chat.press("greater_than_sign")
+        await chat.says("Branch 2 of 2.")
         await chat.press("less_than_sign")
         await chat.until(lambda: chat.answers.turn.version == 1)
         assert chat.answers.turn.picked == 1
@@ -301,6 +310,7 @@ async def test_editing_an_earlier_question_makes_a_branch(open_chat: Open) -> No
         await chat.press("down", "enter")
         await chat.until(lambda: chat.screen.editing is not None)
         assert chat.screen.prompt.text == "One?"
+        assert str(chat.screen.prompt.border_title).startswith("Editing an earlier question")
         chat.screen.prompt.put("Uno?")
         await chat.press("enter")
         await chat.until(lambda: len(chat.engine.asked) == 3 and not chat.screen.generating)
@@ -310,6 +320,18 @@ async def test_editing_an_earlier_question_makes_a_branch(open_chat: Open) -> No
         await chat.press("less_than_sign")
         await chat.until(lambda: chat.answers.turn.prompt == "Two?")
         assert len(chat.screen.transcript.past.turns) == 1
+
+
+async def test_the_question_in_hand_is_edited_as_this_one(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask("One?")
+        await chat.press("E")
+        await chat.until(lambda: str(chat.screen.prompt.border_title).startswith("Editing this question"))
+        chat.screen.prompt.put("Uno?")
+        await chat.press("enter")
+        await chat.says("Branch 2 of 2.")
+        await chat.ask("Two?")
+        assert "Branch" not in chat.said
 
 
 async def test_copying_goes_through_the_terminal(open_chat: Open) -> None:

@@ -60,6 +60,15 @@ def test_with_one_answer_none_need_be_named(tmp_path: Path) -> None:
 def test_skipping_records_nothing(tmp_path: Path) -> None:
     assert "Skipped: nothing is recorded" in talk(tmp_path, "Why?", "s")
     assert judgments(tmp_path) == []
+    assert "What you recorded stays; u takes it back." in talk(tmp_path, "Why?", "x", "s")
+
+
+@pytest.mark.parametrize("line", ["1", "A"])
+def test_the_only_answer_is_not_picked(tmp_path: Path, line: str) -> None:
+    said = talk(tmp_path, "Why?", line, alternatives=1)
+    assert "There is one answer: + says that it is good, - that it is bad, r draws others." in said
+    assert "from the base" not in said
+    assert judgments(tmp_path) == []
 
 
 def test_a_note_can_be_taken_back(tmp_path: Path) -> None:
@@ -174,7 +183,7 @@ def test_how_often_there_are_alternatives(tmp_path: Path) -> None:
     assert said.count("End of the answer.") == 1
     assert said.count("End of the 3 answers.") == 2
     assert said.count("Each question gets 3 answers.") == 2
-    assert "Branch 2 of 2. < and > go to the others." in said
+    assert said.count("Branch 2 of 2. < and > go to the others.") == 1, "not after Two? too, where none part"
     assert len(engine.asked) == 3
 
 
@@ -243,6 +252,7 @@ def test_a_system_prompt_begins_a_thread(tmp_path: Path) -> None:
     assert "A new thread: the model is told this before your first question." in said
     assert "The model is told first: Be brief." in said
     assert [m["content"] for m in engine.asked[-1]] == ["Be brief.", "Two?"]
+    assert "Thread: Two?\nSystem: Be brief.\nYou: Two?" in talk(tmp_path, engine=FakeEngine())
 
 
 def test_a_thread_is_saved_as_markdown_and_never_over_a_file(tmp_path: Path) -> None:

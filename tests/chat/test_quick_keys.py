@@ -13,6 +13,8 @@ from chatapp.frequency import Frequency
 from chatapp.history import History
 from chatapp.screens.generation import Generation
 from chatapp.screens.help import Help
+from chatapp.widgets.keys_line import KeysLine
+from tests.chat.conftest import SMALL
 from tests.chat.fakes import make_settings
 
 Open = Callable[..., Any]
@@ -63,6 +65,49 @@ async def test_s_skips_and_records_nothing_not_even_a_ranking_begun(open_chat: O
         assert chat.app.focused is chat.screen.prompt
         await chat.ask("And then?")
         assert chat.store.judgments.live() == []
+
+
+async def test_s_says_that_what_was_recorded_stays(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        await chat.press("x")
+        await chat.says("all bad")
+        await chat.press("J", "s")
+        await chat.says("What you recorded stays; u takes it back.")
+        assert [one.kind for one in chat.judgments()] == ["all_bad"]
+
+
+@pytest.mark.parametrize("keys", [["1"], ["space"], ["J"], ["equals_sign", "enter"]])
+async def test_one_answer_is_not_compared(open_chat: Open, keys: list[str]) -> None:
+    async with open_chat(SMALL, alternatives=1) as chat:
+        await chat.ask()
+        at_foot = [key.description for key in chat.screen.query_one(KeysLine).shown]
+        assert "Good" in at_foot
+        assert "Bad" in at_foot
+        assert "Ask again" in at_foot
+        assert not {"Pick", "Rank", "Tie"} & set(at_foot)
+        await chat.press(*keys)
+        await chat.says("There is one answer: + says that it is good, - that it is bad, Ctrl+R draws others.")
+        await chat.until(lambda: "Ctrl+R draws others." in " ".join(" ".join(chat.drawn).split()), 3)
+        assert chat.judgments(live=False) == []
+        assert not chat.answers.turn.decided
+        assert chat.screen.status.lesson.startswith("0 ")
+
+
+async def test_the_foot_says_what_enter_does(open_chat: Open) -> None:
+    async with open_chat(SMALL) as chat:
+        await chat.ask()
+        keys = chat.screen.query_one(KeysLine)
+
+        def enter() -> list[str]:
+            return [key.description for key in keys.shown if key.key == "enter"]
+
+        await chat.until(lambda: enter() in (["Write"], []))
+        for press, expected in (("J", "Record"), ("escape", "Write"), ("J", "Record"), ("enter", "Write")):
+            await chat.press(press)
+            await chat.until(lambda expected=expected: expected in enter() or not enter(), 3)
+            binding = chat.app.chat.active_bindings["enter"].binding
+            assert chat.answers.at_foot(binding) == expected
 
 
 async def test_what_was_recorded_says_its_weight(open_chat: Open) -> None:
@@ -234,6 +279,25 @@ async def test_system_begins_a_thread_that_is_told_it(open_chat: Open) -> None:
         await chat.ask("Who are you?")
         assert chat.engine.asked[-1][0] == {"role": "system", "content": "Speak like a pirate."}
         assert chat.engine.asked[-1][1]["content"] == "Who are you?"
+
+
+async def test_the_system_prompt_stands_at_the_top_of_its_thread(open_chat: Open) -> None:
+    def line(chat: Any) -> str:
+        return next((line for line in chat.drawn if "System: " in line), "")
+
+    async with open_chat(SMALL) as chat:
+        chat.screen.prompt.put("/system Speak like a pirate, and never like a sailor, in a hundred words or fewer.")
+        await chat.press("enter")
+        await chat.until(lambda: "System: Speak like a pirate" in line(chat))
+        await chat.ask("Who are you?")
+        assert "…" in line(chat), "cut by the width"
+        await chat.screen.run_action("system_prompt")
+        await chat.says("The model is told first: Speak like a pirate")
+        await chat.press("ctrl+n")
+        await chat.until(lambda: not line(chat))
+        thread = chat.store.threads.list()[0].id
+    async with open_chat(SMALL, thread=thread) as chat:
+        await chat.until(lambda: "System: Speak like a pirate" in line(chat))
 
 
 async def test_a_thread_is_exported_and_nothing_is_overwritten(open_chat: Open, tmp_path: Path) -> None:
