@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chatapp.times import when
+
 if TYPE_CHECKING:
     from storage.adapters import Adapter
     from storage.duels import Tally
@@ -147,7 +149,7 @@ def details(looked: Looked, opens: str = "") -> list[tuple[str, str]]:
     if adapter is None:
         return [("The base", f" · {row.state} · the model as it came, before any lesson"), ("", ""), against]
     made = f"Made by {f'lesson {looked.run}' if looked.run else 'a lesson'}, after {looked.before}."
-    head = [row.state, adapter.created_at[:16].replace("T", " ") + " UTC", size(looked.bytes)]
+    head = [row.state, when(adapter.created_at), size(looked.bytes)]
     train = [one for one in looked.learned if one.split == "train"]
     tested = len(looked.learned) - len(train)
     many = f"{len(train)} judgment{'s' if len(train) != 1 else ''}"

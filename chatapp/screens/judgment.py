@@ -11,8 +11,9 @@ from textual.content import Content
 from textual.widgets import Static
 
 from chatapp.clean import clean, one_line
-from chatapp.looking import View, sections, when
+from chatapp.looking import View, sections
 from chatapp.screens.dialogs import Dialog
+from chatapp.times import when
 from chatapp.turn import FORGOTTEN
 from chatapp.widgets.panel import Hint, Panel
 

@@ -13,7 +13,7 @@ from textual.events import Resize
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from chatapp import watching
+from chatapp import times, watching
 from chatapp.clean import clean
 from chatapp.screens.dialogs import Confirm
 from chatapp.screens.page import Page
@@ -188,7 +188,7 @@ def _title(run: Run) -> str:
 
 def _line(run: Run) -> Content:
     sign = watching.SIGNS.get(run.state, " ")
-    when = run.created_at[5:16].replace("T", " ")
+    when = times.short(run.created_at)
     head = f"{sign} {run.number:>3}  {watching.kind(run):<13} "
     style = "bold" if run.state == "running" else ""
     return Content.assemble((head, style), f"{watching.state(run):<12} ", (when, "$foreground 60%"))
@@ -198,7 +198,7 @@ def _details(seen: Watched, figures: bool) -> Content:
     """figures: say what the curves would show."""
     run = seen.run
     title = _title(run)
-    about = [seen.state, run.created_at[:16].replace("T", " ") + " UTC"]
+    about = [seen.state, times.when(run.created_at)]
     if taken := watching.took(run):
         about.append(f"took {taken}")
     parts = [Content.assemble((title[0].upper() + title[1:], "bold"), " · " + " · ".join(about))]

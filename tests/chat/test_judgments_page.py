@@ -70,8 +70,8 @@ async def test_it_lists_what_was_said_and_hides_what_no_longer_counts(open_chat:
             ("note", "note on A: too short"),
             ("pick", "B > A: 1 pair"),
         ]
-        assert about(page) == "“Why apples?”"
-        assert any("About apples" in line and "in force" in line for line in chat.drawn)
+        assert about(page) == "“Why apples?” · in “About apples”"
+        assert any("Why apples?" in line and "in force" in line for line in chat.drawn)
         await chat.press("a")
         await chat.until(lambda: len(page.table.lines) == 4)
         assert [line.state for line in page.table.lines] == ["taken back", "in force", "in force", "replaced"]
