@@ -5,6 +5,7 @@ from __future__ import annotations
 from chatapp import dueling, lineage, switching, watching
 from chatapp.clean import one_line
 from chatapp.dueling import Duel
+from chatapp.gate_words import as_sentence
 from chatapp.lineage import Row
 from chatapp.plain.drawing import how_many
 from chatapp.plain.lines import whole
@@ -36,7 +37,7 @@ def training(talk: Talk, rest: str) -> None:
     for run in runs:
         name = f"{watching.kind(run)} {run.number}"
         state = watching.state(run) if run.finished else watching.doing(store, run)
-        said = run.error or str(run.result.get("verdict") or "")
+        said = run.error or as_sentence(str(run.result.get("verdict") or ""))
         line = f"{name[0].upper()}{name[1:]}, {when(run.created_at)}: {state}."
         talk.say(f"{line} {one_line(said, 500)}".rstrip())
     talk.say(f"{talk.lessons.progress().words}." if runs else "No lesson yet. Judge some answers; /train begins one.")

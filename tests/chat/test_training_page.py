@@ -102,7 +102,7 @@ async def test_a_lesson_under_way_is_followed_and_the_cursor_stays(open_chat: Op
             await chat.press("up", "up")
             await chat.until(lambda: "reading judgments" in text(page))
             steps(other, run, 5)
-            await chat.until(lambda: "training 5/20" in text(page))
+            await chat.until(lambda: "learning 5/20" in text(page))
             assert "25% · about 90 s left, then a test" in text(page) or "about 2 min left, then a test" in text(page)
             first = next(plot for plot in page.query(MetricPlot) if plot.display)
             assert first.curve is not None
@@ -111,7 +111,7 @@ async def test_a_lesson_under_way_is_followed_and_the_cursor_stays(open_chat: Op
             await chat.until(lambda: first.curve is not None and len(first.curve.points) == 8)
             other.runs.metrics(run.id, 21, {"progress.second_look": 20, "progress.step": 21, "progress.total": 30})
             other.runs.metrics(run.id, 22, {"train.loss": 9.0})
-            await chat.until(lambda: "checking 1/10" in text(page))
+            await chat.until(lambda: "testing 1/10" in text(page))
             assert len(first.curve.points) == 8, "the second look begins anew: its steps are of another curve"
             other.runs.finish(run.id, "cancelled", error="the run was cancelled; nothing was changed")
             await chat.until(lambda: "Cancelled: the run was cancelled; nothing was changed" in text(page))
@@ -131,7 +131,7 @@ async def test_a_lesson_is_started_and_cancelled(open_chat: Open) -> None:
         await chat.says("A > B")
         page = await training(chat)
         await chat.press("l")
-        await chat.until(lambda: "Lesson 1 begins, with 1 judgment more" in said(page))
+        await chat.until(lambda: "Lesson 1 begins, with 1 judgment. " in said(page))
         await chat.until(lambda: "waiting for its turn" in text(page))
         assert len(chat.spawn.commands) == 1
         await chat.press("c")
