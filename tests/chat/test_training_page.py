@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
+import pytest
 from textual.widgets import OptionList
 
 from chatapp.screens.dialogs import Confirm
@@ -156,6 +158,35 @@ async def test_where_curves_have_no_room_they_are_told_in_words(open_chat: Open)
     async with open_chat(SMALL) as chat:
         page = await training(chat)
         await chat.until(lambda: page.query_one(MetricPlots).display)
+
+
+def marks(chat: Any, plot: MetricPlot) -> list[float]:
+    """What is written beside a plot, from the top."""
+    x, y, _, height = plot.region
+    beside = [line[x : x + 7].strip() for line in chat.drawn[y + 2 : y + height]]
+    return [float(mark) for mark in beside if mark]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [(0.0, 7.9), (0.0, 5.0), (0.1, 0.74), (0.69, 0.7), (-0.02, 0.0004), (12.0, 940.0), (0.5, 0.5), (0.0, 0.0)],
+)
+async def test_the_marks_of_a_plot_are_round_and_evenly_apart(open_chat: Open, values: tuple[float, float]) -> None:
+    async with open_chat() as chat:
+        run = await lesson(chat, verdict="Good.")
+        with Store.open(chat.store.home) as store:
+            for step in range(1, 11):
+                low, high = values
+                store.runs.metrics(run.id, step, {"train.loss": low + (high - low) * (step - 1) / 9})
+        page = await training(chat)
+        await chat.until(lambda: shown(page)[:1] == ["loss"])
+        plot = next(plot for plot in page.query(MetricPlot) if plot.display)
+        await chat.until(lambda: marks(chat, plot))
+        found = marks(chat, plot)
+        apart = [above - below for above, below in pairwise(found)]
+        assert 2 <= len(found) <= 5, found
+        assert apart == pytest.approx([apart[0]] * len(apart)), "a mark is where it says, and none is left out"
+        assert f"{apart[0]:.0e}"[0] in "125", apart
 
 
 def test_time_in_words() -> None:
