@@ -47,7 +47,8 @@ class JudgmentPanel(Dialog):
 
     def compose(self) -> ComposeResult:
         page = self.view.page
-        said = f"{page['kind'].replace('_', ' ')}: {page['said']}"
+        kind = page["kind"].replace("_", " ")
+        said = f"{kind}: {page['said'].removeprefix(f'{kind}: ')}"
         source = "" if page["source"] == "chat" else f", from {page['source']}"
         about = f"{page['short']}, {when(page['created_at'])}{source} · in “{page['thread']['title'] or 'untitled'}”"
         with Panel():
