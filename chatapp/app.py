@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from textual import on
 from textual.app import App, SystemCommand
-from textual.events import Event, Key, MouseEvent, Paste
+from textual.events import DeliveryFailed, Event, Key, MouseEvent, Paste
 from textual.screen import Screen
 
 from chatapp.clean import clean
@@ -19,11 +21,21 @@ from chatapp.screens.chat import ChatScreen
 from chatapp.themes import THEMES
 from chatapp.tidying import Tidying
 
+if TYPE_CHECKING:
+    from textual.command import Provider
+
+
+def _palette() -> type[Provider]:
+    from chatapp.palette import InOrder  # when it is opened first
+
+    return InOrder
+
 
 class HoneApp(App[int]):
     """The chat. thread: the one to open; None: that of the last session. The seams are for tests."""
 
     TITLE = "Hone"
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_palette}
     LOOK: ClassVar[float] = 1.0  #: seconds between looks at whether the terminal is still there
 
     def __init__(
@@ -100,6 +112,26 @@ class HoneApp(App[int]):
         if screen is self.chat:
             yield from self.chat.commands()
         yield from super().get_system_commands(screen)
+        if screen is self.chat:
+            yield from self.chat.commands_of_parts()
+
+    def deliver_screenshot(
+        self, filename: str | None = None, path: str | None = None, time_format: str | None = None
+    ) -> str | None:
+        """Into the folder of downloads, and where there is none into the one where Hone was started."""
+        from platformdirs import user_downloads_path
+
+        downloads = user_downloads_path()
+        return super().deliver_screenshot(
+            filename, path or str(downloads if downloads.is_dir() else Path.cwd()), time_format
+        )
+
+    @on(DeliveryFailed)
+    def say_why_not_saved(self, event: DeliveryFailed) -> None:
+        event.prevent_default()  # Textual's own line gives no reason
+        error = event.exception
+        why = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.strerror else str(error)
+        self.notify(f"The screenshot was not saved: {clean(why)}", severity="error", markup=False, timeout=15)
 
     async def _follow_terminal(self) -> None:
         """Quit when the terminal was closed. SIGHUP does not say it to everybody: of a window that runs `make chat`

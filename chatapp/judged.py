@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chatapp.clean import one_line
-from chatapp.looking import when
+from chatapp.times import day, when
 from chatapp.verdicts import SessionError
 from storage.lookup import short
 
@@ -56,7 +56,7 @@ def lines_of(store: Store, limit: int, before: int | None, query: str, all: bool
                 one_line(questions.get(judgment.prompt_id) or "(forgotten)", 200),
                 state.title or "untitled",
                 *_state(state),
-                "; ".join(state.reasons),
+                "; ".join(state.why(day)),
             )
         )
     return found
@@ -67,7 +67,7 @@ def _state(state: Standing) -> tuple[str, str]:
     if state.forgotten:
         return "forgotten", "forgotten"
     if state.retracted_at is not None:
-        return "taken back", f"taken back {state.retracted_at[:10]}"
+        return "taken back", f"taken back {day(state.retracted_at)}"
     if state.replaced_by is not None:
         return "replaced", f"replaced by {short(state.replaced_by)}"
     if state.reasked is not None:
@@ -96,7 +96,7 @@ def may_retract(store: Store, id: str) -> tuple[str, str]:
     if state.replaced_by is not None:
         raise SessionError("Another was given in its place: take that one back first. It stands further up.")
     if judgment.retracted_at is not None or state.forgotten:
-        raise SessionError(f"There is nothing to take back: {state.reasons[0]}.")
+        raise SessionError(f"There is nothing to take back: {state.why(day)[0]}.")
     lines = [f"Take back “{one_line(said(store, judgment), 60)}”? It teaches nothing from then on."]
     if judgment.supersedes is not None and store.judgments.get(judgment.supersedes).retracted_at is None:
         lines.append("What it had replaced counts again.")

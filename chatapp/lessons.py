@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chatapp.config import Settings
+from chatapp.gate_words import lacks_judgments, told
 from chatapp.session import Note
 from chatapp.trainer_process import Spawn, log_file, start_worker
 
@@ -37,8 +38,10 @@ class Progress:
         if self.running:
             if not self.total:
                 return f"learning: practice {self.practising}" if self.practising else "learning: starting"
+            if self.step >= self.total:
+                return "testing"  # for how long is not known; what is learned is learned
             filled = round(8 * self.step / self.total)
-            doing = "checking" if self.checking else "learning"
+            doing = "testing" if self.checking else "learning"
             return f"{doing} {'━' * filled}{'╌' * (8 - filled)} {100 * self.step // self.total}%"
         if self.paused:
             return f"{self.waiting} waiting, learning paused"
@@ -47,8 +50,8 @@ class Progress:
     @property
     def words(self) -> str:
         """`text` for the ear: without a bar."""
-        if self.running and self.total:
-            return f"{'checking' if self.checking else 'learning'}: {100 * self.step // self.total} percent"
+        if self.running and self.total and self.step < self.total:
+            return f"{'testing' if self.checking else 'learning'}: {100 * self.step // self.total} percent"
         if self.running:
             return self.text
         if self.paused:
@@ -195,11 +198,19 @@ class Lessons:
         self._told.add(run.id)
         if run.state in ("failed", "cancelled") and run.kind == "dpo":
             self._not_before = self._waiting() + self.settings.train_after
-        return _verdict(run)
+        return _verdict(run, self._next_one())
+
+    def _next_one(self) -> str:
+        """When lessons go on, for a lesson that was for nothing."""
+        if self._resting():
+            return ""
+        left = max(1, max(self.settings.train_after, self._not_before) - self._waiting())
+        return f"the next lesson comes after {left} more"
 
 
-def _verdict(run: Run) -> Note:
-    said = str(run.result.get("verdict") or "").strip()
+def _verdict(run: Run, next_one: str) -> Note:
+    verdict = str(run.result.get("verdict") or "").strip()
+    said = told(verdict)
     if run.kind == "reward":
         how = {"done": "is done", "rejected": "was refused", "failed": "failed"}.get(run.state, "was cancelled")
         return Note(
@@ -209,5 +220,10 @@ def _verdict(run: Run) -> Note:
         return Note(f"Lesson {run.number} failed: {run.error or said}", error=True)
     if run.state == "cancelled":
         return Note(f"Lesson {run.number} was cancelled. Its judgments are still waiting.")
-    head = "is done" if run.state == "done" else "was not adopted"
-    return Note(f"Lesson {run.number} {head}: {said or 'no verdict was given'}")
+    if run.state == "done":
+        return Note(f"Lesson {run.number} is done: {said or 'no verdict was given'}")
+    if lacks_judgments(verdict):
+        next_one = f" More judgments help{': ' + next_one if next_one else ''}."
+    elif next_one:
+        next_one = f" {next_one[0].upper()}{next_one[1:]} judgments."
+    return Note(f"Lesson {run.number} is not used: {said or 'no verdict was given'}{next_one}")

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chatapp.gate_words import as_sentence, tested
+from chatapp.times import when
+
 if TYPE_CHECKING:
     from storage.adapters import Adapter
     from storage.duels import Tally
@@ -147,18 +150,18 @@ def details(looked: Looked, opens: str = "") -> list[tuple[str, str]]:
     if adapter is None:
         return [("The base", f" · {row.state} · the model as it came, before any lesson"), ("", ""), against]
     made = f"Made by {f'lesson {looked.run}' if looked.run else 'a lesson'}, after {looked.before}."
-    head = [row.state, adapter.created_at[:16].replace("T", " ") + " UTC", size(looked.bytes)]
+    head = [row.state, when(adapter.created_at), size(looked.bytes)]
     train = [one for one in looked.learned if one.split == "train"]
-    tested = len(looked.learned) - len(train)
+    test = tested(len(looked.learned) - len(train), adapter.report.get("metrics", {}))
     many = f"{len(train)} judgment{'s' if len(train) != 1 else ''}"
     kinds = f": {by_kind(train)}" if train else ""
     lines = [
         (adapter.name, " · " + " · ".join(head)),
         ("", made + (" Provisional: few prompts tested it." if adapter.provisional else "")),
         ("", ""),
-        ("Verdict: ", adapter.verdict or "none was given"),
+        ("Verdict: ", as_sentence(adapter.verdict) or "none was given"),
         ("", ""),
-        ("Learned from ", f"{many}{kinds}. Tested on {tested} held out. {opens}".rstrip()),
+        ("Learned from ", f"{many}{kinds}. {test.capitalize()}. {opens}".rstrip()),
     ]
     if adapter.forgotten:
         lines.append(("", f"{adapter.forgotten} of these were forgotten since; it may still remember them."))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chatapp.teaching import words
+from chatapp.times import day, when
 from storage import history
 from storage.lookup import short
 
@@ -31,16 +32,18 @@ class View:
     page: dict[str, Any]
     gives: tuple[str, ...]  #: what it teaches, in lines of words
     lost: tuple[str, ...]  #: what of it another judgment says better
+    reasons: tuple[str, ...]  #: why it teaches nothing, with local dates
 
 
 def view(store: Store, judgment: Judgment) -> View:
     page = look(store, judgment)
     taught = store.judgments.explain(judgment.prompt_id).get(judgment.id)
+    reasons = tuple(history.standing(store, judgment.id).why(day))
     if taught is None:
-        return View(page, (), ())
+        return View(page, (), (), reasons)
     rules = {rule.id: rule.name for rule in store.rules.list(active_only=False)}
     others = {row["by"]["id"]: f"the {which(row['by'])}" for row in page["overridden"]}
-    return View(page, *words(taught, history.names(store, judgment).all, others, rules))
+    return View(page, *words(taught, history.names(store, judgment).all, others, rules), reasons)
 
 
 def look(store: Store, judgment: Judgment) -> dict[str, Any]:
@@ -150,8 +153,8 @@ def _statement(o: Overridden, names: dict[str, str]) -> str:
 def sections(view: View) -> list[tuple[str, list[str]]]:
     """What it teaches, what it overrides, who learned from it: a heading and lines each."""
     page = view.page
-    if page["reasons"]:
-        found: list[tuple[str, list[str]]] = [("teaches nothing: " + "; ".join(page["reasons"]), [])]
+    if view.reasons:
+        found: list[tuple[str, list[str]]] = [("teaches nothing: " + "; ".join(view.reasons), [])]
     else:
         found = [("teaches" if view.gives else "teaches nothing by itself", [*view.gives, *view.lost])]
     if page["overrides"]:
@@ -170,7 +173,3 @@ def _run(run: Mapping[str, Any]) -> str:
 def which(judgment: Mapping[str, Any]) -> str:
     """A judgment of `by` and `of`."""
     return f"{judgment['kind']} {judgment['short']} of {when(judgment['created_at'])} ({judgment['said']})"
-
-
-def when(time: str) -> str:
-    return time[:16].replace("T", " ")

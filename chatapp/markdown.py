@@ -10,6 +10,7 @@ import re
 
 from chatapp.clean import clean, one_line
 from chatapp.conversation import Conversation, Exchange
+from chatapp.times import when
 
 _OPENS = re.compile(r"(`{3,}(?=[^`]*$)|~{3,})")
 _CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
@@ -19,7 +20,7 @@ _HTML = re.compile(r"<(?!https?://|mailto:)[A-Za-z/!?]")
 def document(conversation: Conversation) -> str:
     """The whole thread; ends with a newline."""
     thread = conversation.thread
-    about = [f"{thread.created_at[:16].replace('T', ' ')} UTC"]
+    about = [when(thread.created_at)]
     if thread.origin != "chat":
         about.append(f"from {plain(thread.origin)}")
     parts = [f"# {plain(one_line(thread.title or 'Untitled', 200))}", f"*{', '.join(about)}*"]

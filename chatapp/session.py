@@ -174,8 +174,7 @@ class ChatSession(Verdicts):
 
     def save_draft(self, text: str) -> None:
         """Keep what is typed and not sent."""
-        key = self._draft_key()
-        if (self.store.meta_get(key) or "") != text:
+        if (self.store.meta_get(key := self._draft_key()) or "") != text:
             self.store.meta_set(key, text or None)
 
     def _draft_key(self) -> str:

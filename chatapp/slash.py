@@ -88,11 +88,12 @@ def save(store: Store, thread: Thread | None, file: str) -> str:
     """Write a thread as Markdown; the file ("": one of a name of its own) must not be there yet."""
     from chatapp.conversation import read
     from chatapp.markdown import document
+    from chatapp.times import day
     from storage.ids import now
 
     if thread is None:
         raise SessionError("There is no thread yet: ask something first.")
-    path = Path(file or f"hone-{now()[:10]}-{thread.id[-6:]}.md")
+    path = Path(file or f"hone-{day(now())}-{thread.id[-6:]}.md")
     thread = store.threads.get(thread.id)  # another program may have made it private
     text = document(read(store, thread))
     try:

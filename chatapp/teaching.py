@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chatapp.times import when
+
 if TYPE_CHECKING:
     from storage.preferences import Judgment, Taught
     from storage.store import Store
@@ -93,7 +95,7 @@ def _said(store: Store, judgment: Judgment) -> str:
 
 
 def _when(judgment: Judgment) -> str:
-    return judgment.created_at[:16].replace("T", " ")
+    return when(judgment.created_at)
 
 
 def _weight(weight: float) -> str:

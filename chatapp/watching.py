@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from statistics import median
 from typing import TYPE_CHECKING
 
+from chatapp.gate_words import at_least, tested
+
 if TYPE_CHECKING:
     from storage.runs import Run
     from storage.store import Store
@@ -65,7 +67,7 @@ class Watched:
     state: str  #: in words
     share: float | None  #: of the steps of what it is at
     left: str  #: time, in words; empty where nothing is known
-    learned: Mapping[str, int]  #: judgments by split
+    learned: str  #: from how much, and what it was tested on, in a sentence; empty where it is not known
     figures: Sequence[str]  #: sentences
     curves: Sequence[Curve]  #: the most telling first
 
@@ -76,8 +78,8 @@ def doing(store: Store, run: Run) -> str:
         return "waiting for its turn"
     if progress := store.runs.progress(run.id):
         if progress[0] >= progress[1]:
-            return "testing what it learned"
-        return f"{'checking' if store.runs.checking(run.id) else 'training'} {progress[0]}/{progress[1]}"
+            return "testing"  # the version; the second look, which few judgments can ask for, tests its recipe
+        return f"{'testing' if store.runs.checking(run.id) else 'learning'} {progress[0]}/{progress[1]}"
     if (count := store.runs.practising(run.id)) is not None:
         return f"practice: request {count}"  # a model's answers to our own requests are written once
     return "reading judgments"  # and the model, for some seconds before the first step
@@ -105,6 +107,7 @@ def watch(store: Store, run_id: str) -> Watched:
     for step, name, value in store.runs.read_metrics(run.id):
         if math.isfinite(value):
             series.setdefault(name, []).append((float(step), value))
+    last = {name: points[-1][1] for name, points in series.items()}
     progress = None if run.finished else store.runs.progress(run.id)
     splits = Counter(
         {
@@ -119,8 +122,8 @@ def watch(store: Store, run_id: str) -> Watched:
         state(run) if run.finished else doing(store, run),
         None if progress is None or not progress[1] else progress[0] / progress[1],
         "" if progress is None or run.state != "running" else _left(run, progress, series),
-        splits,
-        _figures({name: points[-1][1] for name, points in series.items()}, bool(splits)),
+        _learned(splits, last),
+        _figures(last, bool(splits)),
         _curves(store, run, series),
     )
 
@@ -133,7 +136,16 @@ def _left(run: Run, progress: tuple[int, int], series: Mapping[str, Sequence[tup
     steps = [seconds for _, seconds in series.get("train.step_seconds", [])[-20:]]
     if not steps and run.started_at is not None:
         steps = [(datetime.now(UTC) - datetime.fromisoformat(run.started_at)).total_seconds() / done]
-    return f"about {span(median(steps) * (total - done))} left, then a test" if steps else ""
+    then = "" if "progress.second_look" in series else ", then a test"
+    return f"about {span(median(steps) * (total - done))} left{then}" if steps else ""
+
+
+def _learned(splits: Mapping[str, int], last: Mapping[str, float]) -> str:
+    if not splits:
+        return ""
+    train = splits.get("train", 0)
+    many = f"{train} judgment{'s' if train != 1 else ''}"
+    return f"Learned from {many} and was {tested(splits.get('held_out', 0), last)}."
 
 
 def span(seconds: float) -> str:
@@ -186,9 +198,10 @@ def _figures(last: Mapping[str, float], known: bool) -> list[str]:
     if not known and has("data.prompts", "data.held_out_prompts"):
         found.append(f"It reads {last['data.prompts']:.0f} prompts; {last['data.held_out_prompts']:.0f} are held out.")
     if has("gate.new_loss", "gate.live_loss"):
-        bound = f", gain at least {last['gate.bound']:+.3f}" if has("gate.bound") else ""
+        bound = f", gain {at_least(last['gate.bound'])}" if has("gate.bound") else ""
         found.append(
-            f"Log-loss on held-out prompts: {last['gate.new_loss']:.3f}, before {last['gate.live_loss']:.3f}{bound}."
+            f"Log-loss on what it was tested on: {last['gate.new_loss']:.3f}, "
+            f"before {last['gate.live_loss']:.3f}{bound}."
         )
     if has("prequential.accuracy", "prequential.longer_wins"):
         found.append(

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -73,11 +73,15 @@ class Standing:
     @property
     def reasons(self) -> list[str]:
         """Why it teaches nothing; empty where it does."""
+        return self.why(lambda time: time[:10])
+
+    def why(self, day: Callable[[str], str]) -> list[str]:
+        """`reasons`, with days as the reader has them."""
         found = []
         if self.forgotten:
             found.append("it was forgotten")
         elif self.retracted_at is not None:
-            found.append(f"it was taken back on {self.retracted_at[:10]}")
+            found.append(f"it was taken back on {day(self.retracted_at)}")
         if self.replaced_by is not None:
             found.append(f"judgment {short(self.replaced_by)} was given in its place")
         if self.private:

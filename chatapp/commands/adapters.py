@@ -14,6 +14,7 @@ from typing import Any
 from chatapp.cli import UserError
 from chatapp.commands.common import Model, choose_adapter, find_model, print_json, say
 from chatapp.config import Settings
+from chatapp.times import when
 from storage import pruning
 from storage.adapters import Adapter
 from storage.store import Store
@@ -30,9 +31,8 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
             else:
                 for r in rows:
                     mark = "*" if r["state"] == "live" else " "
-                    when = r["created_at"][:16].replace("T", " ")
                     notes = "".join(f" ({note})" for note in _notes(r))
-                    say(f"{mark} {r['version']:<4} {r['state']:<9} {when}  {r['verdict']}{notes}")
+                    say(f"{mark} {r['version']:<4} {r['state']:<9} {when(r['created_at'])}  {r['verdict']}{notes}")
             return 0
         if arguments.action == "prune":
             return _prune(store, arguments)

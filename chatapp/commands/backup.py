@@ -9,6 +9,7 @@ from pathlib import Path
 from chatapp.cli import UserError
 from chatapp.commands.common import print_json, say
 from chatapp.config import Settings
+from chatapp.times import when
 from storage import backups, restoring
 from storage.backups import Backup, Contents
 from storage.store import Store
@@ -37,7 +38,7 @@ def _list(settings: Settings, arguments: argparse.Namespace) -> int:
         say("There is no backup yet. `hone backup` makes one; the chat makes one every week.")
     else:
         for backup in found:
-            say(f"{backup.name:<48} {backup.when}  {backup.bytes / 1e6:8.1f} MB")
+            say(f"{backup.name:<48} {when(backup.made_at.isoformat())}  {backup.bytes / 1e6:8.1f} MB")
     return 0
 
 
@@ -106,7 +107,7 @@ def _counts(contents: Contents) -> dict[str, object]:
 
 
 def _said(contents: Contents) -> str:
-    latest = f", the last of {contents.latest[:16].replace('T', ' ')} UTC" if contents.latest else ""
+    latest = f", the last of {when(contents.latest)}" if contents.latest else ""
     threads, messages = _many(contents.threads, "thread"), _many(contents.messages, "message")
     return f"{threads}, {messages}{latest}, {_many(contents.judgments, 'judgment')}"
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from chatapp.commands.common import find_model, print_json, say
 from chatapp.config import Settings
+from chatapp.times import when
 from storage import paths as places
 
 LOW_DISK_GB = 2.0
@@ -106,7 +107,8 @@ def _backups(settings: Settings) -> Finding:
         return "ok", "none yet: one is made every week once there are judgments, and by hone backup", {"backups": 0}
     size = sum(backup.bytes for backup in found) / 1e6
     backups.inspect(found[0].path)
-    return "ok", f"{len(found)} ({size:.0f} MB), the newest of {found[0].when}", {"backups": len(found)}
+    newest = when(found[0].made_at.isoformat())
+    return "ok", f"{len(found)} ({size:.0f} MB), the newest of {newest}", {"backups": len(found)}
 
 
 def _disk(settings: Settings) -> Finding:

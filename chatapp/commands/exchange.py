@@ -14,6 +14,7 @@ from chatapp.clean import clean
 from chatapp.cli import UserError
 from chatapp.commands.common import print_json, say
 from chatapp.config import Settings
+from chatapp.times import when
 from storage import exporting, importing
 from storage.formats import LABELLED, LOSSLESS
 from storage.formats.canonical import dumps
@@ -143,8 +144,8 @@ def _list(settings: Settings, arguments: argparse.Namespace) -> int:
         print("no imports; hone import FORMAT F adds one")
     else:
         for row in rows:
-            when = (row["completed_at"] or row["created_at"])[:16].replace("T", " ")
-            say(f"{row['name']:<24} {row['state']:<9} {when}  {row['records']:>8} records  {row['format']}")
+            time = when(row["completed_at"] or row["created_at"])
+            say(f"{row['name']:<24} {row['state']:<9} {time}  {row['records']:>8} records  {row['format']}")
     return 0
 
 

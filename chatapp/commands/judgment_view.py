@@ -6,7 +6,8 @@ import textwrap
 
 from chatapp.clean import clean, one_line
 from chatapp.commands.common import print_json, say
-from chatapp.looking import View, look, sections, view, when
+from chatapp.looking import View, look, sections, view
+from chatapp.times import when
 from storage.lookup import short
 from storage.preferences import Judgment
 from storage.store import Store

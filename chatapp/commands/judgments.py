@@ -18,6 +18,7 @@ from chatapp.cli import UserError
 from chatapp.commands.common import print_json, say
 from chatapp.commands.judgment_view import show
 from chatapp.config import Settings
+from chatapp.times import day, when
 from storage import history
 from storage.importing import learned
 from storage.judgments import OVERALL
@@ -69,14 +70,14 @@ def _list(store: Store, arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(rows)
         return 0
-    for row in rows:
+    for row, (_, state) in zip(rows, found, strict=True):
         words = row["said"] + (f": {one_line(row['text'], 40)}" if row["text"] else "")
         place = one_line(row["title"] or "untitled", 30)
         if row["source"] != "chat":
             place += f" · {row['source']}"
-        why = f" [{'; '.join(row['reasons'])}]" if row["reasons"] else ""
-        when = row["created_at"][:16].replace("T", " ")
-        say(f"{row['short']}  {when}  {row['kind']:<10}  {one_line(words, 100)}  ({one_line(place, 70)}){why}")
+        why = f" [{'; '.join(state.why(day))}]" if row["reasons"] else ""
+        about = f"{row['short']}  {when(row['created_at'])}"
+        say(f"{about}  {row['kind']:<10}  {one_line(words, 100)}  ({one_line(place, 70)}){why}")
     if not rows and not store.value("SELECT EXISTS (SELECT 1 FROM judgments)"):
         say("nothing is judged yet: `hone` opens the chat, `hone judge` takes judgments from a file")
     elif not rows:

@@ -12,6 +12,7 @@ import sys
 from chatapp.clean import one_line
 from chatapp.commands.common import print_json, say
 from chatapp.config import Settings
+from chatapp.times import when
 from storage.lookup import short
 from storage.search import Hit, search
 from storage.store import Store
@@ -39,8 +40,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         )
         return 0
     for hit in hits:
-        when = hit.created_at[:16].replace("T", " ")
-        say(f"{short(hit.message_id)}  {when}  {hit.role:<9}  in {short(hit.thread_id)} {_title(hit)}")
+        say(f"{short(hit.message_id)}  {when(hit.created_at)}  {hit.role:<9}  in {short(hit.thread_id)} {_title(hit)}")
         say(f"  {one_line(hit.snippet, 300)}")
     if not hits:
         say("no message has these words; the last one may be a beginning, from three letters on")

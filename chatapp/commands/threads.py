@@ -21,6 +21,7 @@ from chatapp.cli import UserError
 from chatapp.commands.common import print_json, say
 from chatapp.config import Settings
 from chatapp.privacy import UNPROTECTED
+from chatapp.times import when
 from storage.importing import learned
 from storage.lookup import find, short
 from storage.store import Store
@@ -52,8 +53,8 @@ def _list(store: Store, arguments: argparse.Namespace) -> int:
     for thread in threads:
         marks = _marks(thread)
         title = one_line(thread.title or "untitled", 50) + (f" ({', '.join(marks)})" if marks else "")
-        when = thread.updated_at[:16].replace("T", " ")
-        say(f"{short(thread.id)}  {when}  {thread.message_count:>4} messages {_judged(thread):<13} {title}")
+        about = f"{short(thread.id)}  {when(thread.updated_at)}"
+        say(f"{about}  {thread.message_count:>4} messages {_judged(thread):<13} {title}")
     if not threads:
         which = "deleted " if arguments.deleted else "archived " if arguments.archived else ""
         say(f"no {which}threads" + ("" if which else " yet: `hone` opens the chat"))
@@ -127,7 +128,7 @@ def _show(store: Store, thread: Thread, all: bool, as_json: bool) -> int:
 
 
 def _head(thread: Thread) -> None:
-    marks = ", ".join([short(thread.id), thread.created_at[:16].replace("T", " "), *_marks(thread)])
+    marks = ", ".join([short(thread.id), when(thread.created_at), *_marks(thread)])
     say(f"{one_line(thread.title or 'untitled', 100)} ({marks})")
 
 

@@ -20,6 +20,7 @@ from chatapp.commands.common import as_messages, find_model, print_json, read_li
 from chatapp.commands.course import course, drawn
 from chatapp.config import Settings
 from chatapp.engine.base import Message
+from chatapp.times import when
 from chatapp.watching import doing, watch
 from storage.runs import Run
 from storage.store import Store
@@ -243,7 +244,7 @@ def runs(settings: Settings, arguments: argparse.Namespace) -> int:
                 if not run.finished and not said:
                     now = watch(store, run.id)
                     said = " · ".join(filter(None, [now.state, now.left]))
-                say(f"{run.number:>4}  {run.kind:<6}  {run.state:<9}  {run.created_at[:16].replace('T', ' ')}  {said}")
+                say(f"{run.number:>4}  {run.kind:<6}  {run.state:<9}  {when(run.created_at)}  {said}")
                 if arguments.plot:
                     print("\n".join(drawn(rows)))
                 elif wanted and run.result.get("metrics"):

@@ -8,10 +8,11 @@ from random import Random
 from chatapp.clean import one_line
 from chatapp.insights import NO_PAIR, in_all, outcome, panels, waits
 from chatapp.judged import lines_of, may_retract, retract
-from chatapp.looking import sections, view, when
+from chatapp.looking import sections, view
 from chatapp.plain.lines import whole
 from chatapp.plain.talk import Talk, numbered
 from chatapp.session import SessionError
+from chatapp.times import when
 
 LISTED = 20
 EARLIER = 2  #: messages before the question of a pair that are said
@@ -45,7 +46,7 @@ def judgment(talk: Talk, rest: str) -> None:
     found = view(store, store.judgments.get(_numbered(talk, rest, "/judgment")))
     page = found.page
     kind = page["kind"].replace("_", " ")
-    talk.out(f"{kind} of {when(page['created_at'])} UTC: {page['said'].removeprefix(f'{kind}: ')}")
+    talk.out(f"{kind} of {when(page['created_at'])}: {page['said'].removeprefix(f'{kind}: ')}")
     if kind == "note":
         talk.out(f"Its text: {one_line(str(page['payload'].get('text') or '(forgotten)'), 2000)}")
     talk.out(f"Question: {one_line(page['prompt']['text'] or '(forgotten)', 300)}")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from chatapp import dueling, lineage, switching, watching
 from chatapp.clean import one_line
 from chatapp.dueling import Duel
+from chatapp.gate_words import as_sentence
 from chatapp.lineage import Row
 from chatapp.plain.drawing import how_many
 from chatapp.plain.lines import whole
 from chatapp.plain.talk import Talk, place, stoppable
 from chatapp.privacy import next_is_private
 from chatapp.session import SessionError
+from chatapp.times import when
 
 LESSONS = 10
 
@@ -36,8 +38,8 @@ def training(talk: Talk, rest: str) -> None:
     for run in runs:
         name = f"{watching.kind(run)} {run.number}"
         state = watching.state(run) if run.finished else watching.doing(store, run)
-        said = run.error or str(run.result.get("verdict") or "")
-        line = f"{name[0].upper()}{name[1:]}, {run.created_at[:16].replace('T', ' ')} UTC: {state}."
+        said = run.error or as_sentence(str(run.result.get("verdict") or ""))
+        line = f"{name[0].upper()}{name[1:]}, {when(run.created_at)}: {state}."
         talk.say(f"{line} {one_line(said[:1].upper() + said[1:], 500)}".rstrip())
     talk.say(f"{talk.lessons.progress().words}." if runs else "No lesson yet. Judge some answers; /train begins one.")
 
@@ -48,8 +50,8 @@ def training(talk: Talk, rest: str) -> None:
 def versions(talk: Talk, rest: str) -> None:
     rows = lineage.rows(talk.session.store, talk.session.model.hash)
     for row in rows:
-        when = f", {row.adapter.created_at[:16].replace('T', ' ')} UTC" if row.adapter else ""
-        talk.say(f"{row.name}: {row.state}{when}.")
+        made = f", {when(row.adapter.created_at)}" if row.adapter else ""
+        talk.say(f"{row.name}: {row.state}{made}.")
     if len(rows) > 1:
         talk.say("/version v1 tells of one, /use v1 answers with it, /rollback and /forward go one back and forth.")
     else:

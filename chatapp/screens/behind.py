@@ -14,6 +14,7 @@ from textual.widgets import Static
 
 from chatapp.clean import one_line
 from chatapp.screens.dialogs import Dialog
+from chatapp.times import when
 from chatapp.widgets.panel import Hint, Panel
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def tell(store: Store, learned: Sequence[Learned]) -> list[Told]:
         question = store.threads.message(judgment.prompt_id).content
         found.append(
             Told(
-                one.created_at[:16].replace("T", " "),
+                when(one.created_at),
                 one.kind.replace("_", " "),
                 store.judgments.describe(judgment),
                 "(forgotten)" if question is None or one.forgotten else question,

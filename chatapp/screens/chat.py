@@ -226,30 +226,35 @@ class ChatScreen(SlashActions):
         self.app.push_screen(Help(self.key_sections()))
 
     def commands(self) -> Iterable[SystemCommand]:
-        """Every action, for the palette."""
-        places = {
-            "Answers": self.answers,
-            "Prompt": self.prompt,
-            "Threads": self.query_one(Threads),
-            "Thread list": self.threads,
-            "Chat": self,
-        }
-        for place, widget in places.items():
-            for binding in type(widget).BINDINGS:
-                assert isinstance(binding, Binding)
-                title = binding.description
-                if binding.id and binding.id.startswith("answers.pick."):
-                    title = f"Pick {label(int(binding.id[-1]) - 1)}"
-                    if int(binding.id[-1]) > self.settings.alternatives:
-                        continue
-                keys = keys_of(binding, self.settings.keys)
-                yield SystemCommand(
-                    f"{place}: {title}",
-                    f"{keys} · {binding.tooltip}",
-                    partial(self.app.run_action, binding.action, widget),
-                )
+        """Every action of the chat and its pages, for the palette."""
+        yield from self._commands("Chat", self)
         for title, about, action in KEYLESS:
             yield SystemCommand(f"Chat: {title}", about, partial(self.app.run_action, action, self))
+
+    def commands_of_parts(self) -> Iterable[SystemCommand]:
+        """Every action of what is in the chat; of the list only while one sees which thread it stands at."""
+        yield from self._commands("Prompt", self.prompt)
+        if self.threads.display:
+            yield from self._commands("Threads", self.query_one(Threads))
+            yield from self._commands("Thread list", self.threads)
+        yield from self._commands("Answers", self.answers)
+
+    def _commands(self, place: str, widget: Widget) -> Iterable[SystemCommand]:
+        for binding in type(widget).BINDINGS:
+            assert isinstance(binding, Binding)
+            title = binding.description
+            if binding.id and binding.id.startswith("answers.pick."):
+                title = f"Pick {label(int(binding.id[-1]) - 1)}"
+                if int(binding.id[-1]) > self.settings.alternatives:
+                    continue
+            if binding.id == "threads.new":
+                continue  # the chat's own does the same
+            keys = keys_of(binding, self.settings.keys)
+            yield SystemCommand(
+                f"{place}: {title}",
+                f"{keys} · {binding.tooltip}",
+                partial(self.app.run_action, binding.action, widget),
+            )
 
     async def leave(self) -> None:
         """Before quitting: what was said and typed is kept."""

@@ -211,5 +211,7 @@ class ChatFrame(Screen[None]):
         roomy = width >= 100 and (width - SIDEBAR - 3) // self.settings.alternatives >= Answers.MIN_COLUMN
         threads = self.query_one(ThreadList)
         shown = roomy if self._sidebar is None else self._sidebar
+        if not shown and threads.has_class("-shown"):
+            threads.closed()
         threads.set_class(shown, "-shown")
         threads.set_class(shown and width < 100, "-over")

@@ -12,8 +12,8 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from chatapp.config import ConfigError, Settings
-from chatapp.generation import FIELDS, changed, shown
+from chatapp.config import Settings
+from chatapp.generation import FIELDS, Wrong, changed, shown
 from chatapp.screens.dialogs import BY_HEIGHT
 from chatapp.widgets.fields import SafeInput
 from chatapp.widgets.panel import Hint, Panel
@@ -83,8 +83,9 @@ class Generation(ModalScreen[Settings | None]):
         try:
             typed = {field: self.query_one(f"#generation-{field}", Input).value for field, _, _ in FIELDS}
             new = changed(self.settings, typed)
-        except ConfigError as error:
-            self.query_one(Hint).say(str(error), error=True)
+        except Wrong as error:
+            self.query_one(Hint).say(error.by_name, error=True)
+            self.query_one(f"#generation-{error.field}", Input).focus()
             return
         self.dismiss(None if new == self.settings else new)
 

@@ -11,8 +11,9 @@ from textual.content import Content
 from textual.widgets import Static
 
 from chatapp.clean import clean, one_line
-from chatapp.looking import View, sections, when
+from chatapp.looking import View, sections
 from chatapp.screens.dialogs import Dialog
+from chatapp.times import when
 from chatapp.turn import FORGOTTEN
 from chatapp.widgets.panel import Hint, Panel
 
@@ -46,7 +47,8 @@ class JudgmentPanel(Dialog):
 
     def compose(self) -> ComposeResult:
         page = self.view.page
-        said = f"{page['kind'].replace('_', ' ')}: {page['said']}"
+        kind = page["kind"].replace("_", " ")
+        said = f"{kind}: {page['said'].removeprefix(f'{kind}: ')}"
         source = "" if page["source"] == "chat" else f", from {page['source']}"
         about = f"{page['short']}, {when(page['created_at'])}{source} · in “{page['thread']['title'] or 'untitled'}”"
         with Panel():

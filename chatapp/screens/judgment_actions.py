@@ -50,7 +50,7 @@ class JudgmentActions(Page):
             self.say("A duel is not edited: take it back, and hold another.", error=True)
             return
         if not state.in_force or state.reasked is not None:
-            self.say(f"This one cannot be edited: {state.reasons[0]}.", error=True)
+            self.say(_not_edited(state), error=True)
             return
         wrong = ""
         while True:
@@ -132,6 +132,19 @@ class JudgmentActions(Page):
             raise SessionError("Still answering. Esc in the chat stops it.")
         self.dismiss(None)
         self.chat.jobs.start(self.chat._go(lambda: self.session.open(thread_id)), "turn")
+
+
+def _not_edited(state: Standing) -> str:
+    """Why, and what can be done; the line above the keys has said of it what it is already."""
+    if state.replaced_by is not None:
+        return "This one cannot be edited, but the one that was given in its place can: it stands further up."
+    if state.reasked is not None:
+        return "This one cannot be edited: it only compares. The first judgment of the pair can be."
+    if state.forgotten:
+        return "This one cannot be edited: nothing is left of it."
+    if state.retracted_at is not None:
+        return "This one cannot be edited. The answers can be judged again in the chat: g goes there."
+    return f"This one cannot be edited: {state.reasons[0]}."
 
 
 def _dialog(old: Judgment, names: Names, text: str, wrong: str) -> AskText | Choose | Correct:

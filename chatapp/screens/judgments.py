@@ -27,7 +27,7 @@ QUIET = 0.15
 
 class JudgmentsPage(JudgmentActions):
     """Everything that you judged, the newest first; more is read as you go down. Enter opens one.
-    Times are in UTC. What is dim teaches nothing; its last column says why."""
+    What is dim teaches nothing; its last column says why."""
 
     NAME = "Judgments"
 
@@ -125,7 +125,8 @@ class JudgmentsPage(JudgmentActions):
         line = self.table.current
         if line is not None:
             reasons = f" · {line.reasons}" if line.reasons else ""
-            self.query_one("#about", Static).update(Content(one_line(f"“{line.question}”{reasons}", 300)))
+            about = f"“{line.question}” · in “{line.title}”{reasons}"
+            self.query_one("#about", Static).update(Content(one_line(about, 400)))
 
     # -- searching ---------------------------------------------------------------------------------------------------
 

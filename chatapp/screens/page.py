@@ -40,7 +40,7 @@ class Page(Screen[None]):
         & > .title { height: 1; width: 1fr; padding: 0 1; background: $panel; color: $foreground; text-style: bold; }
         & > #page { height: 1fr; width: 1fr; padding: 0 1; }
         & > #page-said {
-            height: 1; width: 1fr; padding: 0 2; color: $text-muted; text-wrap: nowrap; text-overflow: ellipsis;
+            height: auto; min-height: 1; max-height: 3; width: 1fr; padding: 0 2; color: $text-muted;
         }
         & > #page-said.-error { color: $text-error; }
     }
@@ -90,7 +90,7 @@ class Page(Screen[None]):
         self.query_one(".title", Static).update(Content(one_line(text, 200)))
 
     def say(self, text: str, error: bool = False) -> None:
-        """The one line above the keys."""
+        """Above the keys: in one line, or in as many as it needs."""
         said = self.query_one("#page-said", Static)
         said.set_class(error, "-error")
         said.update(Content(("! " if error else "") + " ".join(clean(text).split())))

@@ -176,5 +176,5 @@ class ThreadActions(JudgingActions):
         if shown:
             self.set_focus(self.prompt)
         else:
-            self.threads.refresh_rows()
+            self.threads.opened()
             self.set_focus(self.query_one(Threads))

@@ -13,8 +13,9 @@ from textual.events import Resize
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from chatapp import watching
+from chatapp import times, watching
 from chatapp.clean import clean
+from chatapp.gate_words import as_sentence
 from chatapp.screens.dialogs import Confirm
 from chatapp.screens.page import Page
 from chatapp.session import SessionError
@@ -119,7 +120,11 @@ class TrainingPage(Page):
                     runs.highlighted = runs.get_option_index(str(option.id)) if stays and option else 0
         self._rows = rows
         going = [run for run in found if run.state == "running"]
-        self.heading(f"Training · {_title(going[0])} under way" if going else f"Training · {len(found)} runs")
+        self.heading(
+            f"Training · {_title(going[0])} under way"
+            if going
+            else f"Training · {len(found)} run{'s' if len(found) != 1 else ''}"
+        )
 
     @on(OptionList.OptionHighlighted)
     def chosen(self, event: OptionList.OptionHighlighted) -> None:
@@ -188,7 +193,7 @@ def _title(run: Run) -> str:
 
 def _line(run: Run) -> Content:
     sign = watching.SIGNS.get(run.state, " ")
-    when = run.created_at[5:16].replace("T", " ")
+    when = times.short(run.created_at)
     head = f"{sign} {run.number:>3}  {watching.kind(run):<13} "
     style = "bold" if run.state == "running" else ""
     return Content.assemble((head, style), f"{watching.state(run):<12} ", (when, "$foreground 60%"))
@@ -198,7 +203,7 @@ def _details(seen: Watched, figures: bool) -> Content:
     """figures: say what the curves would show."""
     run = seen.run
     title = _title(run)
-    about = [seen.state, run.created_at[:16].replace("T", " ") + " UTC"]
+    about = [seen.state, times.when(run.created_at)]
     if taken := watching.took(run):
         about.append(f"took {taken}")
     parts = [Content.assemble((title[0].upper() + title[1:], "bold"), " · " + " · ".join(about))]
@@ -211,10 +216,9 @@ def _details(seen: Watched, figures: bool) -> Content:
     said = run.error or str(run.result.get("verdict") or "")
     if said:
         name = {"failed": "What went wrong", "cancelled": "Cancelled"}.get(run.state, "Verdict")
-        parts.append(Content.assemble((f"{name}: ", "bold"), clean(said)))
+        parts.append(Content.assemble((f"{name}: ", "bold"), clean(as_sentence(said))))
     if seen.learned:
-        learned, held = seen.learned.get("train", 0), seen.learned.get("held_out", 0)
-        parts.append(Content(f"Learned from {learned} judgments and was tested on {held} held out."))
+        parts.append(Content(seen.learned))
     parts += [Content(line) for line in seen.figures]
     if figures:
         parts += [Content(curve.words) for curve in seen.curves[: MetricPlots.MOST]]

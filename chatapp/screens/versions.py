@@ -13,7 +13,7 @@ from textual.events import Resize
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from chatapp import lineage, switching
+from chatapp import lineage, switching, times
 from chatapp.clean import clean
 from chatapp.lineage import Looked, Row, size
 from chatapp.screens.dialogs import Confirm
@@ -227,7 +227,7 @@ class VersionsPage(ExportActions):
 
 
 def _line(row: Row) -> Content:
-    when = row.adapter.created_at[5:16].replace("T", " ") if row.adapter else ""
+    when = times.short(row.adapter.created_at) if row.adapter else ""
     head = f"{row.branch}{row.sign} {row.name}"
     style = "bold" if row.live else "" if row.there else "$foreground 60%"
     return Content.assemble((f"{head:<10} ", style), f"{row.state:<18} ", (when, "$foreground 60%"))

@@ -14,9 +14,10 @@ from textual.widgets import DataTable
 
 from chatapp.clean import one_line
 from chatapp.judged import Line
+from chatapp.times import shorter
 
-#: cells of a time, of a day
-TIME, DAY = 16, 10
+#: cells of a time, and of one without its year
+TIME, SHORT = 16, 11
 WIDE = 120  #: cells from which the state is told with its detail
 
 
@@ -74,21 +75,21 @@ class JudgmentTable(DataTable[Text]):
     def _widths(self) -> dict[str, int]:
         """Cells by column; 0 leaves it out."""
         width = self._fitted = self.size.width
-        narrow, titled = width < 56, width >= 76
+        narrow, asks = width < 56, width >= 70
         fixed = {
-            "when": TIME if width >= 100 else DAY,
+            "when": TIME if width >= WIDE else SHORT,
             "kind": 0 if narrow else 10,
             "state": 21 if width >= WIDE else 0 if narrow else 10,
         }
-        columns = 1 + titled + sum(map(bool, fixed.values()))
+        columns = 1 + asks + sum(map(bool, fixed.values()))
         rest = max(8, width - 2 - sum(fixed.values()) - 2 * columns)
-        said = rest * 6 // 10 if titled else rest
-        return {**fixed, "said": said, "thread": rest - said}
+        said = max(min(18, rest // 2), rest * 4 // 10) if asks else rest
+        return {**fixed, "said": said, "question": rest - said}
 
     def _fill(self, cursor: int) -> None:
         widths = self._widths()
         self.clear(columns=True)
-        for name in ("when", "kind", "said", "thread", "state"):
+        for name in ("when", "kind", "said", "question", "state"):
             if widths[name]:
                 self.add_column(name, width=widths[name], key=name)
         self.add_rows(self._cells(line) for line in self.lines)
@@ -97,12 +98,12 @@ class JudgmentTable(DataTable[Text]):
 
     def _cells(self, line: Line) -> list[Text]:
         state = line.detail if self._fitted >= WIDE else line.state
-        texts = {"when": line.when, "kind": line.kind, "said": line.said, "thread": line.title, "state": state}
+        when = line.when if self._fitted >= WIDE else shorter(line.when)
+        # the question and not the thread: a thread has many, and its title is the first of them
+        texts = {"when": when, "kind": line.kind, "said": line.said, "question": line.question, "state": state}
         style = "dim" if line.reasons else ""
         # Text and no string: what stands in titles and answers is no markup
         return [
             Text(one_line(texts[str(key.value)], column.width), style, no_wrap=True, end="")
-            if key.value != "when"
-            else Text(line.when[: column.width], style)
             for key, column in self.columns.items()
         ]

@@ -5,6 +5,7 @@ Left out on purpose: zooming and panning. The plots are small, and the keys belo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -13,10 +14,29 @@ from textual.containers import Container, Vertical
 from textual.content import Content
 from textual.widgets import Static
 from textual_plot import HiResMode, PlotWidget
+from textual_plot.axis_formatter import NumericAxisFormatter
 
 from chatapp.watching import Curve
 
 TICKS = 5  #: steps between the marks of the lower axis, which are whole
+MARKS = 5  #: of the other axis at most, so that each has a line of its own: of two on one line only one is read
+
+
+class RoundMarks(NumericAxisFormatter):
+    """At most MARKS, whatever the plot asks for, at multiples of 1, 2 or 5 times a power of ten; named as they are."""
+
+    def get_ticks(self, min_: float, max_: float, max_ticks: int = 0) -> list[float]:
+        if not max_ > min_:
+            return [min_]
+        power = math.floor(math.log10((max_ - min_) / MARKS))
+        for step in (digit * 10.0**exponent for exponent in (power, power + 1) for digit in (1, 2, 5)):
+            first, last = math.ceil(min_ / step - 1e-9), math.floor(max_ / step + 1e-9)
+            if last - first < MARKS:
+                break
+        return [at * step for at in range(first, last + 1)]
+
+    def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
+        return [f"{tick:.6g}" for tick in ticks]
 
 
 class MetricPlot(Vertical):
@@ -45,6 +65,7 @@ class MetricPlot(Vertical):
         yield self._plot
 
     def on_mount(self) -> None:
+        self._plot.set_y_formatter(RoundMarks())
         self._plot.margin_left, self._plot.margin_top, self._plot.margin_bottom = 8, 0, 1
         self._draw()
 
@@ -69,6 +90,11 @@ class MetricPlot(Vertical):
         self.query_one(Static).update(title)
         self._plot.clear()
         xs, ys = zip(*self.curve.points, strict=True)
+        # a level line stands in the middle, and its marks can be told apart
+        low, high = min(ys), max(ys)
+        level = high - low <= 1e-4 * max(abs(low), abs(high))
+        room = max(0.1 * abs(high), 1e-3)
+        self._plot.set_ylimits(*((low - room, high + room) if level else (None, None)))
         first, apart = int(xs[0]), max(1, round((xs[-1] - xs[0]) / TICKS))
         self._plot.set_xticks([float(x) for x in range(first, int(xs[-1]) + 1, apart)])
         style = str(self.get_component_rich_style("metric--line", partial=True))

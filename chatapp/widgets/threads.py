@@ -57,7 +57,7 @@ class ThreadList(Vertical):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Back", id="threads.leave", tooltip="Back to the chat"),
+        Binding("escape", "leave", "Back", id="threads.leave", tooltip="Clear the search; back to the chat"),
     ]
 
     Wish = Literal["open", "rename", "archive", "delete", "new"]
@@ -84,6 +84,7 @@ class ThreadList(Vertical):
         super().__init__(**kwargs)
         self.archived = False
         self.current: str | None = None
+        self._to_current = False  # the next rows are to stand at the current thread
 
     def compose(self) -> ComposeResult:
         yield SafeInput(placeholder="Search threads", id="thread-search", select_on_focus=False)
@@ -97,7 +98,9 @@ class ThreadList(Vertical):
         self.current = current
         options.clear_options()
         options.add_options([Option(self._prompt(row), id=row.id) for row in rows])
-        wanted = highlighted if highlighted and any(row.id == highlighted for row in rows) else current
+        stays = not self._to_current and any(row.id == highlighted for row in rows)
+        self._to_current = False
+        wanted = highlighted if stays else current
         if wanted is not None and any(row.id == wanted for row in rows):
             options.highlighted = options.get_option_index(wanted)
         query = self.query_one(Input).value
@@ -116,8 +119,22 @@ class ThreadList(Vertical):
         """Ask for the rows again."""
         self.post_message(self.Searched(self.query_one(Input).value, self.archived))
 
+    def opened(self) -> None:
+        """It is shown: the cursor is at the current thread."""
+        self._to_current = True
+        self.refresh_rows()
+
+    def closed(self) -> None:
+        """It is hidden or left: who comes back later looks at all threads, and not at what was searched for then."""
+        self.query_one(Input).value = ""
+
     def action_leave(self) -> None:
-        self.post_message(self.Left())
+        """From what was searched for back to all threads, from there to the chat."""
+        field = self.query_one(Input)
+        searched = field.has_focus and field.value
+        self.closed()
+        if not searched:
+            self.post_message(self.Left())
 
     @on(Input.Changed)
     def search_changed(self, event: Input.Changed) -> None:

@@ -9,6 +9,7 @@ from textual_plot import HiResMode, PlotWidget
 
 LABEL = 8  #: cells that a date takes
 WEEK = 12  #: and a week at most
+FEW = 4  #: weeks that there is always room for
 
 
 class Weeks(PlotWidget, can_focus=False):
@@ -31,7 +32,7 @@ class Weeks(PlotWidget, can_focus=False):
 
     def on_mount(self) -> None:
         # a bar as wide as the screen would say more than it does
-        self.styles.max_width = 9 + WEEK * max(4, len(self.weeks))
+        self.styles.max_width = 9 + WEEK * max(FEW, len(self.weeks))
         self.margin_top, self.margin_bottom, self.margin_left = 0, 1, 7
         self.call_after_refresh(self.draw)  # PlotWidget's own on_mount, which comes next, clears it
         # a plot keeps the colours that it was drawn with
@@ -54,6 +55,8 @@ class Weeks(PlotWidget, can_focus=False):
             hires_mode=HiResMode.HALFBLOCK,
         )
         self.set_x_formatter(CategoricalAxisFormatter([name for name, _ in self.weeks]))
+        if len(self.weeks) < FEW:  # or one bar would fill the whole
+            self.set_xlimits(0.5, FEW + 0.5)
         self.set_ylimits(0, top)
         self.set_yticks([0, top / 2, top] if top % 2 == 0 else [0, top])
         self._tick()

@@ -87,12 +87,14 @@ async def test_a_lesson_starts_by_itself_and_its_verdict_is_said(open_chat: Open
             assert "learning" in chat.screen.status.lesson
             again = {"progress.second_look": 10, "progress.step": 13, "progress.total": 22}
             other.runs.metrics(run.id, 13, again)
-            await chat.until(lambda: "checking" in chat.screen.status.lesson)
+            await chat.until(lambda: "testing" in chat.screen.status.lesson)
             assert "25%" in chat.screen.status.lesson, "of the second look alone"
             live = [(judgment.id, "train") for judgment in other.judgments.live()]
             other.runs.record_judgments(run.id, live)
             other.runs.finish(run.id, "rejected", {"verdict": "It was no better than the base."})
-        await chat.says("Lesson 1 was not adopted: It was no better than the base.")
+        await chat.says(
+            "Lesson 1 is not used: It was no better than the base. The next lesson comes after 2 more judgments."
+        )
         await chat.until(lambda: chat.screen.status.lesson == "0/2 to next lesson")
         assert len(chat.spawn.commands) == 1
 

@@ -140,3 +140,39 @@ async def test_the_thread_that_was_asked_for_is_opened(open_chat: Open) -> None:
     async with open_chat(wait=False) as chat:  # where the last session ended, though there are threads
         await chat.until(lambda: chat.screen.query_one(Threads).option_count == 2)
         assert chat.screen.transcript.has_class("-blank")
+
+
+async def test_a_search_ends_with_the_list_and_the_cursor_is_at_the_current_thread(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        rows, field = chat.screen.query_one(Threads), chat.screen.threads.query_one("Input")
+        await chat.ask("About apples")
+        await chat.press("ctrl+n")
+        await chat.until(lambda: chat.screen.transcript.has_class("-blank"))
+        await chat.ask("About pears")
+        await chat.until(lambda: rows.option_count == 2)
+        here = chat.screen.session.thread.id
+
+        async def search() -> None:
+            await chat.press("slash", *"apples")
+            await chat.until(lambda: rows.option_count == 1 and rows.highlighted_id != here)
+
+        chat.screen.set_focus(rows)
+        await search()
+        await chat.press("escape")
+        await chat.until(lambda: rows.option_count == 2)
+        assert field.value == ""
+        assert field.has_focus, "the first Esc is for what was typed"
+        await chat.press("escape")
+        await chat.until(lambda: chat.screen.prompt.has_focus)
+        for close in (["enter", "escape"], ["ctrl+t"]):
+            chat.screen.set_focus(rows)
+            await search()
+            await chat.press(*close)
+            await chat.until(lambda: field.value == "" and rows.option_count == 2)
+            if close == ["enter", "escape"]:
+                await chat.press("ctrl+t")
+                await chat.until(lambda: not chat.screen.threads.display)
+            rows.highlighted = next(at for at in range(2) if rows.get_option_at_index(at).id != here)
+            await chat.press("ctrl+t")
+            await chat.until(lambda: chat.screen.threads.display and rows.highlighted_id == here)
+            assert rows.option_count == 2

@@ -14,6 +14,7 @@ from chatapp.screens.insights import InsightsPage
 from chatapp.screens.reask import Reask
 from chatapp.widgets.insight import Insight
 from chatapp.widgets.prose import Prose
+from chatapp.widgets.weeks import WEEK
 from storage.statistics import statistics
 from storage.store import Store
 from storage.threads import NewAnswer
@@ -130,6 +131,7 @@ async def test_the_page_shows_them(open_chat: Any, size: tuple[int, int]) -> Non
             drawn = "\n".join(chat.drawn)
             assert "By week" in drawn
             assert "█" in drawn
+            assert "█" * (WEEK + 1) not in drawn, "one week is one bar of many, not the whole"
         await chat.press("escape")
         await chat.until(lambda: chat.app.screen is chat.screen)
 

@@ -70,8 +70,8 @@ async def test_it_lists_what_was_said_and_hides_what_no_longer_counts(open_chat:
             ("note", "note on A: too short"),
             ("pick", "B > A: 1 pair"),
         ]
-        assert about(page) == "“Why apples?”"
-        assert any("About apples" in line and "in force" in line for line in chat.drawn)
+        assert about(page) == "“Why apples?” · in “About apples”"
+        assert any("Why apples?" in line and "in force" in line for line in chat.drawn)
         await chat.press("a")
         await chat.until(lambda: len(page.table.lines) == 4)
         assert [line.state for line in page.table.lines] == ["taken back", "in force", "in force", "replaced"]
@@ -264,7 +264,18 @@ async def test_what_was_replaced_cannot_be_taken_back_nor_edited(open_chat: Any)
         await chat.press("down", "x")
         await chat.until(lambda: "take that one back first" in said(page))
         await chat.press("e")
-        await chat.until(lambda: "cannot be edited" in said(page))
+        await chat.until(lambda: "cannot be edited, but the one that was given in its place can" in said(page))
+        assert "was given in its place" in about(page), "which one is said there already"
+
+
+async def test_the_title_of_a_judgment_says_its_kind_once(open_chat: Any) -> None:
+    async with open_chat() as chat:
+        prompt, ids = turn(chat.store, "Why?", "x", "y")
+        chat.store.judgments.all_bad(prompt, ids)
+        await opened(chat, 1)
+        await chat.press("enter")
+        panel = await on_top(chat, JudgmentPanel)
+        assert str(panel.query(".title").first(Static).render()) == "all bad: 2 bad examples"
 
 
 async def test_it_is_forgotten_for_good(open_chat: Any) -> None:

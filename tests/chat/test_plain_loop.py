@@ -95,7 +95,7 @@ def test_a_note_can_be_taken_back(tmp_path: Path) -> None:
         ("/read 9", "There is no answer 9"),
         ("/often daily", "daily is none of them"),
         ("/settings temperature", "Write the value behind temperature"),
-        ("/settings temperature warm", "Temperature: temperature is 'warm'; it must be a number"),
+        ("/settings temperature warm", "temperature is 'warm'; it must be a number"),
         ("/settings warmth 1", "There is no setting warmth here"),
         ("/use v7", "Write /use and one of base."),
         ("/forward", "There is no version to go forward to"),

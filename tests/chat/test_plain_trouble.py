@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -224,7 +225,7 @@ def test_a_thread_that_was_deleted_since_it_was_listed_is_not_opened(tmp_path: P
 def test_the_text_of_a_note_is_told(tmp_path: Path) -> None:
     said = talk(tmp_path, "Why?", "n 1 too dull", "x", "/judgments", "/judgment 1", "/judgment 2")
     assert "Its text: too dull" in said
-    assert "UTC: 3 bad examples" in said
+    assert re.search(r"All bad of \d{4}-\d\d-\d\d \d\d:\d\d: 3 bad examples", said, re.I)
 
 
 def test_after_ctrl_c_the_next_answer_begins_a_line_of_its_own(tmp_path: Path) -> None:

@@ -320,8 +320,14 @@ async def test_generation_settings_hold_from_the_next_question_on(open_chat: Ope
         field = chat.app.screen.query_one("#generation-alternatives")
         field.value = "0"
         await chat.press("enter")
-        await chat.until(lambda: "alternatives is 0" in str(chat.app.screen.query_one(".hint").render()))
+        hint = chat.app.screen.query_one(".hint")
+        await chat.until(lambda: str(hint.render()).startswith("! Answers is 0; it must be"))
         field.value = "2"
+        chat.app.screen.query_one("#generation-min_p").value = "abc"
+        await chat.press("enter")
+        await chat.until(lambda: str(hint.render()).startswith("! Min p is 'abc'; it must be a number"))
+        assert chat.app.screen.focused.id == "generation-min_p", "it is where it can be put right"
+        chat.app.screen.focused.value = "0"
         await chat.press("enter")
         await chat.says("answers are drawn so")
         await chat.ask("One?")

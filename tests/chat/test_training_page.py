@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
+import pytest
 from textual.widgets import OptionList
 
 from chatapp.screens.dialogs import Confirm
@@ -102,7 +104,7 @@ async def test_a_lesson_under_way_is_followed_and_the_cursor_stays(open_chat: Op
             await chat.press("up", "up")
             await chat.until(lambda: "reading judgments" in text(page))
             steps(other, run, 5)
-            await chat.until(lambda: "training 5/20" in text(page))
+            await chat.until(lambda: "learning 5/20" in text(page))
             assert "25% · about 90 s left, then a test" in text(page) or "about 2 min left, then a test" in text(page)
             first = next(plot for plot in page.query(MetricPlot) if plot.display)
             assert first.curve is not None
@@ -111,7 +113,7 @@ async def test_a_lesson_under_way_is_followed_and_the_cursor_stays(open_chat: Op
             await chat.until(lambda: first.curve is not None and len(first.curve.points) == 8)
             other.runs.metrics(run.id, 21, {"progress.second_look": 20, "progress.step": 21, "progress.total": 30})
             other.runs.metrics(run.id, 22, {"train.loss": 9.0})
-            await chat.until(lambda: "checking 1/10" in text(page))
+            await chat.until(lambda: "testing 1/10" in text(page))
             assert len(first.curve.points) == 8, "the second look begins anew: its steps are of another curve"
             other.runs.finish(run.id, "cancelled", error="the run was cancelled; nothing was changed")
             await chat.until(lambda: "Cancelled: the run was cancelled; nothing was changed" in text(page))
@@ -131,7 +133,7 @@ async def test_a_lesson_is_started_and_cancelled(open_chat: Open) -> None:
         await chat.says("A > B")
         page = await training(chat)
         await chat.press("l")
-        await chat.until(lambda: "Lesson 1 begins, with 1 judgment more" in said(page))
+        await chat.until(lambda: "Lesson 1 begins, with 1 judgment. " in said(page))
         await chat.until(lambda: "waiting for its turn" in text(page))
         assert len(chat.spawn.commands) == 1
         await chat.press("c")
@@ -156,6 +158,35 @@ async def test_where_curves_have_no_room_they_are_told_in_words(open_chat: Open)
     async with open_chat(SMALL) as chat:
         page = await training(chat)
         await chat.until(lambda: page.query_one(MetricPlots).display)
+
+
+def marks(chat: Any, plot: MetricPlot) -> list[float]:
+    """What is written beside a plot, from the top."""
+    x, y, _, height = plot.region
+    beside = [line[x : x + 7].strip() for line in chat.drawn[y + 2 : y + height]]
+    return [float(mark) for mark in beside if mark]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [(0.0, 7.9), (0.0, 5.0), (0.1, 0.74), (0.69, 0.7), (-0.02, 0.0004), (12.0, 940.0), (0.5, 0.5), (0.0, 0.0)],
+)
+async def test_the_marks_of_a_plot_are_round_and_evenly_apart(open_chat: Open, values: tuple[float, float]) -> None:
+    async with open_chat() as chat:
+        run = await lesson(chat, verdict="Good.")
+        with Store.open(chat.store.home) as store:
+            for step in range(1, 11):
+                low, high = values
+                store.runs.metrics(run.id, step, {"train.loss": low + (high - low) * (step - 1) / 9})
+        page = await training(chat)
+        await chat.until(lambda: shown(page)[:1] == ["loss"])
+        plot = next(plot for plot in page.query(MetricPlot) if plot.display)
+        await chat.until(lambda: marks(chat, plot))
+        found = marks(chat, plot)
+        apart = [above - below for above, below in pairwise(found)]
+        assert 2 <= len(found) <= 5, found
+        assert apart == pytest.approx([apart[0]] * len(apart)), "a mark is where it says, and none is left out"
+        assert f"{apart[0]:.0e}"[0] in "125", apart
 
 
 def test_time_in_words() -> None:

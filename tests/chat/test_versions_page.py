@@ -122,6 +122,16 @@ async def test_the_lineage_and_what_is_told_of_a_version(open_chat: Open) -> Non
         await chat.until(lambda: said(page) == "v2 learned from no judgment of yours.")
 
 
+async def test_what_it_says_is_said_to_the_end(open_chat: Open) -> None:
+    async with open_chat((80, 30)) as chat:
+        await add(chat, "live", "live")
+        await versions(chat)
+        await chat.press("b")
+        await chat.until(
+            lambda: "No lesson changes that until you judge again." in " ".join("".join(chat.drawn).split())
+        )
+
+
 async def test_duels_are_told(open_chat: Open) -> None:
     async with open_chat() as chat:
         (first,) = await add(chat, "live")

@@ -109,7 +109,7 @@ def test_the_document(store: Store) -> None:
         == """\
 # Apples
 
-*TIME UTC*
+*TIME*
 
 ## System prompt
 

@@ -126,7 +126,7 @@ def test_runs_says_what_a_run_is_at(hone: Shell, home: Path, tmp_path: Path) -> 
         assert store.runs.claim(run.id)
         assert "reading judgments" in hone("runs")
         store.runs.metrics(run.id, 2, {"progress.step": 2, "progress.total": 8, "train.step_seconds": 2.0})
-        assert "training 2/8 · about 12 s left, then a test" in hone("runs", "1")
+        assert "learning 2/8 · about 12 s left, then a test" in hone("runs", "1")
 
 
 def test_settings_are_kept_with_the_run(hone: Shell, home: Path, tmp_path: Path, spawned: list[Any]) -> None:
@@ -201,13 +201,13 @@ def test_waiting_says_what_goes_on_from_the_start(store: Store) -> None:
     store.runs.tell_practising(run.id, 7)
     assert doing(store, run) == "practice: request 7"
     store.runs.metrics(run.id, 1, {"progress.step": 1, "progress.total": 20})
-    assert doing(store, run) == "training 1/20"
+    assert doing(store, run) == "learning 1/20"
     store.runs.metrics(run.id, 20, {"progress.step": 20, "progress.total": 20})
-    assert doing(store, run) == "testing what it learned"
+    assert doing(store, run) == "testing"
     store.runs.metrics(run.id, 20, {"progress.second_look": 20, "progress.step": 20, "progress.total": 60})
-    assert doing(store, run) == "checking 0/40"
+    assert doing(store, run) == "testing 0/40"
     store.runs.metrics(run.id, 60, {"progress.step": 60, "progress.total": 60})
-    assert doing(store, run) == "testing what it learned"
+    assert doing(store, run) == "testing"
     with store.write() as db:  # its worker is killed, and another one goes on with it
         db.execute("UPDATE runs SET state = 'queued'")
     assert doing(store, store.runs.get(run.id)) == "waiting for its turn"

@@ -1,0 +1,71 @@
+"""The palette: what stands first in it, and that a screenshot comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.command import CommandList, CommandPalette
+
+from tests.chat.conftest import SMALL
+
+Open = Callable[..., Any]
+
+
+async def titles(chat: Any) -> list[str]:
+    await chat.press("ctrl+p")
+    await chat.until(lambda: isinstance(chat.app.screen, CommandPalette))
+    options = chat.app.screen.query_one(CommandList)
+    await chat.until(lambda: options.option_count > 20)
+    return [str(option.hit.text) for option in options.options]
+
+
+async def test_the_chat_and_its_pages_stand_first_and_each_thing_once(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        found = await titles(chat)
+        places = list(dict.fromkeys(title.partition(": ")[0] for title in found if ": " in title))
+        assert places == ["Chat", "Prompt", "Threads", "Thread list", "Answers"]
+        assert {"Chat: Training", "Chat: Delete this thread", "Threads: Delete"} <= set(found)
+        assert "Threads: New" not in found, "Chat: New does the same"
+        assert found.index("Theme") < found.index("Prompt: Send")
+        assert len(found) == len(set(found))
+
+
+async def test_a_hidden_list_offers_nothing_of_the_thread_it_stands_at(open_chat: Open) -> None:
+    async with open_chat(SMALL) as chat:
+        assert not chat.screen.threads.display
+        assert not [title for title in await titles(chat) if title.startswith("Thread")]
+
+
+def said(chat: Any) -> str:
+    return " ".join(f"{note.message}" for note in chat.app._notifications)
+
+
+@pytest.mark.parametrize("downloads", [True, False])
+async def test_a_screenshot_is_saved_where_it_says(
+    open_chat: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, downloads: bool
+) -> None:
+    folder, here = tmp_path / "Downloads", tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr("platformdirs.user_downloads_path", lambda: folder)
+    if downloads:
+        folder.mkdir()
+    async with open_chat() as chat:
+        chat.app.deliver_screenshot()
+        await chat.until(lambda: "Saved screenshot" in said(chat))
+        (file,) = (folder if downloads else here).glob("*.svg")
+        assert str(file) in said(chat)
+
+
+async def test_a_screenshot_that_cannot_be_saved_says_why(
+    open_chat: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_chat() as chat:
+        chat.app.deliver_screenshot(path=str(tmp_path / "gone"))
+        await chat.until(lambda: "not saved" in said(chat))
+        assert "No such file or directory" in said(chat)
+        assert str(tmp_path / "gone") in said(chat)
+        assert "Failed" not in said(chat)
