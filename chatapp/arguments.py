@@ -156,6 +156,7 @@ def _learning(command: Callable[..., Parser], actions: Callable[..., dict[str, P
     )
     train.add_argument("--weight", type=float, metavar="W", help="total weight of what is included, of one's own")
     train.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the run")
+    train.add_argument("--settings", action="store_true", help="only list what --set takes, for that --method")
     how = train.add_mutually_exclusive_group()
     how.add_argument("--wait", action="store_true", help="wait for the verdict")
     how.add_argument("--watch", action="store_true", help="stay, and learn whenever enough is new")

@@ -1,4 +1,6 @@
-"""`python -m trainer run|eval|score|merge|simulate|bench`: what the chat, the commands and `accelerate launch` start.
+"""`python -m trainer run|check|settings|eval|score|merge|simulate|bench`.
+
+What the chat, the commands and `accelerate launch` start.
 
 With --json, JSON alone goes to stdout. Errors are one sentence on stderr. Exit code 0: promoted (run), done (others);
 1: failed; 3: the run was refused by its gate.
@@ -74,6 +76,23 @@ def _run(settings: Any, arguments: argparse.Namespace) -> int:
     if outcome.error:
         print(f"trainer: {clean(outcome.error)}", file=sys.stderr)
     return {"done": 0, "rejected": REFUSED}.get(outcome.state, FAILED)
+
+
+def _check(settings: Any, arguments: argparse.Namespace) -> int:
+    from trainer.config import CONFIGS
+
+    CONFIGS[arguments.method].read(json.load(sys.stdin))
+    return 0
+
+
+def _settings(settings: Any, arguments: argparse.Namespace) -> int:
+    from trainer.settings import lines, listing
+
+    if arguments.json:
+        print(json.dumps({"method": arguments.method, "settings": listing(arguments.method)}))
+    else:
+        print("\n".join(lines(arguments.method)))
+    return 0
 
 
 def _eval(settings: Any, arguments: argparse.Namespace) -> int:
@@ -208,6 +227,12 @@ def _parser() -> argparse.ArgumentParser:
         "--train-base", type=Path, metavar="DIR", help="the same model unquantised, as a Hugging Face folder"
     )
     run.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of this run")
+    checking = command(
+        "check", _check, "whether settings, a JSON object on stdin, can be used; quick: nothing is loaded"
+    )
+    listing = command("settings", _settings, "what may be set for a run: names, defaults, ranges and meanings")
+    for sub in (checking, listing):
+        sub.add_argument("--method", choices=METHODS, default="dpo", help="of the run (default: dpo)")
     evaluation = command("eval", _eval, "how well the implicit reward orders the pairs of a preference file")
     evaluation.add_argument("file", type=Path)
     evaluation.add_argument("--format", default="trl-preference", help="of the file (default: trl-preference)")

@@ -16,7 +16,7 @@ from typing import Any
 from chatapp import trainer_process
 from chatapp.clean import clean
 from chatapp.cli import FAILED, OK, REJECTED, UserError
-from chatapp.commands.common import as_messages, find_model, print_json, read_lines, say
+from chatapp.commands.common import as_messages, ask_trainer, find_model, print_json, read_lines, say
 from chatapp.commands.course import course, drawn
 from chatapp.config import Settings
 from chatapp.engine.base import Message
@@ -29,6 +29,10 @@ STUCK_SECONDS = 60.0  #: a queued run that nobody took for so long is taken by `
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
+    if arguments.settings:
+        asked = ["settings", "--method", arguments.method, *["--json"] * arguments.json]
+        print(ask_trainer(settings, *asked), end="")
+        return OK
     if arguments.watch and arguments.method != "dpo":
         raise UserError(f"--watch learns by dpo; give --method {arguments.method} without it")
     model = find_model(settings)
@@ -40,6 +44,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     if arguments.method in ("ppo", "rlhf"):
         config |= {"rules_weight": settings.rules_weight, "length_weight": settings.length_weight}
     config |= dict(_setting(text) for text in arguments.set)
+    ask_trainer(settings, "check", "--method", arguments.method, given=config)  # refused before it is queued
     with Store.open(settings.home) as store:
         for dead in store.runs.recover():
             if dead.finished:
@@ -230,6 +235,7 @@ def runs(settings: Settings, arguments: argparse.Namespace) -> int:
                 "created_at": run.created_at,
                 "finished_at": run.finished_at,
                 "progress": store.runs.progress(run.id),
+                "config": _config(run),
                 "error": run.error,
                 **{k: v for k, v in run.result.items() if k in ("adapter", "verdict", "metrics", "seconds")},
             }
@@ -246,8 +252,30 @@ def runs(settings: Settings, arguments: argparse.Namespace) -> int:
                 say(f"{run.number:>4}  {run.kind:<6}  {run.state:<9}  {run.created_at[:16].replace('T', ' ')}  {said}")
                 if arguments.plot:
                     print("\n".join(drawn(rows)))
-                elif wanted and run.result.get("metrics"):
-                    say(json.dumps(run.result["metrics"], indent=2))
+                elif wanted:
+                    for line in _given(run):
+                        say(line)
+                    if run.result.get("metrics"):
+                        say(json.dumps(run.result["metrics"], indent=2))
         if not found and not arguments.json:
             print("no runs yet; `hone train` starts one")
     return OK
+
+
+def _config(run: Run) -> dict[str, Any]:
+    """The settings that a run was given, and the algorithm of one that learns from a reward."""
+    return ({"algorithm": "ppo"} if run.kind in ("ppo", "rlhf") else {}) | run.config  # ppo: where none was given
+
+
+def _given(run: Run) -> Iterator[str]:
+    """The same, in lines."""
+    config = _config(run)
+    if algorithm := config.pop("algorithm", None):
+        yield f"algorithm: {algorithm}"
+    given = [
+        f"{name}={value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in config.items()
+        if value != []
+    ]
+    if given:
+        yield f"settings given: {' '.join(given)}"
