@@ -21,6 +21,7 @@ from chatapp.commands.course import course, drawn
 from chatapp.config import Settings
 from chatapp.engine.base import Message
 from chatapp.watching import doing, watch
+from storage import rewards
 from storage.runs import Run
 from storage.store import Store
 
@@ -239,6 +240,8 @@ def runs(settings: Settings, arguments: argparse.Namespace) -> int:
                 "error": run.error,
                 **{k: v for k, v in run.result.items() if k in ("adapter", "verdict", "metrics", "seconds")},
             }
+            if run.kind == "reward" and run.state == "done":
+                row["there"] = rewards.file_of(store, run.id).exists()
             rows = course(store, run.id) if wanted else []
             if arguments.plot and not rows:
                 raise UserError(f"run {run.number} ({run.kind}) has no rewards to draw: ppo and rlhf have")
@@ -249,6 +252,8 @@ def runs(settings: Settings, arguments: argparse.Namespace) -> int:
                 if not run.finished and not said:
                     now = watch(store, run.id)
                     said = " · ".join(filter(None, [now.state, now.left]))
+                if not row.get("there", True):
+                    said = f"{said} (its model is gone: something that it learned from or was tested on was forgotten)"
                 say(f"{run.number:>4}  {run.kind:<6}  {run.state:<9}  {run.created_at[:16].replace('T', ' ')}  {said}")
                 if arguments.plot:
                     print("\n".join(drawn(rows)))
