@@ -26,6 +26,7 @@ from storage.runs import Run
 from storage.store import Store
 
 WATCH_SECONDS = 1.0  #: between two looks of `hone train --watch`
+CANCEL_SECONDS = 15.0  #: that a run may take to end before --json says how it is
 STUCK_SECONDS = 60.0  #: a queued run that nobody took for so long is taken by `hone train --watch`
 
 
@@ -63,7 +64,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
             else:
                 print(f"run {queued.number} is under way; `hone runs` shows how it goes")
             return OK
-        finished = _wait(store, settings, queued.id, worker, quiet=arguments.json)
+        finished = _wait(store, settings, queued.id, worker, arguments.json)
         return _report(finished, arguments.json)
 
 
@@ -97,14 +98,20 @@ def _left_queued(store: Store, model_hash: str) -> Run | None:
     return run if age > STUCK_SECONDS else None
 
 
-def _wait(store: Store, settings: Settings, run_id: str, worker: subprocess.Popen[bytes], quiet: bool) -> Run:
+def _wait(store: Store, settings: Settings, run_id: str, worker: subprocess.Popen[bytes], as_json: bool) -> Run:
     shown = ""
-    quiet = quiet or not sys.stderr.isatty()
+    quiet = as_json or not sys.stderr.isatty()
+    told = False
     try:
         while True:
             run = store.runs.get(run_id)
             if run.finished:
                 break
+            other = store.runs.latest(["running"]) if run.state == "queued" and not told else None
+            if other is not None and other.id != run_id:
+                line = f"run {run.number} waits for run {other.number} ({other.kind})"
+                print(f"\r{line:<23}" if shown else line, file=sys.stderr, flush=True)
+                told, shown = True, ""
             if worker.poll() is not None and not store.runs.get(run_id).finished:
                 # ended without a verdict: killed, or another worker holds the lock and will take the run
                 store.runs.recover()
@@ -126,10 +133,25 @@ def _wait(store: Store, settings: Settings, run_id: str, worker: subprocess.Pope
     except KeyboardInterrupt:
         store.runs.request_cancel(run_id)
         print("\ncancelled; nothing was changed", file=sys.stderr)
+        if as_json:
+            _report(_ended(store, run_id), as_json)
         raise
     if shown:
         print(file=sys.stderr)
     return run
+
+
+def _ended(store: Store, run_id: str) -> Run:
+    """A run that was told to end, when it has; after a while, or Ctrl+C, as it is."""
+    try:
+        for _ in range(int(CANCEL_SECONDS / 0.2)):
+            if store.runs.get(run_id).finished:
+                break
+            store.runs.recover()
+            time.sleep(0.2)
+    except KeyboardInterrupt:
+        pass
+    return store.runs.get(run_id)
 
 
 def _report(run: Run, as_json: bool) -> int:
@@ -165,7 +187,7 @@ def _watch(store: Store, settings: Settings, model_hash: str, config: dict[str, 
         if begun is not None or (enough and store.runs.active() is None):
             queued = begun or store.runs.queue("dpo", config, model_hash)
             worker = trainer_process.start_worker(settings, queued.id)
-            finished = _wait(store, settings, queued.id, worker, quiet=as_json)
+            finished = _wait(store, settings, queued.id, worker, as_json)
             _report(finished, as_json)
             tried = waiting if finished.state in ("failed", "cancelled") else -1
         time.sleep(WATCH_SECONDS)
@@ -225,7 +247,9 @@ def runs(settings: Settings, arguments: argparse.Namespace) -> int:
     with Store.open(settings.home) as store:
         store.runs.recover()
         if arguments.cancel:
-            store.runs.request_cancel(store.runs.get(str(wanted)).id)
+            print(_cancel(store, str(wanted)), file=sys.stderr if arguments.json else sys.stdout)
+            if not arguments.json:
+                return OK
         found = [store.runs.get(wanted)] if wanted else store.runs.list()
         for run in found:
             row: dict[str, Any] = {
@@ -244,7 +268,7 @@ def runs(settings: Settings, arguments: argparse.Namespace) -> int:
                 row["there"] = rewards.file_of(store, run.id).exists()
             rows = course(store, run.id) if wanted else []
             if arguments.plot and not rows:
-                raise UserError(f"run {run.number} ({run.kind}) has no rewards to draw: ppo and rlhf have")
+                raise UserError(_nothing_to_draw(run))
             if arguments.json:
                 print_json(row | ({"course": rows} if rows else {}))
             else:
@@ -265,6 +289,25 @@ def runs(settings: Settings, arguments: argparse.Namespace) -> int:
         if not found and not arguments.json:
             print("no runs yet; `hone train` starts one")
     return OK
+
+
+def _cancel(store: Store, name: str) -> str:
+    """End a run; what is to be said of it."""
+    run = store.runs.get(name)
+    if run.finished:
+        return f"run {run.number} has ended already ({run.state}); nothing was changed"
+    store.runs.request_cancel(run.id)
+    if store.runs.get(run.id).finished:
+        return f"run {run.number} is cancelled: {store.runs.get(run.id).error}"
+    return f"run {run.number} is being cancelled: it ends after the step that it is at, and changes nothing"
+
+
+def _nothing_to_draw(run: Run) -> str:
+    if run.kind not in ("ppo", "rlhf"):
+        return f"run {run.number} ({run.kind}) has no rewards to draw: ppo and rlhf have"
+    if run.finished:
+        return f"run {run.number} has nothing to draw: it ended ({run.state}) before its first batch was done"
+    return f"nothing to draw yet: the first batch of run {run.number} is not done"
 
 
 def _config(run: Run) -> dict[str, Any]:
