@@ -279,6 +279,18 @@ def test_ask_judge_and_export_on_the_real_model(hone: Shell, home: Path, tmp_pat
 
 
 @pytest.mark.real
+def test_a_prompt_that_is_too_long_is_named_and_the_others_answered(hone: Shell, home: Path, tmp_path: Path) -> None:
+    file = lines(tmp_path / "p.jsonl", {"prompt": "why? " * 400}, {"prompt": "Say hi."})
+    said = hone("ask", "--file", file, "--max-tokens", 3, "--context-size", 256, "--json", code=1)
+    assert said.startswith(f"hone: {file}, line 1: The newest message and the system prompt are ")
+    assert said.endswith("larger context size: --context-size N\n")
+    assert json.loads(hone.out)["prompt"] == "Say hi."
+    with Store.open(home) as store:
+        assert store.value("SELECT count(*) FROM messages WHERE role = 'assistant'") == 1
+    assert hone("ask", "why? " * 400, "--context-size", 256, code=1).startswith("hone: The newest message")
+
+
+@pytest.mark.real
 def test_ask_keeps_nothing_when_told_so(hone: Shell, home: Path) -> None:
     hone("ask", "Say hi.", "--max-tokens", 3, "--no-save")
     with Store.open(home) as store:
