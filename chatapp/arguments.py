@@ -169,8 +169,10 @@ def _learning(command: Callable[..., Parser], actions: Callable[..., dict[str, P
 
     score = command("score", Lazy("train", "score"), "what the reward model says of an answer")
     score.add_argument("prompt", nargs="?", metavar="PROMPT")
-    score.add_argument("response", nargs="?", metavar="RESPONSE")
-    score.add_argument("--file", metavar="F.jsonl", help='many: {"prompt", "response"} a line')
+    score.add_argument("response", nargs="?", metavar="RESPONSE", help="taken as a whole answer that ended")
+    score.add_argument(
+        "--file", metavar="F.jsonl", help='many: {"prompt", "response"} a line; "finished": false of one that was cut'
+    )
 
     adapters = actions(
         command("adapters", Lazy("adapters"), "the versions that your judgments made", json=False),

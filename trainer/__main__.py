@@ -134,6 +134,7 @@ def _eval(settings: Any, arguments: argparse.Namespace) -> int:
 def _score(settings: Any, arguments: argparse.Namespace) -> int:
     from chatapp.engine.model_files import resolve
     from storage.store import Store
+    from trainer.errors import TrainerError
     from trainer.score import open_scorer, sentence, serve
     from trainer.total import Weights
 
@@ -147,7 +148,11 @@ def _score(settings: Any, arguments: argparse.Namespace) -> int:
                 print(line, flush=True)
             return 0
         for row in asked or ():
-            for found in scorer.score(row["messages"], row["answers"]):
+            try:
+                scores = scorer.score(row["messages"], row["answers"], row.get("finished", True))
+            except TrainerError as error:
+                raise TrainerError(f"{row['where']}: {error}" if row.get("where") else str(error)) from error
+            for found in scores:
                 print(json.dumps(found) if arguments.json else clean(sentence(found)))
     return 0
 
@@ -241,7 +246,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluation.add_argument("--beta", type=float, default=0.1, help="scale of the implicit reward (default: 0.1)")
     evaluation.add_argument("--fp32", action="store_true", help="exact rather than quick")
     evaluation.add_argument("--train-base", type=Path, metavar="DIR")
-    scoring = command("score", _score, "the reward of answers; asked on stdin: a list of {messages, answers}")
+    scoring = command(
+        "score", _score, "the reward of answers; asked on stdin: a list of {messages, answers, finished, where}"
+    )
     scoring.add_argument("--serve", action="store_true", help="stay, and answer a line of JSON for each line of JSON")
     merging = command("merge", _merge, "one GGUF of the model with a version merged in; --json: also how far it is")
     merging.add_argument("adapter", metavar="ID", help="v3, an id or its beginning")

@@ -87,6 +87,14 @@ def ask_trainer(settings: Settings, *arguments: str, given: Any = None) -> str:
 
     Raises UserError with its sentence where it refuses.
     """
+    answer, error = call_trainer(settings, *arguments, given=given)
+    if error is not None:
+        raise UserError(error)
+    return answer
+
+
+def call_trainer(settings: Settings, *arguments: str, given: Any = None) -> tuple[str, str | None]:
+    """As `ask_trainer`, with the sentence beside what was answered before it."""
     done = subprocess.run(
         trainer_process.command(settings, *arguments),
         input=json.dumps(given),
@@ -94,10 +102,11 @@ def ask_trainer(settings: Settings, *arguments: str, given: Any = None) -> str:
         encoding="utf-8",
         env={**os.environ, **trainer_process.environment(settings)},
     )
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"the trainer ended with code {done.returncode}"]
-        raise UserError(said[-1].removeprefix("trainer: "))
-    return done.stdout
+    if not done.returncode:
+        return done.stdout, None
+    # its own sentence stands last; before it libraries may have had their say
+    before, own, said = done.stderr.rpartition("trainer: ")
+    return done.stdout, said.strip() if own else before.strip() or f"the trainer ended with code {done.returncode}"
 
 
 def read_lines(file: str | None, what: str) -> Iterator[tuple[int, Any]]:

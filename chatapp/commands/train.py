@@ -16,7 +16,7 @@ from typing import Any
 from chatapp import trainer_process
 from chatapp.clean import clean
 from chatapp.cli import FAILED, OK, REJECTED, UserError
-from chatapp.commands.common import as_messages, ask_trainer, find_model, print_json, read_lines, say
+from chatapp.commands.common import as_messages, ask_trainer, call_trainer, find_model, print_json, read_lines, say
 from chatapp.commands.course import course, drawn
 from chatapp.config import Settings
 from chatapp.engine.base import Message
@@ -207,21 +207,24 @@ def evaluate(settings: Settings, arguments: argparse.Namespace) -> int:
 def score(settings: Settings, arguments: argparse.Namespace) -> int:
     system: list[Message] = [{"role": "system", "content": settings.system_prompt}] if settings.system_prompt else []
     asked = []
-    for where, prompt, response in _scored(arguments):
-        messages = as_messages(prompt, where)
+    for where, prompt, response, finished in _scored(arguments):
+        messages = as_messages(prompt, where or "the prompt")
+        at = f"{where}: " if where else ""
         if not isinstance(response, str) or not response.strip():
-            raise UserError(f"{where}: the response is empty")
+            raise UserError(f"{at}the response is empty")
+        if not isinstance(finished, bool):
+            raise UserError(f"{at}finished is {finished!r:.60}; it must be true or false")
         whole = messages if messages[0]["role"] == "system" else system + messages
-        asked.append({"messages": whole, "answers": [response]})
-    command = [*trainer_process.command(settings, "score"), *["--json"] * arguments.json]
-    environment = {**os.environ, **trainer_process.environment(settings)}
-    found = subprocess.run(command, input=json.dumps(asked).encode(), stdout=subprocess.PIPE, env=environment)
-    print(found.stdout.decode(), end="")
-    return found.returncode
+        asked.append({"where": where, "messages": whole, "answers": [response], "finished": finished})
+    answer, error = call_trainer(settings, "score", *["--json"] * arguments.json, given=asked)
+    print(answer, end="", flush=True)
+    if error is not None:
+        raise UserError(error)
+    return OK
 
 
-def _scored(arguments: argparse.Namespace) -> Iterator[tuple[str, Any, Any]]:
-    """(where it stands, prompt, response) of each that is asked about."""
+def _scored(arguments: argparse.Namespace) -> Iterator[tuple[str, Any, Any, Any]]:
+    """(where in a file it stands, prompt, response, whether that ended) of each that is asked about."""
     if arguments.file:
         if arguments.prompt is not None:
             raise UserError("give a prompt and a response, or --file, not both")
@@ -229,11 +232,11 @@ def _scored(arguments: argparse.Namespace) -> Iterator[tuple[str, Any, Any]]:
             where = f"{arguments.file}, line {number}"
             if not isinstance(row, dict) or "prompt" not in row or "response" not in row:
                 raise UserError(f'{where}: expected an object with "prompt" and "response"')
-            yield where, row["prompt"], row["response"]
+            yield where, row["prompt"], row["response"], row.get("finished", True)
     elif arguments.prompt is None or arguments.response is None:
         raise UserError("give a prompt and a response: hone score 'Why?' 'Because.'; or --file F.jsonl")
     else:
-        yield "the prompt", arguments.prompt, arguments.response
+        yield "", arguments.prompt, arguments.response, True
 
 
 def runs(settings: Settings, arguments: argparse.Namespace) -> int:
