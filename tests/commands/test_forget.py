@@ -155,6 +155,27 @@ def test_versions_say_what_they_may_remember_and_can_be_removed(
     assert "`hone train` makes" not in hone("forget", world.ids["pick"], "-y")
 
 
+def test_a_version_is_shown_in_lines_that_can_be_read(
+    hone: Shell, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is long, its settings and figures, stands in the JSON."""
+    from chatapp.commands import adapters
+
+    model = SimpleNamespace(hash=MODEL, file=SimpleNamespace(name="tiny"))
+    monkeypatch.setattr(adapters, "find_model", lambda _: model)
+    report = {"config": {"epochs": 2}, "metrics": {"a": 1.0}, "start": {"from": None, "why": "the first"}}
+    world.store.adapters.register("v9", model_hash=MODEL, files={"adapter.gguf": "f0" * 32}, report=report)
+    name = world.store.adapters.get("v9").name
+    said = hone("adapters", "show", "v9").splitlines()
+    assert "provisional  no" in said
+    assert "parent       none" in said
+    assert "files        adapter.gguf" in said
+    assert f"report       its settings, its figures, its start: `hone adapters show {name} --json`" in said
+    assert not any("{" in line for line in said)
+    assert hone.json("adapters", "show", "v9")["report"] == report
+    assert "report       none" in hone("adapters", "show", "v1")
+
+
 def test_pruning_says_what_it_frees(hone: Shell, world: World) -> None:
     run = world.store.runs.queue(model_hash=MODEL)
     world.add_version("v3", run.id, "v2")
