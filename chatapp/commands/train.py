@@ -51,7 +51,8 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         for dead in store.runs.recover():
             if dead.finished:
                 print(f"run {dead.number}: {clean(str(dead.error))}", file=sys.stderr)
-        store.judgments.live(arguments.include)  # an unknown source is named before anything starts
+        include = config["include"]  # --set may have replaced it, by one name too
+        store.judgments.live([include] if isinstance(include, str) else include)  # an unknown source is named first
         if arguments.watch:
             return _watch(store, settings, model.hash, config, arguments.json)
         method: str = arguments.method

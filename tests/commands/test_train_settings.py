@@ -18,6 +18,7 @@ from tests.commands.shell import Shell
         (["epochs=1.5"], "epochs is 1.5; it must be a whole number, between 1 and 100"),
         (["beta=nan"], "beta is 'nan'; it must be a number, above 0 and at most 10"),
         (["epoch=1"], "'epoch' is no setting of such a run; there are"),
+        (["include=everything"], "cannot include 'everything'; use imports"),
     ],
 )
 def test_a_wrong_one_is_refused_and_nothing_is_queued(
