@@ -159,6 +159,7 @@ def _learning(command: Callable[..., Parser], actions: Callable[..., dict[str, P
     )
     train.add_argument("--weight", type=float, metavar="W", help="total weight of what is included, of one's own")
     train.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the run")
+    train.add_argument("--settings", action="store_true", help="only list what --set takes, for that --method")
     how = train.add_mutually_exclusive_group()
     how.add_argument("--wait", action="store_true", help="wait for the verdict")
     how.add_argument("--watch", action="store_true", help="stay, and learn whenever enough is new")
@@ -171,8 +172,10 @@ def _learning(command: Callable[..., Parser], actions: Callable[..., dict[str, P
 
     score = command("score", Lazy("train", "score"), "what the reward model says of an answer")
     score.add_argument("prompt", nargs="?", metavar="PROMPT")
-    score.add_argument("response", nargs="?", metavar="RESPONSE")
-    score.add_argument("--file", metavar="F.jsonl", help='many: {"prompt", "response"} a line')
+    score.add_argument("response", nargs="?", metavar="RESPONSE", help="taken as a whole answer that ended")
+    score.add_argument(
+        "--file", metavar="F.jsonl", help='many: {"prompt", "response"} a line; "finished": false of one that was cut'
+    )
 
     adapters = actions(
         command("adapters", Lazy("adapters"), "the versions that your judgments made", json=False),

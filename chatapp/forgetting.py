@@ -29,6 +29,7 @@ def question(seen: Preview, copies: bool) -> list[str]:
     lines += [f"What stays: {kept.why} ({short(kept.id)})." for kept in seen.kept]
     if seen.versions:
         lines.append(f"{_names(seen.versions)} learned from it, and may remember it afterwards.")
+    lines += _reward_models(seen)
     lines.append("Not reached: what you exported, and what a disk or its snapshots still hold of overwritten files.")
     return lines
 
@@ -47,6 +48,7 @@ def short_question(store: Store, id: str) -> str:
     lines += [f"What stays: {kept.why}." for kept in seen.kept if seen.named[0].kind == "judgment"]
     if seen.versions:
         lines.append(f"{_names(seen.versions)} learned from it and may remember it.")
+    lines += _reward_models(seen)
     if seen.copies:
         lines.append(f"The same text in {_many(len(seen.copies), 'other message')} stays.")
     return "\n".join(lines)
@@ -78,6 +80,7 @@ def report(done: Forgotten) -> list[str]:
         )
     lines += [f"{kept.why.capitalize()}: `hone forget {short(kept.id)}`" for kept in done.kept]
     lines += _remembering(done)
+    lines += _reward_models(done)
     if files.run is not None:
         if files.run_ended:
             lines.append(f"Training run {files.run} was learning from it and was ended: `hone train` begins another.")
@@ -110,6 +113,16 @@ def _remembering(done: Forgotten) -> list[str]:
     if rest:
         lines.append(f"{_names(rest)} may remember too: `hone adapters remove {rest[0].name}` deletes its files.")
     return lines
+
+
+def _reward_models(seen: Preview | Forgotten) -> list[str]:
+    """Those that go: they learned from it, or were tested on it."""
+    runs = [str(number) for number in seen.reward_models]
+    if not runs:
+        return []
+    which = f"of run {runs[0]} is" if len(runs) == 1 else f"of runs {', '.join(runs[:-1])} and {runs[-1]} are"
+    models = "model" if len(runs) == 1 else "models"
+    return [f"The reward {models} {which} deleted: `hone train --method reward --wait` makes a new one."]
 
 
 def _names(versions: list[Version]) -> str:

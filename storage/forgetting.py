@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from storage import backups, lookup, scrubbing
+from storage import backups, lookup, rewards, scrubbing
 from storage.erasing import Asked, Erasure, Kept, Plan
 from storage.errors import translate
 from storage.ids import now
@@ -61,6 +61,7 @@ class Preview:
     kept: list[Kept]  #: what stays although one may expect it to go
     versions: list[Version]
     backups: int  #: copies of the database that would be cleaned
+    reward_models: list[int] = field(default_factory=list)  #: numbers of the runs whose reward models would go
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class Forgotten:
     kept: list[Kept]
     versions: list[Version]
     files: Scrubbed = field(default_factory=Scrubbed)
+    reward_models: list[int] = field(default_factory=list)  #: numbers of the runs whose reward models went
 
     @property
     def live(self) -> list[Version]:
@@ -107,6 +109,7 @@ def preview(store: Store, ids: Sequence[str], copies: bool = False) -> Preview:
         plan.kept,
         _versions(store, plan),
         len(scrubbing.known(store)),
+        _reward_models(store, plan),
     )
 
 
@@ -124,13 +127,15 @@ def forget(
         with store.write() as db:
             erasure = Erasure(db.conn, _asked(found, copies))
             plan = erasure.plan()
+            models = _reward_models(store, plan)
             erasure.apply(now())
             erasure.close()
             learning = plan.learnable or store.meta_get(PENDING) == _LEARNING
             store.meta_set(PENDING, _LEARNING if learning else _QUIET)
         files = _scrub(store, learning, say)
     left = [] if copies else plan.copies
-    return Forgotten(plan.messages, plan.judgments, plan.threads, left, plan.kept, _versions(store, plan), files)
+    versions = _versions(store, plan)
+    return Forgotten(plan.messages, plan.judgments, plan.threads, left, plan.kept, versions, files, models)
 
 
 def finish(store: Store, progress: Callable[[str], None] | None = None) -> bool:
@@ -204,3 +209,8 @@ def _versions(store: Store, plan: Plan) -> list[Version]:
         if store.adapters.there(adapter):
             found.append(Version(adapter.id, adapter.name, adapter.state == "live", learner.judgments))
     return found
+
+
+def _reward_models(store: Store, plan: Plan) -> list[int]:
+    """They lie in the folders of their runs, which are emptied."""
+    return sorted(store.runs.get(id).number for id in plan.runs if rewards.file_of(store, id).exists())

@@ -200,7 +200,9 @@ class Runs:
         with self._store.write() as db:
             db.execute("UPDATE runs SET cancel_requested_at = ? WHERE id = ?", [now(), id])
             db.execute(
-                "UPDATE runs SET state = 'cancelled', finished_at = ? WHERE id = ? AND state = 'queued'", [now(), id]
+                "UPDATE runs SET state = 'cancelled', finished_at = ?, error = 'it was cancelled before it ' || "
+                "iif(error IS NULL, 'began', 'went on') WHERE id = ? AND state = 'queued'",
+                [now(), id],
             )
         if self.get(id).finished:
             self._drop_checkpoints(id)

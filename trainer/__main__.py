@@ -1,4 +1,6 @@
-"""`python -m trainer run|eval|score|merge|simulate|bench`: what the chat, the commands and `accelerate launch` start.
+"""`python -m trainer run|check|settings|eval|score|merge|simulate|bench`.
+
+What the chat, the commands and `accelerate launch` start.
 
 With --json, JSON alone goes to stdout. Errors are one sentence on stderr. Exit code 0: promoted (run), done (others);
 1: failed; 3: the run was refused by its gate.
@@ -76,6 +78,23 @@ def _run(settings: Any, arguments: argparse.Namespace) -> int:
     return {"done": 0, "rejected": REFUSED}.get(outcome.state, FAILED)
 
 
+def _check(settings: Any, arguments: argparse.Namespace) -> int:
+    from trainer.config import CONFIGS
+
+    CONFIGS[arguments.method].read(json.load(sys.stdin))
+    return 0
+
+
+def _settings(settings: Any, arguments: argparse.Namespace) -> int:
+    from trainer.settings import lines, listing
+
+    if arguments.json:
+        print(json.dumps({"method": arguments.method, "settings": listing(arguments.method)}))
+    else:
+        print("\n".join(lines(arguments.method)))
+    return 0
+
+
 def _eval(settings: Any, arguments: argparse.Namespace) -> int:
     from chatapp.engine.model_files import resolve
     from storage.store import Store
@@ -115,6 +134,7 @@ def _eval(settings: Any, arguments: argparse.Namespace) -> int:
 def _score(settings: Any, arguments: argparse.Namespace) -> int:
     from chatapp.engine.model_files import resolve
     from storage.store import Store
+    from trainer.errors import TrainerError
     from trainer.score import open_scorer, sentence, serve
     from trainer.total import Weights
 
@@ -128,7 +148,11 @@ def _score(settings: Any, arguments: argparse.Namespace) -> int:
                 print(line, flush=True)
             return 0
         for row in asked or ():
-            for found in scorer.score(row["messages"], row["answers"]):
+            try:
+                scores = scorer.score(row["messages"], row["answers"], row.get("finished", True))
+            except TrainerError as error:
+                raise TrainerError(f"{row['where']}: {error}" if row.get("where") else str(error)) from error
+            for found in scores:
                 print(json.dumps(found) if arguments.json else clean(sentence(found)))
     return 0
 
@@ -208,6 +232,12 @@ def _parser() -> argparse.ArgumentParser:
         "--train-base", type=Path, metavar="DIR", help="the same model unquantised, as a Hugging Face folder"
     )
     run.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of this run")
+    checking = command(
+        "check", _check, "whether settings, a JSON object on stdin, can be used; quick: nothing is loaded"
+    )
+    listing = command("settings", _settings, "what may be set for a run: names, defaults, ranges and meanings")
+    for sub in (checking, listing):
+        sub.add_argument("--method", choices=METHODS, default="dpo", help="of the run (default: dpo)")
     evaluation = command("eval", _eval, "how well the implicit reward orders the pairs of a preference file")
     evaluation.add_argument("file", type=Path)
     evaluation.add_argument("--format", default="trl-preference", help="of the file (default: trl-preference)")
@@ -216,7 +246,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluation.add_argument("--beta", type=float, default=0.1, help="scale of the implicit reward (default: 0.1)")
     evaluation.add_argument("--fp32", action="store_true", help="exact rather than quick")
     evaluation.add_argument("--train-base", type=Path, metavar="DIR")
-    scoring = command("score", _score, "the reward of answers; asked on stdin: a list of {messages, answers}")
+    scoring = command(
+        "score", _score, "the reward of answers; asked on stdin: a list of {messages, answers, finished, where}"
+    )
     scoring.add_argument("--serve", action="store_true", help="stay, and answer a line of JSON for each line of JSON")
     merging = command("merge", _merge, "one GGUF of the model with a version merged in; --json: also how far it is")
     merging.add_argument("adapter", metavar="ID", help="v3, an id or its beginning")

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from trainer.errors import BadSetting
+from trainer.setting_types import described, fits, kinds
 
 PairLoss = Literal["sigmoid", "ipo"]
 Start = Literal["auto", "refit", "warm"]
@@ -22,7 +23,7 @@ class TrainConfig:
     rank: int = 16  #: of the LoRA; fixed for one base model, so that versions can be compared and continued
     alpha: float = 16.0  #: LoRA scale is alpha / rank
     layer_share: float = 0.27  #: of the layers, from the top, that the LoRA changes; the rest is computed once
-    modules: tuple[str, ...] = ("o_proj", "up_proj", "v_proj")  #: linear maps of a layer that it changes; (): all
+    modules: tuple[str, ...] = ("o_proj", "up_proj", "v_proj")  #: linear maps of a layer that it changes; none: all
     learning_rate: float = 2.5e-3  #: of AdamW, at its peak
     epochs: int = 2  #: passes over the training turns
     min_steps: int = 20  #: optimiser steps; fewer turns than that are gone over more often
@@ -41,7 +42,7 @@ class TrainConfig:
     nll_weight: float = 0.2  #: of demonstrations (corrections), per token, beside the pairs' loss
     kto_weight: float = 1.0  #: of unpaired judgments, beside the pairs' loss
     ordinary_weight: float = 0.5  #: of the NLL of ordinary text, per token, beside each step's loss
-    ordinary_texts: int = 2  #: of those texts a step
+    ordinary_texts: int = 2  #: ordinary texts a step
     words: int = 8192  #: likely words that a step on a CPU computes logits of; 0: the whole vocabulary
     best_and_worst: bool = True  #: learn from the best against the worst answer of a ranking, not from every pair
     practice_share: float = 0.5  #: of the turns of a fit, those that nobody judged (practice.py); 0: none
@@ -56,7 +57,22 @@ class TrainConfig:
     include_weight: float | None = None  #: of others' judgments; None: in sum at most as much as the user's own
 
     def __post_init__(self) -> None:
-        checks: list[tuple[str, bool, str]] = [
+        for name, kind in kinds(type(self)).items():  # before the ranges: those compare numbers
+            if not fits(getattr(self, name), kind):
+                raise BadSetting(f"{name} is {getattr(self, name)!r:.80}; it must be {self.wanted(name)}")
+        for name, ok, wanted in self._ranges():
+            if not ok:
+                raise BadSetting(f"{name} is {getattr(self, name)!r}; it must be {wanted}")
+
+    @classmethod
+    def wanted(cls, name: str) -> str:
+        """What a setting must be, in words: its type, and the first of its ranges."""
+        ranges = {name: wanted for name, _, wanted in reversed(cls()._ranges())}
+        return described(kinds(cls)[name], ranges.get(name))
+
+    def _ranges(self) -> list[tuple[str, bool, str]]:
+        """(field, whether it is in it, the range in words); the types are checked by then."""
+        return [
             ("rank", 1 <= self.rank <= 512, "between 1 and 512"),
             ("alpha", self.alpha > 0, "above 0"),
             ("layer_share", 0 < self.layer_share <= 1, "above 0 and at most 1"),
@@ -94,9 +110,6 @@ class TrainConfig:
             ("max_response", self.max_response >= 1, "at least 1"),
             ("include_weight", self.include_weight is None or self.include_weight > 0, "above 0"),
         ]
-        for name, ok, wanted in checks:
-            if not ok:
-                raise BadSetting(f"{name} is {getattr(self, name)!r}; it must be {wanted}")
 
     def practised(self, turns: int) -> int:
         """Turns to practise on beside so many judged ones."""
@@ -123,12 +136,11 @@ class TrainConfig:
             raise BadSetting(f"{unknown[0]!r} is no setting of such a run; there are {', '.join(sorted(known))}")
         given = dict(values)
         for name in ("include", "modules"):
-            if name in given:
-                given[name] = (given[name],) if isinstance(given[name], str) else tuple(given[name])
-        try:
-            return cls(**given)
-        except TypeError as error:  # a text where a number belongs
-            raise BadSetting(f"a setting of the run has the wrong type: {error}") from error
+            if isinstance(value := given.get(name), str):
+                given[name] = (value,)
+            elif isinstance(value, list):
+                given[name] = tuple(value)
+        return cls(**given)
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "include": list(self.include), "modules": list(self.modules)}
@@ -138,12 +150,10 @@ class TrainConfig:
 class RewardConfig(TrainConfig):
     """How a reward model learns."""
 
-    heads: int = 4  #: on bootstrap samples of the prompts; a reward is their mean less their spread
+    heads: int = 4  #: models on bootstrap samples of the prompts; a reward is their mean less their spread
 
-    def __post_init__(self) -> None:
-        TrainConfig.__post_init__(self)
-        if not 2 <= self.heads <= 64:
-            raise BadSetting(f"heads is {self.heads!r}; it must be between 2 and 64")
+    def _ranges(self) -> list[tuple[str, bool, str]]:
+        return [*TrainConfig._ranges(self), ("heads", 2 <= self.heads <= 64, "between 2 and 64")]
 
     @classmethod
     def settings(cls) -> set[str]:
@@ -177,30 +187,29 @@ class PpoConfig(TrainConfig):
 
     algorithm: Algorithm = "ppo"  #: "rloo": without a critic, each answer against the others to its prompt
     batches: int = 2  #: of answers, each drawn by the policy that learned from those before
-    batch_prompts: int = 16  #: of a batch
-    answers: int = 4  #: to each of them
-    learned: int = 2  #: of those, that are learned from: the best and the worst, as many of each
-    answer_tokens: int = 192  #: of an answer, at most
-    first_prompts: int = 48  #: of the first batch, whose answers are there already
+    batch_prompts: int = 16  #: prompts of a batch
+    answers: int = 4  #: to each prompt of a batch
+    learned: int = 2  #: of those answers, learned from: the best and the worst, as many of each
+    answer_tokens: int = 192  #: tokens of an answer, at most
+    first_prompts: int = 48  #: prompts of the first batch, whose answers are there already
     ppo_epochs: int = 2  #: how often a batch is learned from
     learning_rate: float = 1.3e-3
     practice_share: float = 0.0  #: what it answers is its practice
     critic_rate: float = 1e-2  #: of the value head
     clip: float = 0.9  #: of the ratio of new to old probability: few large batches are led by the budget of KL instead
     ratio: Ratio = "token"  #: "answer": of a whole answer, as in RLOO's own paper; only for rloo
-    value_clip: float = 0.2
+    value_clip: float = 0.2  #: how far a value may move from what it was when the batch was drawn
     value_weight: float = 0.5  #: of the values' loss beside the policy's
     gae_decay: float = 0.97  #: lambda: what an answer earns thirty tokens later still counts for a word by 0.4
-    discount: float = 1.0  #: gamma
-    whiten: bool = True  #: advantages
+    discount: float = 1.0  #: gamma, a token
+    whiten: bool = True  #: advantages are whitened: of mean 0 and deviation 1
     dense: bool = True  #: tokens earn what the reward, linear in them, owes to each; else all comes with the last one
     expected: bool = True  #: of such a share that of the word itself is learned from by its mean over all words
     kl_coefficient: float = 0.05  #: at first, of the KL penalty, in rewards a nat; 0: there is none
-    #: nats a token from the base: the KL penalty is a mean over all words too, and so strong that what is best by their
-    #: worth lies there; 0: it is sampled
-    kl_aim: float = 0.0
-    kl_target: float = 6.0  #: nats an answer, which the coefficient is led to
-    kl_horizon: float = 1000.0  #: answers
+    # the KL penalty is a mean over all words then, and so strong that what is best by their worth lies there
+    kl_aim: float = 0.0  #: nats a token from the base, where the penalty leads; 0: it is sampled, led by kl_target
+    kl_target: float = 6.0  #: nats an answer that the coefficient is led to
+    kl_horizon: float = 1000.0  #: answers in which it is led there
     kl_budget: float = 0.1  #: nats a token beyond which the run ends
     spread_budget: float = 1.5  #: of the reward's heads, by that on judged answers that they had not seen
     rules_weight: float = 1.0  #: of the rules beside the preferences
@@ -213,9 +222,9 @@ class PpoConfig(TrainConfig):
         pairs = {"loss", "label_smoothing", "length_normalised", "dpop", "margin_scale", "nll_weight", "kto_weight"}
         return {f.name for f in fields(cls)} - fit - pairs - {"best_and_worst", "practice_share"}
 
-    def __post_init__(self) -> None:
-        TrainConfig.__post_init__(self)
-        checks: list[tuple[str, bool, str]] = [
+    def _ranges(self) -> list[tuple[str, bool, str]]:
+        return [
+            *TrainConfig._ranges(self),
             ("algorithm", self.algorithm in ("ppo", "rloo"), "'ppo' or 'rloo'"),
             ("batches", 1 <= self.batches <= 1000, "between 1 and 1000"),
             ("batch_prompts", 1 <= self.batch_prompts <= 1024, "between 1 and 1024"),
@@ -248,9 +257,6 @@ class PpoConfig(TrainConfig):
             ("kl_horizon", self.kl_horizon >= 1, "at least 1"),
             ("kl_budget", self.kl_budget > 0, "above 0"),
         ]
-        for name, ok, wanted in checks:
-            if not ok:
-                raise BadSetting(f"{name} is {getattr(self, name)!r}; it must be {wanted}")
 
 
 #: by the method of a run

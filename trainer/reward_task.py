@@ -302,12 +302,15 @@ def decide(found: Examined) -> tuple[bool, str]:
         problems.append(f"it orders {mine} of the pairs as you did, and taking the {which} answer {length}")
     if problems:
         return False, f"Refused: {'; '.join(problems)}. Judge more answers and train it again."
+    # not refused for it: a few prompts of which it is sure and wrong decide that (docs/experiments.md)
+    good = found.log_loss < math.log(2)
+    coin = "" if good else " Its probabilities are no better than a coin's: rely on its order alone."
     if not found.pairs:
-        return True, f"It tells good answers from bad ones: {figures}, on {prompts}."
+        return True, f"It tells good answers from bad ones: {figures}, on {prompts}.{coin}"
     return True, (
         f"It orders {gate.percent(found.accuracy)} of the pairs as you did (the best answer before the worst: "
         f"{gate.percent(found.ends)}; the longer one wins in {gate.percent(found.longer)}) on {prompts}: {figures}; "
-        f"its probabilities are off by {gate.percent(found.calibration)}."
+        f"its probabilities are off by {gate.percent(found.calibration)}.{coin}"
     )
 
 

@@ -42,14 +42,19 @@ class Scorer:
     rules: list[Rule]  #: that are active or were flagged
     texts: dict[str, Tensor]  # (D,) of each rule, by its id
 
-    def tokens(self, answer: str | Sequence[int]) -> list[int]:
-        """A text is taken as a whole answer that ended; token ids as they are."""
-        ids = self.vocab.response_ids(answer) if isinstance(answer, str) else [int(token) for token in answer]
+    def tokens(self, answer: str | Sequence[int], finished: bool = True) -> list[int]:
+        """A text is taken as a whole answer that ended or, if not finished, was cut; token ids as they are."""
+        if isinstance(answer, str):
+            ids = self.vocab.response_ids(answer) if finished else self.vocab.tokenize(answer)
+        else:
+            ids = [int(token) for token in answer]
         if not ids or (isinstance(answer, str) and not answer.strip()):
             raise TrainerError("there is no answer to score: the text is empty")
         return ids[: int(self.reward.about.get("max_response", TrainConfig().max_response))]
 
-    def score(self, messages: Sequence[Message], answers: Sequence[str | Sequence[int]]) -> list[dict[str, Any]]:
+    def score(
+        self, messages: Sequence[Message], answers: Sequence[str | Sequence[int]], finished: bool = True
+    ) -> list[dict[str, Any]]:
         """Each answer's parts and total, in the order of answers. Raises TrainerError."""
         limit = int(self.reward.about.get("max_prompt", TrainConfig().max_prompt))
         prompt = fit_prompt(self.vocab, messages, limit)
@@ -58,7 +63,7 @@ class Scorer:
                 f"the prompt is over {limit} tokens long, the most that the reward model was trained with: it cannot "
                 "be scored"
             )
-        ids = [self.tokens(answer) for answer in answers]
+        ids = [self.tokens(answer, finished) for answer in answers]
         lengths = torch.tensor([len(each) for each in ids])
         # one answer at a time: sixteen long ones at once would take gigabytes
         features = torch.cat(self.pooler.see([TokenTurn(prompt, [each]) for each in ids], budget=1024))
@@ -134,5 +139,7 @@ def sentence(found: dict[str, Any]) -> str:
         if rule["flags"]:
             tail = "" if rule["counts"] else " (does not count)"
             lines.append(f"    breaks {rule['rule']} ({rule['name']}): {rule['violation']:.0%}{tail}")
-    lines.append(f"  length {found['length']} tokens: {found['length_part']:+.2f}, times {-weight['length']:g}")
+    taken = weight["length"]  # off, as the total has it
+    how = f", {'less' if taken > 0 else 'plus'} {abs(taken):g} times that" if taken else " (does not count)"
+    lines.append(f"  length {found['length']} tokens: {found['length_part']:+.2f}{how}")
     return "\n".join(lines)

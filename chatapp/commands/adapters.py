@@ -19,6 +19,14 @@ from storage import pruning
 from storage.adapters import Adapter
 from storage.store import Store
 
+#: of a report, in words
+_PARTS = {
+    "evidence": "what its test measured",
+    "config": "its settings",
+    "metrics": "its figures",
+    "start": "its start",
+}
+
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
     with Store.open(settings.home) as store:
@@ -51,7 +59,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
             else:
                 found = row(store, adapter)
                 for name, value in found.items():
-                    say(f"{name:<12} {value}")
+                    say(f"{name:<12} {_shown(name, value, adapter)}")
                 for note in _notes(found):
                     print(note)
                 for title, split in (("learned from", "train"), ("tested on", "held_out")):
@@ -112,6 +120,20 @@ def _prune(store: Store, arguments: argparse.Namespace) -> int:
         print(f"caches stay, {found.held / 1e6:.1f} MB: a training run reads them")
     print(f"{found.freed / 1e6:.1f} MB {freed}" if found.freed else "nothing to free: every version's files are of use")
     return 0
+
+
+def _shown(name: str, value: Any, adapter: Adapter) -> str:
+    """A value for a person; what is long says what is in it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "none"
+    if name == "files":
+        return ", ".join(value) or "none"
+    if name == "report":
+        parts = ", ".join(_PARTS.get(part, part) for part in value)
+        return f"{parts}: `hone adapters show {adapter.name} --json`" if parts else "none"
+    return str(value)
 
 
 def _notes(row: dict[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from chatapp.choosing import place
-from chatapp.cli import UserError
+from chatapp.cli import FAILED, OK, UserError
 from chatapp.commands.common import (
     SHELL,
     Model,
@@ -27,7 +27,7 @@ from chatapp.commands.common import (
     register_model,
 )
 from chatapp.config import Settings
-from chatapp.engine.base import MAX_CANDIDATES, Candidate, Message, Sampling
+from chatapp.engine.base import MAX_CANDIDATES, Candidate, Message, PromptTooLong, Sampling
 from chatapp.engine.process import EngineProcess
 from chatapp.scoring import Scoring, ScoringError
 from storage import rewards as reward_models
@@ -59,22 +59,29 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
 def _ask(
     settings: Settings,
     arguments: argparse.Namespace,
-    prompts: list[tuple[Any, list[Message]]],
+    prompts: list[tuple[str, Any, list[Message]]],
     store: Store,
     model: Model,
     adapter: Adapter | None,
     n: int,
 ) -> int:
     judge: Scoring | None = None
+    known = failed = False
     engine = EngineProcess(engine_config(settings, model, store, adapter))
     try:
         if arguments.best_of:
             judge = Scoring(settings)
-        for index, (given, messages) in enumerate(prompts):
+        for index, (where, given, messages) in enumerate(prompts):
             sampling = settings.sampling
             if sampling.seed is not None:  # each prompt draws differently, and the same in each call
                 sampling = replace(sampling, seed=(sampling.seed + index * MAX_CANDIDATES) % 2**32)
-            candidates = engine.generate(messages, arguments.best_of or n, sampling)
+            try:
+                candidates = engine.generate(messages, arguments.best_of or n, sampling)
+            except PromptTooLong as error:  # how long it is only the model can say; the others are answered
+                said = f"{f'{where}: ' if arguments.file else ''}{str(error).removesuffix('.')}: --context-size N"
+                print(f"hone: {said}", file=sys.stderr)
+                failed = True
+                continue
             rewards: dict[int, float] = {}
             if judge is not None:
                 try:
@@ -96,8 +103,9 @@ def _ask(
                 _print(shown, len(prompts) > 1 and str(messages[-1]["content"]), rewards)
             if not arguments.no_save:
                 try:
-                    if index == 0:
+                    if not known:
                         register_model(store, model)
+                        known = True
                     _save(store, messages, candidates, sampling, model, adapter, rewards)
                 except StorageError as error:  # the answers are printed: that they cannot be kept is not their loss
                     print(f"hone: the answers were not saved: {error}", file=sys.stderr)
@@ -105,7 +113,7 @@ def _ask(
         engine.close()
         if judge is not None:
             judge.close()
-    return 0
+    return FAILED if failed else OK
 
 
 def _row(candidate: Candidate, rewards: dict[int, float]) -> dict[str, Any]:
@@ -151,7 +159,8 @@ def _save(
         store.threads.add_answers(thread_id, prompt_id, new)
 
 
-def _prompts(settings: Settings, arguments: argparse.Namespace) -> Iterator[tuple[Any, list[Message]]]:
+def _prompts(settings: Settings, arguments: argparse.Namespace) -> Iterator[tuple[str, Any, list[Message]]]:
+    """(where it stands, as it was given, as messages) of each."""
     system: list[Message] = [{"role": "system", "content": settings.system_prompt}] if settings.system_prompt else []
 
     def whole(prompt: Any, where: str) -> list[Message]:
@@ -163,7 +172,7 @@ def _prompts(settings: Settings, arguments: argparse.Namespace) -> Iterator[tupl
             where = f"{arguments.file}, line {number}"
             if not isinstance(row, dict) or "prompt" not in row:
                 raise UserError(f'{where}: expected an object with "prompt"')
-            yield row["prompt"], whole(row["prompt"], where)
+            yield where, row["prompt"], whole(row["prompt"], where)
     else:
         text = arguments.prompt
         if text is None:
@@ -171,7 +180,7 @@ def _prompts(settings: Settings, arguments: argparse.Namespace) -> Iterator[tupl
                 raise UserError("no prompt given: write it after `hone ask`, or pipe it in")
             text = sys.stdin.read()
         text = text.strip()
-        yield text, whole(text, "the prompt")
+        yield "the prompt", text, whole(text, "the prompt")
 
 
 def _print(candidates: list[Any], prompt: str | bool, rewards: dict[int, float]) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from chatapp import trainer_process
 from chatapp.cli import UserError
 from chatapp.config import Settings
 from chatapp.engine.base import EngineConfig, Message
@@ -77,6 +80,33 @@ def engine_config(settings: Settings, model: Model, store: Store, adapter: Adapt
         lock_path=paths.generation_lock(store.home),
         log_path=paths.logs_dir(store.home) / "engine.log",
     )
+
+
+def ask_trainer(settings: Settings, *arguments: str, given: Any = None) -> str:
+    """What `python -m trainer` answers to a command that is over soon; given: JSON for its stdin.
+
+    Raises UserError with its sentence where it refuses.
+    """
+    answer, error = call_trainer(settings, *arguments, given=given)
+    if error is not None:
+        raise UserError(error)
+    return answer
+
+
+def call_trainer(settings: Settings, *arguments: str, given: Any = None) -> tuple[str, str | None]:
+    """As `ask_trainer`, with the sentence beside what was answered before it."""
+    done = subprocess.run(
+        trainer_process.command(settings, *arguments),
+        input=json.dumps(given),
+        capture_output=True,
+        encoding="utf-8",
+        env={**os.environ, **trainer_process.environment(settings)},
+    )
+    if not done.returncode:
+        return done.stdout, None
+    # its own sentence stands last; before it libraries may have had their say
+    before, own, said = done.stderr.rpartition("trainer: ")
+    return done.stdout, said.strip() if own else before.strip() or f"the trainer ended with code {done.returncode}"
 
 
 def read_lines(file: str | None, what: str) -> Iterator[tuple[int, Any]]:

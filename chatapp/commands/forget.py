@@ -3,7 +3,7 @@
 JSON, without a word of the text: messages, judgments, threads (how many went), copies (ids of messages with exactly
 the same text, which are still there), kept [{kind, id, why}], versions [{id, name, live, judgments}] (they learned from
 it), live (names of those in use), run and run_ended (the training run that was ended), backups, deleted (files),
-unreached [{path, made_at, why}], damaged (files).
+unreached [{path, made_at, why}], damaged (files), reward_models (numbers of the runs whose models went).
 """
 
 from __future__ import annotations

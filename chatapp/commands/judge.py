@@ -6,12 +6,17 @@ A line is {"prompt": text or messages, "responses": [text, ...]} and one of "ran
 prompt is found again by its text, with its token ids; instead of "responses", the "candidates" of `hone ask --json`
 may stand, which carry them from another machine. A file with a bad line is refused whole: nothing is recorded.
 
-JSON: judgments, and what they give: pairs, unpaired, demonstrations, rule_labels; notes, which teach nothing.
+What is said of a known answer again takes the place of what was said before; a correction or a note of the same text
+is not recorded again.
+
+JSON: judgments, and what they give: pairs, unpaired, demonstrations, rule_labels; notes, which teach nothing; already:
+corrections and notes that had been recorded before.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +25,7 @@ from chatapp.commands.common import SHELL, as_messages, find_model, print_json, 
 from chatapp.config import Settings
 from chatapp.engine.base import Message
 from storage.errors import NotFound
+from storage.judgments import OWN_SOURCES
 from storage.preferences import Judgment, derive
 from storage.rules import Rule
 from storage.store import Store
@@ -48,6 +54,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     name = arguments.file or "stdin"
     lines = [parse(row, f"{name}, line {number}") for number, row in read_lines(arguments.file, "judgments")]
     judgments: list[Judgment] = []
+    already = 0
     with Store.open(settings.home) as store, store.write():
         if any(line.generated for line in lines):
             model = find_model(settings)
@@ -57,7 +64,9 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
                     line.generated = None  # another model's token ids mean nothing to this one
                 line.model = model.hash
         for line in lines:
-            judgments += record(store, line)
+            recorded = record(store, line)
+            judgments += [judgment for judgment in recorded if judgment is not None]
+            already += recorded.count(None)
     derived = derive(judgments)
     report = {
         "judgments": len(judgments),
@@ -66,13 +75,16 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         "demonstrations": len(derived.demonstrations),
         "rule_labels": len(derived.rule_labels),
         "notes": sum(judgment.kind == "note" for judgment in judgments),
+        "already": already,
     }
     if arguments.json:
         print_json(report)
     else:
         said = f"{report['pairs']} pairs, {report['unpaired']} single examples"
-        for name, words in (("rule_labels", "rule labels"), ("notes", "notes")):
-            said += f", {report[name]} {words}" * bool(report[name])
+        for name in ("demonstrations", "rule_labels", "notes"):
+            said += f", {report[name]} {name.replace('_', ' ')}" * bool(report[name])
+        if already:
+            said += f"; {already} correction{'s' * (already > 1)} or note{'s' * (already > 1)} had been recorded before"
         print(f"{report['judgments']} judgments recorded: {said}")
     return 0
 
@@ -196,15 +208,21 @@ def _check(kind: str, value: Any, count: int, where: str) -> Any:
     return value
 
 
-def record(store: Store, line: Line) -> list[Judgment]:
-    """Store the turn, where it is not there yet, and its judgments."""
+def record(store: Store, line: Line) -> list[Judgment | None]:
+    """Store the turn, where it is not there yet, and its judgments; None for each that is there already."""
     from storage.outside import add_prompt
 
     prompt_id = add_prompt(store, line.prompt, SHELL)  # type: ignore[arg-type]
     ids = _answers(store, prompt_id, line)
-    recorded = _judge(store, prompt_id, ids, line) if line.kind else []
+    recorded: list[Judgment | None] = [*_judge(store, prompt_id, ids, line)] if line.kind else []
+    noted = {
+        (judgment.items[0].message_id, judgment.payload.get("text"))
+        for judgment in store.judgments.for_prompt(prompt_id)
+        if line.notes and judgment.kind == "note"
+    }
     for index, text in line.notes.items():
-        recorded.append(store.judgments.note(prompt_id, ids[index], text, source=SHELL))
+        known = (ids[index], text) in noted
+        recorded.append(None if known else store.judgments.note(prompt_id, ids[index], text, source=SHELL))
     flagged: set[tuple[int, str]] = set()
     for index, name, violated in line.flags:
         rule = _rule(store, name, line.where)
@@ -228,7 +246,7 @@ def _rule(store: Store, name: int | str, where: str) -> Rule:
     return rule
 
 
-def _judge(store: Store, prompt_id: str, ids: list[str], line: Line) -> list[Judgment]:
+def _judge(store: Store, prompt_id: str, ids: list[str], line: Line) -> Sequence[Judgment | None]:
     judgments, value = store.judgments, line.value
     if line.kind == "ranking":
         return [judgments.rank(prompt_id, [[ids[i] for i in group] for group in value], source=SHELL)]
@@ -242,7 +260,21 @@ def _judge(store: Store, prompt_id: str, ids: list[str], line: Line) -> list[Jud
     if line.kind == "thumbs":
         thumbs = [(id, thumb) for id, thumb in zip(ids, value, strict=True) if thumb is not None]
         return [judgments.thumb(prompt_id, id, thumb, source=SHELL) for id, thumb in thumbs]
-    return [judgments.correct(prompt_id, ids[value["of"]], value["text"], ids, source=SHELL)[0]]
+    old = _corrected(store, prompt_id, ids[value["of"]], value["text"])
+    if old is not None and {item.message_id for item in old.items} >= set(ids):
+        return [None]
+    about = {"source": SHELL, "supersedes": old.id if old else None}  # it was of fewer answers
+    return [judgments.correct(prompt_id, ids[value["of"]], value["text"], ids, **about)[0]]
+
+
+def _corrected(store: Store, prompt_id: str, of: str, text: str) -> Judgment | None:
+    """The user's correction of an answer by that very text, if there is one: twice, it would count twice."""
+    for judgment in store.judgments.for_prompt(prompt_id):
+        if judgment.kind == "correction" and judgment.source in OWN_SOURCES and judgment.payload.get("of") == of:
+            better = next(item.message_id for item in judgment.items if item.rank == 0)
+            if store.threads.message(better).text == text:
+                return judgment
+    return None
 
 
 def _answers(store: Store, prompt_id: str, line: Line) -> list[str]:

@@ -16,20 +16,26 @@ from typing import Any
 from chatapp import trainer_process
 from chatapp.clean import clean
 from chatapp.cli import FAILED, OK, REJECTED, UserError
-from chatapp.commands.common import as_messages, find_model, print_json, read_lines, say
+from chatapp.commands.common import as_messages, ask_trainer, call_trainer, find_model, print_json, read_lines, say
 from chatapp.commands.course import course, drawn
 from chatapp.config import Settings
 from chatapp.engine.base import Message
 from chatapp.times import when
 from chatapp.watching import doing, watch
+from storage import rewards
 from storage.runs import Run
 from storage.store import Store
 
 WATCH_SECONDS = 1.0  #: between two looks of `hone train --watch`
+CANCEL_SECONDS = 15.0  #: that a run may take to end before --json says how it is
 STUCK_SECONDS = 60.0  #: a queued run that nobody took for so long is taken by `hone train --watch`
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
+    if arguments.settings:
+        asked = ["settings", "--method", arguments.method, *["--json"] * arguments.json]
+        print(ask_trainer(settings, *asked), end="")
+        return OK
     if arguments.watch and arguments.method != "dpo":
         raise UserError(f"--watch learns by dpo; give --method {arguments.method} without it")
     model = find_model(settings)
@@ -41,11 +47,13 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     if arguments.method in ("ppo", "rlhf"):
         config |= {"rules_weight": settings.rules_weight, "length_weight": settings.length_weight}
     config |= dict(_setting(text) for text in arguments.set)
+    ask_trainer(settings, "check", "--method", arguments.method, given=config)  # refused before it is queued
     with Store.open(settings.home) as store:
         for dead in store.runs.recover():
             if dead.finished:
                 print(f"run {dead.number}: {clean(str(dead.error))}", file=sys.stderr)
-        store.judgments.live(arguments.include)  # an unknown source is named before anything starts
+        include = config["include"]  # --set may have replaced it, by one name too
+        store.judgments.live([include] if isinstance(include, str) else include)  # an unknown source is named first
         if arguments.watch:
             return _watch(store, settings, model.hash, config, arguments.json)
         method: str = arguments.method
@@ -58,7 +66,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
             else:
                 print(f"run {queued.number} is under way; `hone runs` shows how it goes")
             return OK
-        finished = _wait(store, settings, queued.id, worker, quiet=arguments.json)
+        finished = _wait(store, settings, queued.id, worker, arguments.json)
         return _report(finished, arguments.json)
 
 
@@ -92,14 +100,20 @@ def _left_queued(store: Store, model_hash: str) -> Run | None:
     return run if age > STUCK_SECONDS else None
 
 
-def _wait(store: Store, settings: Settings, run_id: str, worker: subprocess.Popen[bytes], quiet: bool) -> Run:
+def _wait(store: Store, settings: Settings, run_id: str, worker: subprocess.Popen[bytes], as_json: bool) -> Run:
     shown = ""
-    quiet = quiet or not sys.stderr.isatty()
+    quiet = as_json or not sys.stderr.isatty()
+    told = False
     try:
         while True:
             run = store.runs.get(run_id)
             if run.finished:
                 break
+            other = store.runs.latest(["running"]) if run.state == "queued" and not told else None
+            if other is not None and other.id != run_id:
+                line = f"run {run.number} waits for run {other.number} ({other.kind})"
+                print(f"\r{line:<23}" if shown else line, file=sys.stderr, flush=True)
+                told, shown = True, ""
             if worker.poll() is not None and not store.runs.get(run_id).finished:
                 # ended without a verdict: killed, or another worker holds the lock and will take the run
                 store.runs.recover()
@@ -121,10 +135,25 @@ def _wait(store: Store, settings: Settings, run_id: str, worker: subprocess.Pope
     except KeyboardInterrupt:
         store.runs.request_cancel(run_id)
         print("\ncancelled; nothing was changed", file=sys.stderr)
+        if as_json:
+            _report(_ended(store, run_id), as_json)
         raise
     if shown:
         print(file=sys.stderr)
     return run
+
+
+def _ended(store: Store, run_id: str) -> Run:
+    """A run that was told to end, when it has; after a while, or Ctrl+C, as it is."""
+    try:
+        for _ in range(int(CANCEL_SECONDS / 0.2)):
+            if store.runs.get(run_id).finished:
+                break
+            store.runs.recover()
+            time.sleep(0.2)
+    except KeyboardInterrupt:
+        pass
+    return store.runs.get(run_id)
 
 
 def _report(run: Run, as_json: bool) -> int:
@@ -160,7 +189,7 @@ def _watch(store: Store, settings: Settings, model_hash: str, config: dict[str, 
         if begun is not None or (enough and store.runs.active() is None):
             queued = begun or store.runs.queue("dpo", config, model_hash)
             worker = trainer_process.start_worker(settings, queued.id)
-            finished = _wait(store, settings, queued.id, worker, quiet=as_json)
+            finished = _wait(store, settings, queued.id, worker, as_json)
             _report(finished, as_json)
             tried = waiting if finished.state in ("failed", "cancelled") else -1
         time.sleep(WATCH_SECONDS)
@@ -180,21 +209,24 @@ def evaluate(settings: Settings, arguments: argparse.Namespace) -> int:
 def score(settings: Settings, arguments: argparse.Namespace) -> int:
     system: list[Message] = [{"role": "system", "content": settings.system_prompt}] if settings.system_prompt else []
     asked = []
-    for where, prompt, response in _scored(arguments):
-        messages = as_messages(prompt, where)
+    for where, prompt, response, finished in _scored(arguments):
+        messages = as_messages(prompt, where or "the prompt")
+        at = f"{where}: " if where else ""
         if not isinstance(response, str) or not response.strip():
-            raise UserError(f"{where}: the response is empty")
+            raise UserError(f"{at}the response is empty")
+        if not isinstance(finished, bool):
+            raise UserError(f"{at}finished is {finished!r:.60}; it must be true or false")
         whole = messages if messages[0]["role"] == "system" else system + messages
-        asked.append({"messages": whole, "answers": [response]})
-    command = [*trainer_process.command(settings, "score"), *["--json"] * arguments.json]
-    environment = {**os.environ, **trainer_process.environment(settings)}
-    found = subprocess.run(command, input=json.dumps(asked).encode(), stdout=subprocess.PIPE, env=environment)
-    print(found.stdout.decode(), end="")
-    return found.returncode
+        asked.append({"where": where, "messages": whole, "answers": [response], "finished": finished})
+    answer, error = call_trainer(settings, "score", *["--json"] * arguments.json, given=asked)
+    print(answer, end="", flush=True)
+    if error is not None:
+        raise UserError(error)
+    return OK
 
 
-def _scored(arguments: argparse.Namespace) -> Iterator[tuple[str, Any, Any]]:
-    """(where it stands, prompt, response) of each that is asked about."""
+def _scored(arguments: argparse.Namespace) -> Iterator[tuple[str, Any, Any, Any]]:
+    """(where in a file it stands, prompt, response, whether that ended) of each that is asked about."""
     if arguments.file:
         if arguments.prompt is not None:
             raise UserError("give a prompt and a response, or --file, not both")
@@ -202,11 +234,11 @@ def _scored(arguments: argparse.Namespace) -> Iterator[tuple[str, Any, Any]]:
             where = f"{arguments.file}, line {number}"
             if not isinstance(row, dict) or "prompt" not in row or "response" not in row:
                 raise UserError(f'{where}: expected an object with "prompt" and "response"')
-            yield where, row["prompt"], row["response"]
+            yield where, row["prompt"], row["response"], row.get("finished", True)
     elif arguments.prompt is None or arguments.response is None:
         raise UserError("give a prompt and a response: hone score 'Why?' 'Because.'; or --file F.jsonl")
     else:
-        yield "the prompt", arguments.prompt, arguments.response
+        yield "", arguments.prompt, arguments.response, True
 
 
 def runs(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -220,7 +252,9 @@ def runs(settings: Settings, arguments: argparse.Namespace) -> int:
     with Store.open(settings.home) as store:
         store.runs.recover()
         if arguments.cancel:
-            store.runs.request_cancel(store.runs.get(str(wanted)).id)
+            print(_cancel(store, str(wanted)), file=sys.stderr if arguments.json else sys.stdout)
+            if not arguments.json:
+                return OK
         found = [store.runs.get(wanted)] if wanted else store.runs.list()
         for run in found:
             row: dict[str, Any] = {
@@ -231,12 +265,15 @@ def runs(settings: Settings, arguments: argparse.Namespace) -> int:
                 "created_at": run.created_at,
                 "finished_at": run.finished_at,
                 "progress": store.runs.progress(run.id),
+                "config": _config(run),
                 "error": run.error,
                 **{k: v for k, v in run.result.items() if k in ("adapter", "verdict", "metrics", "seconds")},
             }
+            if run.kind == "reward" and run.state == "done":
+                row["there"] = rewards.file_of(store, run.id).exists()
             rows = course(store, run.id) if wanted else []
             if arguments.plot and not rows:
-                raise UserError(f"run {run.number} ({run.kind}) has no rewards to draw: ppo and rlhf have")
+                raise UserError(_nothing_to_draw(run))
             if arguments.json:
                 print_json(row | ({"course": rows} if rows else {}))
             else:
@@ -244,11 +281,54 @@ def runs(settings: Settings, arguments: argparse.Namespace) -> int:
                 if not run.finished and not said:
                     now = watch(store, run.id)
                     said = " · ".join(filter(None, [now.state, now.left]))
+                if not row.get("there", True):
+                    said = f"{said} (its model is gone: something that it learned from or was tested on was forgotten)"
                 say(f"{run.number:>4}  {run.kind:<6}  {run.state:<9}  {when(run.created_at)}  {said}")
                 if arguments.plot:
                     print("\n".join(drawn(rows)))
-                elif wanted and run.result.get("metrics"):
-                    say(json.dumps(run.result["metrics"], indent=2))
+                elif wanted:
+                    for line in _given(run):
+                        say(line)
+                    if run.result.get("metrics"):
+                        say(json.dumps(run.result["metrics"], indent=2))
         if not found and not arguments.json:
             print("no runs yet; `hone train` starts one")
     return OK
+
+
+def _cancel(store: Store, name: str) -> str:
+    """End a run; what is to be said of it."""
+    run = store.runs.get(name)
+    if run.finished:
+        return f"run {run.number} has ended already ({run.state}); nothing was changed"
+    store.runs.request_cancel(run.id)
+    if store.runs.get(run.id).finished:
+        return f"run {run.number} is cancelled: {store.runs.get(run.id).error}"
+    return f"run {run.number} is being cancelled: it ends after the step that it is at, and changes nothing"
+
+
+def _nothing_to_draw(run: Run) -> str:
+    if run.kind not in ("ppo", "rlhf"):
+        return f"run {run.number} ({run.kind}) has no rewards to draw: ppo and rlhf have"
+    if run.finished:
+        return f"run {run.number} has nothing to draw: it ended ({run.state}) before its first batch was done"
+    return f"nothing to draw yet: the first batch of run {run.number} is not done"
+
+
+def _config(run: Run) -> dict[str, Any]:
+    """The settings that a run was given, and the algorithm of one that learns from a reward."""
+    return ({"algorithm": "ppo"} if run.kind in ("ppo", "rlhf") else {}) | run.config  # ppo: where none was given
+
+
+def _given(run: Run) -> Iterator[str]:
+    """The same, in lines."""
+    config = _config(run)
+    if algorithm := config.pop("algorithm", None):
+        yield f"algorithm: {algorithm}"
+    given = [
+        f"{name}={value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in config.items()
+        if value != []
+    ]
+    if given:
+        yield f"settings given: {' '.join(given)}"

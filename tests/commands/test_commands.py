@@ -64,7 +64,9 @@ def test_notes_and_flags_beside_a_judgment_or_alone(hone: Shell, home: Path, tmp
         },
     ]
     said = hone.json("judge", "--file", lines(tmp_path / "j.jsonl", *rows))
-    assert said == {"judgments": 8, "pairs": 5, "unpaired": 0, "demonstrations": 0, "rule_labels": 3, "notes": 3}
+    assert said == {
+        "judgments": 8, "pairs": 5, "unpaired": 0, "demonstrations": 0, "rule_labels": 3, "notes": 3, "already": 0,
+    }  # fmt: skip
     with Store.open(home) as store:
         labels = [(label.rule_id, label.violated) for label in store.judgments.derived().rule_labels]
         assert sorted(labels) == [("rule-human", True), ("rule-insult", True), ("rule-made-up", False)]
@@ -93,6 +95,43 @@ def test_judging_the_same_answers_twice_is_one_turn(hone: Shell, home: Path, tmp
     }
     with Store.open(home) as store:
         assert store.value("SELECT count(*) FROM messages") == 4
+
+
+def test_the_same_file_twice_teaches_once(hone: Shell, home: Path, tmp_path: Path) -> None:
+    """A correction and a note are not taken twice; a verdict takes the place of the one before."""
+
+    def taught() -> tuple[int, int, int, float]:
+        with Store.open(home) as store:
+            found = store.judgments.derived()
+            weight = sum(pair.weight for pair in found.pairs)
+            return len(found.pairs), len(found.demonstrations), len(found.rule_labels), weight
+
+    flags = [{"response": 0, "rule": 3, "violated": True}]
+    rows = [
+        {**TURN, "correction": {"of": 0, "text": "fixed"}, "notes": ["stiff", None, None], "flags": flags},
+        {**TURN, "prompt": "how?", "ranking": [[2], [0], [1]]},
+    ]
+    file = lines(tmp_path / "j.jsonl", *rows)
+    said = "4 judgments recorded: 6 pairs, 0 single examples, 1 demonstrations, 1 rule labels, 1 notes"
+    assert hone("judge", "--file", file) == f"{said}\n"
+    once = taught()
+    again = hone.json("judge", "--file", file)
+    assert (again["judgments"], again["demonstrations"], again["notes"], again["already"]) == (2, 0, 0, 2)
+    assert taught() == once
+    assert "; 2 corrections or notes had been recorded before\n" in hone("judge", "--file", file)
+    other = [{**TURN, "correction": {"of": 0, "text": "other"}}, {**TURN, "correction": {"of": 1, "text": "fixed"}}]
+    assert hone.json("judge", "--file", lines(tmp_path / "new.jsonl", *other))["already"] == 0
+    with Store.open(home) as store:
+        assert len(store.judgments.derived().demonstrations) == 3
+
+
+def test_a_correction_over_more_answers_replaces_the_one_before(hone: Shell, home: Path, tmp_path: Path) -> None:
+    row = {"prompt": "q", "responses": ["a"], "correction": {"of": 0, "text": "fixed"}}
+    hone("judge", "--file", lines(tmp_path / "j.jsonl", row))
+    assert hone.json("judge", "--file", lines(tmp_path / "j.jsonl", {**row, "responses": ["a", "b"]}))["pairs"] == 2
+    with Store.open(home) as store:
+        found = store.judgments.derived()
+        assert (len(found.pairs), len(found.demonstrations)) == (2, 1)
 
 
 def test_equal_answers_stay_apart(hone: Shell, tmp_path: Path) -> None:
@@ -237,6 +276,18 @@ def test_ask_judge_and_export_on_the_real_model(hone: Shell, home: Path, tmp_pat
     assert hone.json("judge", "--file", carried, "--home", tmp_path / "other")["pairs"] == 4
     with Store.open(tmp_path / "other") as store:
         assert all(store.threads.generation(p.chosen_id) is not None for p in store.judgments.derived().pairs)
+
+
+@pytest.mark.real
+def test_a_prompt_that_is_too_long_is_named_and_the_others_answered(hone: Shell, home: Path, tmp_path: Path) -> None:
+    file = lines(tmp_path / "p.jsonl", {"prompt": "why? " * 400}, {"prompt": "Say hi."})
+    said = hone("ask", "--file", file, "--max-tokens", 3, "--context-size", 256, "--json", code=1)
+    assert said.startswith(f"hone: {file}, line 1: The newest message and the system prompt are ")
+    assert said.endswith("larger context size: --context-size N\n")
+    assert json.loads(hone.out)["prompt"] == "Say hi."
+    with Store.open(home) as store:
+        assert store.value("SELECT count(*) FROM messages WHERE role = 'assistant'") == 1
+    assert hone("ask", "why? " * 400, "--context-size", 256, code=1).startswith("hone: The newest message")
 
 
 @pytest.mark.real

@@ -46,3 +46,12 @@ def test_what_has_no_course_says_so(hone: Shell, ran: int) -> None:
     assert "name the run to plot: hone runs NUMBER --plot" in hone("runs", "--plot", code=1)
     assert "name one run, not 2" in hone("runs", 1, 2, code=1)
     assert "course" not in hone.json("runs", ran - 1)
+
+
+def test_a_run_before_its_first_batch_says_so(hone: Shell, home: Path, ran: int) -> None:
+    with Store.open(home) as store:
+        begun = store.runs.queue("ppo")
+        said = f"hone: nothing to draw yet: the first batch of run {begun.number} is not done\n"
+        assert hone("runs", begun.number, "--plot", code=1) == said
+        store.runs.finish(begun.id, "failed", error="out of memory")
+        assert "it ended (failed) before its first batch was done" in hone("runs", begun.number, "--plot", code=1)

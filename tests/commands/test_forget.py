@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from storage import paths
+from storage import paths, rewards
 from storage.lookup import short
 from storage.store import Store
 from tests.commands.shell import Shell
@@ -87,6 +87,29 @@ def test_scripts_get_everything_but_the_text(hone: Shell, world: World) -> None:
     assert "there is no thread, message or judgment 'nothing'" in hone("forget", "nothing", "-y", code=1)
 
 
+def test_reward_models_that_go_are_named(hone: Shell, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are deleted with what they learned from or were tested on."""
+    runs = world.store.runs
+    for split, name in (("train", "pick"), ("held_out", "pick"), ("train", "rank"), ("train", "i1")):
+        run = runs.queue("reward", model_hash=MODEL)
+        runs.record_judgments(run.id, [(world.ids[name], split)])
+        runs.finish(run.id, "done", {"verdict": "It orders 80 % of the pairs as you did."})
+        rewards.file_of(world.store, run.id).parent.mkdir(parents=True)
+        rewards.file_of(world.store, run.id).write_text("model")
+    at_a_terminal(monkeypatch, "y\n")
+    hone("forget", world.ids["pick"])
+    several = "The reward models of runs 3 and 4 are deleted: `hone train --method reward --wait` makes a new one."
+    assert hone.out.splitlines().count(several) == 2  # asked, and done
+    gone = "forgotten)"
+    assert [line.endswith(gone) for line in hone("runs").splitlines()[:4]] == [False, False, True, True]
+    assert not hone.json("runs", "3")["there"]
+    assert hone.json("runs", "6")["there"]
+    assert hone.json("forget", world.ids["i1"], "-y")["reward_models"] == [6]
+    hone("forget", world.ids["pick"], "-y")  # again: there is none left to name
+    assert "reward model" not in hone.out
+    assert "The reward model of run 5 is deleted" in hone("forget", world.ids["rank"], "-y")
+
+
 def test_what_was_forgotten_is_shown_as_such(hone: Shell, world: World) -> None:
     for name in ("a1", "q2", "s1 rank", "thread"):
         hone("forget", world.ids[name], "-y")
@@ -130,6 +153,27 @@ def test_versions_say_what_they_may_remember_and_can_be_removed(
     ]
     assert hone("adapters", "use", "base").startswith("the base model answers already; ")
     assert "`hone train` makes" not in hone("forget", world.ids["pick"], "-y")
+
+
+def test_a_version_is_shown_in_lines_that_can_be_read(
+    hone: Shell, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is long, its settings and figures, stands in the JSON."""
+    from chatapp.commands import adapters
+
+    model = SimpleNamespace(hash=MODEL, file=SimpleNamespace(name="tiny"))
+    monkeypatch.setattr(adapters, "find_model", lambda _: model)
+    report = {"config": {"epochs": 2}, "metrics": {"a": 1.0}, "start": {"from": None, "why": "the first"}}
+    world.store.adapters.register("v9", model_hash=MODEL, files={"adapter.gguf": "f0" * 32}, report=report)
+    name = world.store.adapters.get("v9").name
+    said = hone("adapters", "show", "v9").splitlines()
+    assert "provisional  no" in said
+    assert "parent       none" in said
+    assert "files        adapter.gguf" in said
+    assert f"report       its settings, its figures, its start: `hone adapters show {name} --json`" in said
+    assert not any("{" in line for line in said)
+    assert hone.json("adapters", "show", "v9")["report"] == report
+    assert "report       none" in hone("adapters", "show", "v1")
 
 
 def test_pruning_says_what_it_frees(hone: Shell, world: World) -> None:

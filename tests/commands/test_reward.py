@@ -29,13 +29,17 @@ def judged(hone: Shell, tmp_path: Path) -> Shell:
     return hone
 
 
-def test_without_one_it_is_said_before_anything_is_drawn(hone: Shell) -> None:
+def test_without_one_it_is_said_before_anything_is_drawn(hone: Shell, tmp_path: Path) -> None:
     assert "no reward model of this model yet: train one with `hone train --method reward" in hone(
         "ask", "Why?", "--best-of", 4, code=1
     )
     assert "--best-of is 1; it must be from 2 to 16" in hone("ask", "Why?", "--best-of", 1, code=1)
     assert "--best-of is 3; it must be from 4 to 16" in hone("ask", "Why?", "-n", 4, "--best-of", 3, code=1)
     assert "give a prompt and a response" in hone("score", "Why?", code=1)
+    assert hone("score", "Why?", " ", code=1) == "hone: the response is empty\n"
+    assert hone("score", "Why?", "So.", code=1).startswith("hone: there is no reward model of this model yet")
+    row = {"prompt": "Why?", "response": "So.", "finished": "no"}
+    assert "line 1: finished is 'no'" in hone("score", "--file", lines(tmp_path / "odd.jsonl", row), code=1)
     assert "--watch learns by dpo" in hone("train", "--method", "reward", "--watch", code=1)
 
 
@@ -70,6 +74,10 @@ def test_a_reward_model_scores_and_chooses(judged: Shell, home: Path, tmp_path: 
     plain, stiff = (json.loads(line) for line in told.splitlines())
     assert plain["total"] > stiff["total"]
     assert plain["rules"] == []
+    rows = [{**asked[0], "finished": False}, {"prompt": "why? " * 1100, "response": PLAIN}]
+    said = hone("score", "--file", lines(tmp_path / "asked.jsonl", *rows), "--json", code=1)
+    assert json.loads(hone.out)["length"] == plain["length"] - 1  # it did not end
+    assert said.startswith(f"hone: {tmp_path / 'asked.jsonl'}, line 2: the prompt is over 1024 tokens long")
     found = hone.json("ask", "What of cats?", "-n", 2, "--best-of", 4, "--max-tokens", 24, "--seed", 7)
     assert (found["best_of"], found["chosen_by"], len(found["candidates"])) == (4, "reward model", 2)
     marks = [candidate["reward"] for candidate in found["candidates"]]

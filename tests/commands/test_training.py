@@ -154,10 +154,29 @@ def test_interrupting_the_wait_cancels_the_run(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train, "time", SimpleNamespace(sleep=interrupt))  # a store that waits for a lock sleeps too
-    monkeypatch.setattr("storage.runs.Runs.latest", lambda *_: object())  # another worker holds the lock
-    hone("train", "--wait", code=130)
+    other = SimpleNamespace(id="other", number=8, kind="ppo")
+    monkeypatch.setattr("storage.runs.Runs.latest", lambda *_: other)  # another worker holds the lock
+    found = hone.json("train", "--wait", code=130)
+    assert hone.err.splitlines() == ["run 1 waits for run 8 (ppo)", "", "cancelled; nothing was changed"]
     monkeypatch.undo()
-    assert [state for state, _ in states(home)] == ["cancelled"]
+    assert states(home) == [("cancelled", "it was cancelled before it began")]
+    assert (found["state"], found["verdict"]) == ("cancelled", "it was cancelled before it began")
+
+
+def test_cancelling_says_what_comes_of_it(hone: Shell, home: Path) -> None:
+    with Store.open(home) as store:
+        queued, begun = store.runs.queue("ppo"), store.runs.queue("ppo")
+        assert store.runs.claim(begun.id)
+        assert hone("runs", "1", "--cancel") == "run 1 is cancelled: it was cancelled before it began\n"
+        assert "it was cancelled before it began" in hone("runs", "1")
+        assert hone("runs", "2", "--cancel").startswith("run 2 is being cancelled: it ends after the step")
+        assert hone.json("runs", "2", "--cancel")["state"] == "running"
+        assert "run 2 is being cancelled" in hone.err
+        store.runs.finish(begun.id, "done")
+        before = store.runs.get(begun.id)
+        assert hone("runs", "2", "--cancel") == "run 2 has ended already (done); nothing was changed\n"
+        assert store.runs.get(begun.id) == before
+        assert store.runs.get(queued.id).state == "cancelled"
 
 
 def test_two_workers_work_one_after_the_other(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import fields
+from typing import Any
+
 import pytest
 
-from trainer.config import TrainConfig
+from trainer.config import CONFIGS, PpoConfig, RewardConfig, SftConfig, TrainConfig
+from trainer.errors import BadSetting
 from trainer.fit import learning_rate_share, mean_metrics
 
 
@@ -39,6 +44,44 @@ def test_round_trip() -> None:
 def test_errors_name_the_field_and_the_value(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=rf"^{name} is {value!r}; it must be "):
         TrainConfig.read({name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "must_be"),
+    [
+        ("kl_aim", "banana", "a number, at least 0"),
+        ("kl_aim", "", "a number, at least 0"),
+        ("kl_aim", math.nan, "a number, at least 0"),
+        ("learning_rate", math.inf, "a number, above 0 and at most 0.1"),
+        ("kl_horizon", 10**400, "a number, at least 1"),
+        ("batches", "x", "a whole number, between 1 and 1000"),
+        ("batches", 1.5, "a whole number, between 1 and 1000"),
+        ("answers", True, "a whole number, between 2 and 16"),
+        ("whiten", 1, "true or false"),
+        ("algorithm", 3, "'ppo' or 'rloo'"),
+        ("include_weight", "much", "a number, above 0, or null"),
+        ("modules", 5, "a list of texts"),
+        ("include", [1], "a list of texts"),
+        ("seed", None, "a whole number, at least 0"),
+    ],
+)
+def test_types_are_checked_before_ranges(name: str, value: object, must_be: str) -> None:
+    with pytest.raises(BadSetting, match=rf"^{name} is .*; it must be {must_be}$"):
+        PpoConfig.read({name: value})
+
+
+@pytest.mark.parametrize("config", [TrainConfig, SftConfig, RewardConfig, PpoConfig])
+@pytest.mark.parametrize("value", [{}, math.nan, [[]], b""])
+def test_no_field_takes_just_anything(config: type[TrainConfig], value: Any) -> None:
+    for field in fields(config):
+        with pytest.raises(BadSetting, match=rf"^{field.name} is "):
+            config(**{field.name: value})
+
+
+def test_whole_numbers_are_numbers_and_none_stands_where_it_may() -> None:
+    assert PpoConfig.read({"kl_aim": 0, "rules_weight": 4, "include_weight": None}).rules_weight == 4
+    for config in CONFIGS.values():
+        assert config.read({name: value for name, value in config().as_dict().items() if name in config.settings()})
 
 
 def test_learning_rate_rises_and_falls() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +213,10 @@ def test_one_prompt_of_which_it_was_sure_and_wrong_counts_as_one() -> None:
     logits = [torch.tensor([-40.0 if i == 7 else 1.0, 0.0]) for i in range(40)]
     found = examine(turns, logits)
     assert found.log_loss > math.log(2)
-    assert decide(found)[0]
+    accepted, sentence = decide(found)
+    assert accepted
+    assert sentence.endswith(" Its probabilities are no better than a coin's: rely on its order alone.")
+    assert "a coin's" not in decide(replace(found, log_loss=0.6))[1]
     accepted, sentence = decide(examine(turns, [torch.tensor([float(i % 2), 0.4]) for i in range(40)]))
     assert not accepted
     assert sentence.startswith("Refused: it does not surely tell more than chance on 40 judged prompts")

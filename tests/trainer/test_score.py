@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,23 @@ def test_tokens_and_text_are_the_same_answer(scorer: Scorer) -> None:
     assert by_text["length"] == by_ids["length"]
     (long,) = scorer.score(ASKED, ["ab" * 1024])
     assert long["length"] == 1024
+
+
+def test_an_answer_that_was_cut_does_not_end(scorer: Scorer) -> None:
+    ids = scorer.vocab.tokenize("abab")
+    (cut,) = scorer.score(ASKED, ["abab"], finished=False)
+    (drawn,) = scorer.score(ASKED, [ids])
+    assert cut["length"] == len(ids)
+    assert cut["total"] == pytest.approx(drawn["total"])
+
+
+@pytest.mark.parametrize(
+    ("weight", "said"),
+    [(0.5, ", less 0.5 times that"), (-0.5, ", plus 0.5 times that"), (0.0, " (does not count)")],
+)
+def test_the_text_takes_off_what_the_total_takes_off(scorer: Scorer, weight: float, said: str) -> None:
+    (found,) = replace(scorer, weights=Weights(0.5, weight)).score(ASKED, ["aaaa"])
+    assert sentence(found).splitlines()[-1] == f"  length {found['length']} tokens: {found['length_part']:+.2f}{said}"
 
 
 def test_what_cannot_be_scored_is_named(scorer: Scorer) -> None:
