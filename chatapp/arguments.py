@@ -261,7 +261,7 @@ def _looking(command: Callable[..., Parser], actions: Callable[..., dict[str, Pa
         ("list", "the latest first"),
         ("show", "one thread, with its answers and judgments"),
         ("export", "one thread as Markdown"),
-        ("private", "never learn from a thread, and leave it out of exports"),
+        ("private", "never learn from a thread, and leave it out of hone export"),
     )
     threads["list"].add_argument("--archived", action="store_true", help="those put away")
     threads["list"].add_argument("--deleted", action="store_true", help="those deleted")

@@ -21,6 +21,7 @@ from chatapp.config import Settings
 from chatapp.dueling import Duel, fight
 from chatapp.engine.base import Engine, EngineError, Message
 from chatapp.frequency import Frequency
+from chatapp.privacy import heading, take
 from chatapp.reading import branch_ends, past_turns, read_branch, tip_turn, visited_turn, way
 from chatapp.telling import to_show
 from chatapp.turn import PastTurn, Turn
@@ -163,13 +164,12 @@ class ChatSession(Verdicts):
         """The thread as it is; of the earlier turns the last `shown`."""
         draft = self.store.meta_get(self._draft_key()) or ""
         if self.thread is None:
-            return View(None, "", draft=draft)
+            return View(None, heading(self.store, None), draft=draft)
         past: tuple[PastTurn, ...] = ()
         hidden = 0
         if self.turn is not None:
             past, hidden = past_turns(self.store, self.turn.prompt_id, shown)
-        title = f"{self.thread.title} (private)" if self.thread.private else self.thread.title
-        return View(self.thread.id, title, past, hidden, self.turn, draft)
+        return View(self.thread.id, heading(self.store, self.thread), past, hidden, self.turn, draft)
 
     def history(self) -> list[str]:
         """Questions asked before, in any thread, the newest first."""
@@ -200,7 +200,7 @@ class ChatSession(Verdicts):
         self._ready_to_ask()
         text, threads = text.strip(), self.store.threads
         with self.store.write():
-            thread = self.thread or threads.new(system_prompt=self.system_prompt)
+            thread = self.thread or threads.new(system_prompt=self.system_prompt, private=take(self.store))
             if not thread.title:  # new, or it went with what was forgotten
                 threads.rename(thread.id, one_line(text, 48))
             parent = thread.tip_message_id

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chatapp.privacy import UNPROTECTED
 from chatapp.verdicts import SessionError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "/settings": ("", "how answers are drawn"),
     "/export": ("[FILE]", "this thread as Markdown"),
     "/rename": ("TITLE", "rename this thread"),
+    "/private": ("", "never learn from this thread, or learn from it again; before its first question too"),
     "/threads": ("", "the list of threads"),
     "/training": ("", "the lessons"),
     "/versions": ("", "what was learned, version by version"),
@@ -73,7 +75,8 @@ def save(store: Store, thread: Thread | None, file: str) -> str:
     if thread is None:
         raise SessionError("There is no thread yet: ask something first.")
     path = Path(file or f"hone-{now()[:10]}-{thread.id[-6:]}.md")
-    text = document(read(store, store.threads.get(thread.id)))
+    thread = store.threads.get(thread.id)  # another program may have made it private
+    text = document(read(store, thread))
     try:
         path = path.expanduser() if file else path
         with open(path, "x", encoding="utf-8") as new:
@@ -88,20 +91,13 @@ def save(store: Store, thread: Thread | None, file: str) -> str:
     except (OSError, ValueError, RuntimeError) as error:  # a name with a null in it; the home of nobody
         why = getattr(error, "strerror", None) or str(error).rstrip(".")
         raise SessionError(f"{path} cannot be written: {why}. Name another: /export FILE") from None
-    return f"This thread was saved as {path.absolute()}"
+    return f"This thread was saved as {path.absolute()}" + (f". {UNPROTECTED}" if thread.private else "")
 
 
 def rename(store: Store, id: str, title: str) -> None:
     if not title:
         raise SessionError("Write the title behind /rename.")
     store.threads.rename(id, title)
-
-
-def make_private(store: Store, id: str) -> str:
-    """Make a thread private, or no longer."""
-    private = not store.threads.get(id).private
-    store.threads.set_private(id, private)
-    return f"This thread {'is never learned from, nor exported' if private else 'is learned from again'}."
 
 
 def roll_back(store: Store, model_hash: str) -> str:

@@ -20,6 +20,7 @@ from chatapp.clean import clean, one_line
 from chatapp.cli import UserError
 from chatapp.commands.common import print_json, say
 from chatapp.config import Settings
+from chatapp.privacy import UNPROTECTED
 from storage.importing import learned
 from storage.lookup import find, short
 from storage.store import Store
@@ -34,7 +35,10 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         if arguments.action == "show":
             return _show(store, thread, arguments.branches, arguments.json)
         if arguments.action == "export":
-            return _export(store, thread, arguments)
+            code = _export(store, thread, arguments)
+            if thread.private:  # not where the document, or its JSON, goes
+                print(f"hone: {UNPROTECTED}", file=sys.stderr)
+            return code
         return _private(store, thread, not arguments.off, arguments.json)
 
 
@@ -187,9 +191,9 @@ def _private(store: Store, thread: Thread, private: bool, as_json: bool) -> int:
         return 0
     title = one_line(thread.title or "untitled", 50)
     if not private:
-        say(f"{title} is learned from again, and exported")
+        say(f"{title} is learned from again, and part of hone export")
         return 0
-    say(f"{title} is private: it is never learned from, and exports leave it out")
+    say(f"{title} is private: it is never learned from, and left out of hone export")
     if versions:
         say(f"{', '.join(versions)} learned from it before; the next `hone train` learns without it")
     return 0

@@ -179,9 +179,8 @@ def say_branch(talk: Talk, turn: Turn) -> None:
 
 def show(talk: Talk, view: View) -> None:
     """Say where a thread stands."""
-    if view.thread_id is None:
-        return
-    talk.out(f"Thread: {one_line(view.title or 'untitled')}")
+    if view.thread_id is not None or view.title:  # a new one has a title where it will be private
+        talk.out(f"Thread: {one_line(view.title or 'untitled')}")
     before = view.hidden + max(0, len(view.past) - RECENT)
     if before:
         talk.say(f"{before} earlier turn{'s are' if before > 1 else ' is'} not read out; p goes back.")

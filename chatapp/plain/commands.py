@@ -103,7 +103,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "/find": Command("WORDS", "threads with these words", threads.listed),
         "/open": Command("N", "open one of the list", threads.open_one),
         "/rename": Command("TITLE", "rename this thread", threads.rename),
-        "/private": Command("", "never learn from this thread, or learn again", threads.private),
+        "/private": Command("", slash.COMMANDS["/private"][1], threads.private),
         "/export": Command("[FILE]", "this thread as Markdown", threads.export),
         "/delete": Command("", "delete this thread", threads.delete),
         "/undelete": Command("", "bring it back", threads.undelete),

@@ -6,6 +6,7 @@ from chatapp import slash
 from chatapp.clean import clean, one_line
 from chatapp.plain.answering import ask, show
 from chatapp.plain.talk import Talk, numbered
+from chatapp.privacy import MARK, next_is_private, toggle_open
 from chatapp.session import SessionError
 
 LISTED = 30
@@ -13,7 +14,8 @@ LISTED = 30
 
 def new(talk: Talk, rest: str) -> None:
     talk.session.new()
-    talk.say("A new thread. Ask something.")
+    private = next_is_private(talk.session.store)
+    talk.say(f"A new thread{', private as you chose before' if private else ''}. Ask something.")
 
 
 def system(talk: Talk, rest: str) -> None:
@@ -33,8 +35,7 @@ def listed(talk: Talk, rest: str) -> None:
     talk.threads = [thread.id for thread in found]
     for number, thread in enumerate(found, 1):
         here = " (this one)" if session.thread and thread.id == session.thread.id else ""
-        private = " (private)" if thread.private else ""
-        talk.out(f"{number}. {one_line(thread.title or 'untitled')}{private}{here}")
+        talk.out(f"{number}. {one_line(thread.title or 'untitled')}{MARK if thread.private else ''}{here}")
     talk.say("/open and a number opens one." if found else "No thread.")
 
 
@@ -47,14 +48,14 @@ def open_one(talk: Talk, rest: str) -> None:
 
 
 def rename(talk: Talk, rest: str) -> None:
-    slash.rename(talk.session.store, _here(talk), rest)
+    session, id = talk.session, _here(talk)
+    slash.rename(session.store, id, rest)
+    session.thread = session.store.threads.get(id)
     talk.say("Renamed.")
 
 
 def private(talk: Talk, rest: str) -> None:
-    session, id = talk.session, _here(talk)
-    talk.say(slash.make_private(session.store, id))
-    session.thread = session.store.threads.get(id)
+    talk.say(toggle_open(talk.session))
     talk.lessons.recount()
 
 

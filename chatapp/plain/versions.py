@@ -9,6 +9,7 @@ from chatapp.lineage import Row
 from chatapp.plain.drawing import how_many
 from chatapp.plain.lines import whole
 from chatapp.plain.talk import Talk, place, stoppable
+from chatapp.privacy import next_is_private
 from chatapp.session import SessionError
 
 LESSONS = 10
@@ -159,5 +160,5 @@ def status(talk: Talk, rest: str) -> None:
     if session.duel is not None:
         talk.say(f"Duel: {session.duel.words}.")
     talk.say(how_many(talk))
-    if session.thread is not None:
+    if session.thread is not None or next_is_private(session.store):
         talk.out(f"Thread: {one_line(session.view(1).title or 'untitled')}")

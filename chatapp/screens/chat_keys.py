@@ -71,7 +71,7 @@ CHAT_KEYS = [
 
 #: what has no key of its own: title, help, action
 KEYLESS: list[tuple[str, str, str]] = [
-    ("Make this thread private, or not", "A private thread is never learned from", "private_thread"),
+    ("Make this thread private, or not", "Never learned from; before its first question too", "private_thread"),
     ("Archive this thread", "Put it away; the list can show archived threads", "archive_thread"),
     ("Delete this thread", "Its judgments are no longer learned from; can be undone", "delete_thread"),
     ("Bring back the deleted thread", "Undo the last deletion", "undelete_thread"),

@@ -26,6 +26,7 @@ ACTIONS = {
     "/train": "learn",
     "/rollback": "rollback",
     "/duel": "duel",
+    "/private": "private_thread",
     "/settings": "generation",
     "/threads": "threads",
     "/training": "page('training')",
@@ -125,8 +126,7 @@ class SlashActions(ModelActions):
 
     async def _retitle(self, id: str, title: str) -> None:
         await self.jobs.call(slash.rename, self.session.store, id, title)
-        self.status.heading = title
-        self.threads.refresh_rows()
+        await self._retitled(id)
 
     def action_rollback(self) -> None:
         self.jobs.start(self._rollback(), "store")

@@ -10,10 +10,10 @@ from textual import on
 
 from chatapp.clean import one_line
 from chatapp.config import Settings
+from chatapp.privacy import heading, toggle_open
 from chatapp.screens.dialogs import AskText, Confirm
 from chatapp.screens.judging_actions import JudgingActions
 from chatapp.session import SessionError
-from chatapp.slash import make_private
 from chatapp.view import View
 from chatapp.widgets.threads import ThreadList, Threads
 
@@ -95,7 +95,10 @@ class ThreadActions(JudgingActions):
         self._with_current(self._archive, "store")
 
     def action_private_thread(self) -> None:
-        self._with_current(self._private, "store")
+        if self.is_open:  # before the first question too
+            self.jobs.start(self._private(), "store")
+        else:
+            self.say("Hone is still opening. One moment.", quiet=True)
 
     def action_delete_thread(self) -> None:
         self._with_current(self._delete, "dialog")
@@ -106,8 +109,14 @@ class ThreadActions(JudgingActions):
         if title is None:
             return
         await self.jobs.call(self.session.store.threads.rename, id, title)
-        if self.session.thread is not None and self.session.thread.id == id:
-            self.status.heading = title
+        await self._retitled(id)
+
+    async def _retitled(self, id: str) -> None:
+        """Show a thread's new title, with the mark of a private one."""
+        session = self.session
+        if session.thread is not None and session.thread.id == id:
+            session.thread = await self.jobs.call(session.store.threads.get, id)
+            self.status.heading = heading(session.store, session.thread)
         self.threads.refresh_rows()
 
     async def _archive(self, id: str) -> None:
@@ -117,13 +126,11 @@ class ThreadActions(JudgingActions):
         self.say(f"“{one_line(thread.title, 40)}” was {what}.", quiet=True)
         self.threads.refresh_rows()
 
-    async def _private(self, id: str) -> None:
-        said = await self.jobs.call(make_private, self.session.store, id)
-        if self.session.thread is not None and self.session.thread.id == id:
-            self.session.thread = await self.jobs.call(self.session.store.threads.get, id)
-            self.status.heading = (await self.jobs.call(self.session.view, 1)).title
-        self.say(said, quiet=True)
+    async def _private(self) -> None:
+        self.say(await self.jobs.call(toggle_open, self.session), quiet=True, whole=True)
+        self.status.heading = await self.jobs.call(heading, self.session.store, self.session.thread)
         self._mark_changed()
+        self.threads.refresh_rows()
 
     async def _delete(self, id: str) -> None:
         thread = await self.jobs.call(self.session.store.threads.get, id)

@@ -7,6 +7,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from chatapp.clean import one_line
+from chatapp.privacy import MARK
 
 
 class StatusLine(Widget):
@@ -26,10 +27,12 @@ class StatusLine(Widget):
         width = self.content_size.width
         # the most telling first, the first to go last
         parts = [part for part in (self.lesson, self.version, self.model, self.speed) if part]
-        while len(parts) > 1 and sum(len(part) + 3 for part in parts) > max(20, width - 18):
+        mark = MARK if self.heading.endswith(MARK) else ""  # is seen, however long the title
+        while len(parts) > 1 and sum(len(part) + 3 for part in parts) > max(12 if mark else 20, width - 18):
             parts.pop()
         order = [self.model, self.version, self.lesson, self.speed]
         right = " · ".join(part for part in order if part in parts)
-        left = one_line(self.heading or "Hone", max(4, width - len(right) - 3))
+        room = max(4, width - len(right) - 3 - len(mark))
+        left = one_line(self.heading.removesuffix(mark) or "Hone", room) + mark
         gap = max(1, width - Content(left).cell_length - Content(right).cell_length)
         return Content.assemble((left, "bold"), " " * gap, (one_line(right, width), "$foreground 60%"))

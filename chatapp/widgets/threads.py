@@ -29,6 +29,8 @@ class Row(Protocol):
     @property
     def judgment_count(self) -> int: ...
     @property
+    def private(self) -> bool: ...
+    @property
     def archived_at(self) -> str | None: ...
 
 
@@ -104,10 +106,11 @@ class ThreadList(Vertical):
         self.query_one("#thread-hint", Static).update(Content(hint))
 
     def _prompt(self, row: Row) -> Content:
-        judged = f" ✓{row.judgment_count}" if row.judgment_count else ""
+        marks = " private" if row.private else ""
+        marks += f" ✓{row.judgment_count}" if row.judgment_count else ""
         here = "▸ " if row.id == self.current else "  "
-        title = one_line(row.title or "untitled", 24 - len(judged))
-        return Content.assemble(here, title, (judged, "$foreground 60%"))
+        title = one_line(row.title or "untitled", 24 - len(marks))
+        return Content.assemble(here, title, (marks, "$foreground 60%"))
 
     def refresh_rows(self) -> None:
         """Ask for the rows again."""

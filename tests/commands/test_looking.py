@@ -333,6 +333,18 @@ def test_a_thread_is_exported_whole_or_not_at_all(hone: Shell, chat: dict, tmp_p
     assert list(tmp_path.glob(".out*")) == []
 
 
+def test_the_copy_of_a_private_thread_comes_with_a_warning(hone: Shell, chat: dict, tmp_path: Path) -> None:
+    hone("threads", "export", chat["thread"])
+    assert hone.err == ""
+    hone("threads", "private", chat["thread"])
+    warning = "hone: This thread is private, and the copy is not protected"
+    assert hone("threads", "export", chat["thread"]).startswith("# About apples\n")
+    assert hone.err.startswith(warning)
+    hone.json("threads", "export", chat["thread"], "-o", tmp_path / "out.md")
+    assert hone.err.startswith(warning)
+    assert "Why apples?" in (tmp_path / "out.md").read_text()
+
+
 def test_private_threads_say_who_learned_from_them(hone: Shell, home: Path, chat: dict) -> None:
     with Store.open(home) as store:
         run = store.runs.queue("dpo", {}, MODEL)
