@@ -30,8 +30,11 @@ _HOW = re.compile(rf"f{_ONE} [0-9]{{1,6}} [a-z]+")
 #: begins as a judgment does, and holds nothing but letters and numbers of one
 _HALF = re.compile(
     r"[+-] ?(?:\d+|[A-Pa-p])(?:[ ,]+(?:\d+|[A-Pa-p]))*|[defrs](?: ?\d+| [A-Pa-p])(?:[ ,]+(?:\d+|[A-Pa-p]))*"
-    r"|(?:\d{1,2}|[A-Pa-p])(?:[ ,]+(?:\d{1,2}|[A-Pa-p]))+|([uxswpPvm<>])(?:[ ,]+\1)+|[ux] \d+"
+    r"|(?:\d{1,2}|[A-Pa-p])(?:[ ,]+(?:\d{1,2}|[A-Pa-p]))+|([uxswpPvm<>])(?:[ ,]+\1)+"
 )
+#: a ranking with something missing or too much: signs, and answers all by number or all by letter (a = 1, b = 2 is
+#: algebra); the sign in the wrong direction between two of them
+_HALF_RANKING = re.compile(r"=|(?=.*[<>=])[ ,>=]*(?:\d{1,2}(?:[ ,<>=]+\d{1,2})*|[A-Pa-p](?:[ ,<>=]+[A-Pa-p])*)[ ,>=]*")
 #: letters that need an answer behind them, where there are several
 _ALONE = {"e": "e 1", "n": "n 1 TEXT", "f": "f 1 3", "+": "+1", "-": "-1"}
 
@@ -76,7 +79,7 @@ def judged(talk: Talk, text: str) -> bool:
     ranking = turn is not None and _RANKING.fullmatch(text) is not None
     if match is None and not ranking and text not in _ALONE:
         if turn is not None and turn.answers:
-            _no_half(text)
+            _no_half(turn, text)
         return False
     if turn is None or not turn.answers:
         how = "r asks again, " if turn is not None else ""
@@ -90,15 +93,26 @@ def judged(talk: Talk, text: str) -> bool:
     return True
 
 
-def _no_half(text: str) -> None:
-    """Raise SessionError for a line that lacks something to be a judgment."""
+def _no_half(turn: Turn, text: str) -> None:
+    """Raise SessionError for a line that lacks something to be a judgment, or has too much for one."""
     again = f"/text {one_line(text, 40)} asks this."
     if _POINTLESS.fullmatch(text):
         raise SessionError(f"Write the points behind the answer: {text} 6. {again}")
     if _HOW.fullmatch(text):
         raise SessionError(f"Write broken or kept behind the rule: {text.rpartition(' ')[0]} kept. {again}")
+    if re.fullmatch(r"[ux] ?\d+", text):
+        letter = {"u": "u alone takes the newest judgment back", "x": "x alone says that all are bad, -2 that B is"}
+        raise SessionError(f"{one_line(text, 40)} is no judgment: {letter[text[0]]}. {again}")
     if _HALF.fullmatch(text):
         raise SessionError(f"{one_line(text, 40)} is no judgment; /help lists them. {again}")
+    if _HALF_RANKING.fullmatch(text):
+        raise SessionError(f"{one_line(text, 40)} is no ranking: {_how_to_rank(turn)}. {again}")
+
+
+def _how_to_rank(turn: Turn) -> str:
+    if len(turn.answers) < 2:
+        return "there is one answer"
+    return f"write > or = between the answers, the best first, as in {'2>1=3' if len(turn.answers) > 2 else '2>1'}"
 
 
 def _rank(talk: Talk, turn: Turn, text: str) -> None:
@@ -146,7 +160,7 @@ def _index(turn: Turn, name: str, text: str) -> int:
 
 def _note(talk: Talk, turn: Turn, index: int, remark: str) -> None:
     if not remark and index not in turn.notes:
-        raise SessionError(f"Write the note behind the answer: n {label(index)} TEXT.")
+        raise SessionError(f"Write the note behind the answer: n {index + 1} TEXT.")
     _record(talk, talk.session.note(index, remark))
 
 
@@ -156,7 +170,7 @@ def _flag(talk: Talk, index: int, number: str | None, violated: bool) -> None:
     if rule is not None:
         _record(talk, talk.session.flag(index, rule.id, violated))
     elif number is None:
-        raise SessionError(f"Write the number of the rule: f {label(index)} 3. /rules lists them.")
+        raise SessionError(f"Write the number of the rule: f {index + 1} 3. /rules lists them.")
     else:
         raise SessionError(f"There is no rule {number} to flag; /rules lists those there are.")
 

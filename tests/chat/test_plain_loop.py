@@ -74,7 +74,7 @@ def test_a_note_can_be_taken_back(tmp_path: Path) -> None:
         ("+", "Which answer? Write it behind +: +1."),
         ("e 9", "There is no answer 9: the last is C. /text e 9 asks this."),
         ("n 1", "Write the note behind the answer"),
-        ("f 1", "Write the number of the rule: f A 3."),
+        ("f 1", "Write the number of the rule: f 1 3."),
         ("2>9", "2>9 is no ranking: name each of A, B, C at most once"),
         ("1=1", "1=1 is no ranking"),
         ("d 1 1", "are the same answer"),

@@ -62,7 +62,24 @@ def test_the_command_takes_any_byte_and_prints_what_the_terminal_can(
         ("1 2", "1 2 is no judgment"),
         ("1,2", "1,2 is no judgment"),
         ("u u", "u u is no judgment"),
-        ("x 1", "x 1 is no judgment"),
+        ("x 1", "x 1 is no judgment: x alone says that all are bad, -2 that B is."),
+        ("x2", "x2 is no judgment"),
+        ("u 3", "u 3 is no judgment: u alone takes the newest judgment back."),
+        ("> >", "> > is no judgment"),
+        ("2>", "2> is no ranking: write > or = between the answers, the best first, as in 2>1=3. /text 2> asks this."),
+        ("1=", "1= is no ranking"),
+        ("1 > ", "1 > is no ranking"),
+        (">2", ">2 is no ranking"),
+        ("2>1=", "2>1= is no ranking"),
+        ("2>1=3>", "2>1=3> is no ranking"),
+        ("2>1,3", "2>1,3 is no ranking"),
+        ("2 1>3", "2 1>3 is no ranking"),
+        ("1<2", "1<2 is no ranking"),
+        ("1==2", "1==2 is no ranking"),
+        ("B >", "B > is no ranking"),
+        ("b>a=", "b>a= is no ranking"),
+        ("=", "= is no ranking"),
+        ("2>" * 3000, "is no ranking"),
         ("/open\t1", "Write /open and a number"),
         ("/often Ctrl+R", "Ctrl+R is none of them"),
     ],
@@ -74,7 +91,13 @@ def test_a_line_that_lacks_something_is_refused_and_no_question(tmp_path: Path, 
     assert judgments(tmp_path) == []
 
 
-@pytest.mark.parametrize("line", ["42", "A dog or a cat?", "12 months, why?", "e", "a horse"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "42", "A dog or a cat?", "12 months, why?", "e", "a horse", "2 > 1?", "1 + 1 =", "100 =", "a = 1, b = 2",
+        "<b>", "=>", "Is 2 > 1", "-> 2", "x =", "U2", "<2", "e = mc", "2 >= 1, or not", "q >",
+    ],
+)  # fmt: skip
 def test_what_only_begins_like_a_judgment_is_asked(tmp_path: Path, line: str) -> None:
     engine = FakeEngine()
     talk(tmp_path, "Why?", f"/text {line}" if line == "e" else line, engine=engine)
