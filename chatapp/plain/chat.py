@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from time import monotonic
 from typing import TextIO
@@ -13,6 +14,7 @@ from chatapp.opening import AlreadyRunning, MakeEngine, Opened, lock_home, open_
 from chatapp.plain.answering import ask, show
 from chatapp.plain.commands import carry_out
 from chatapp.plain.judging import judged
+from chatapp.plain.lines import Breaks
 from chatapp.plain.talk import Talk
 from chatapp.session import Note, NotSaved, SessionError
 from chatapp.trainer_process import Spawn
@@ -93,6 +95,14 @@ def _line(talk: Talk, line: str) -> None:
         ask(talk, line)
 
 
+def _columns(stdout: TextIO) -> int | None:
+    """How wide the terminal is now; None: it is none, or does not say."""
+    try:
+        return (os.get_terminal_size(stdout.fileno()).columns or None) if stdout.isatty() else None
+    except (OSError, ValueError):
+        return None
+
+
 def run_plain(
     settings: Settings,
     stdin: TextIO,
@@ -106,8 +116,11 @@ def run_plain(
     thread: the one to open; None: that of the last session.
     """
 
+    breaks = Breaks(lambda: _columns(stdout))
+
     def out(line: str) -> None:
-        stdout.write(clean(line) + "\n")  # whoever wrote it, and whether or not it was cleaned before
+        for part in breaks(clean(line)):  # whoever wrote it, and whether or not it was cleaned before
+            stdout.write(part + "\n")
         stdout.flush()
 
     def reopen(changed: Settings) -> Opened:

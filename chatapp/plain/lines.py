@@ -1,4 +1,4 @@
-"""Text that streams, as whole lines."""
+"""Text that streams, as whole lines; and lines as wide as the terminal, broken between words."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from chatapp.clean import clean
 
 #: how lines of Hone's own begin, between and behind the texts
 _OURS = re.compile(r"\s*([A-Z](, [^:]*)?:|(Answer|You|Thread|Note|Error|Your note on [A-Z]):|(End of the|Branch) )")
+#: code that is indented, rows of tables: a break between words is one too many
+_AS_IT_IS = re.compile(r"( {4}|\t|\||> ?\|)")
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 #: before a line of a text that begins so
 _QUOTED = "> "
 
@@ -54,3 +57,37 @@ def whole(out: Callable[[str], None], name: str, text: str) -> None:
     lines = Lines(out, f"{name}: ")
     lines.add(text.strip() or "(no text)")
     lines.end()
+
+
+class Breaks:
+    """Breaks lines between words where a terminal would break them anywhere. Code and tables stay as they are."""
+
+    def __init__(self, width: Callable[[], int | None]) -> None:
+        self._width = width  #: cells; None: nobody breaks lines there
+        self._fence = ""  #: what opened the code block that goes on
+
+    def __call__(self, line: str) -> list[str]:
+        width = self._width()
+        named = _OURS.match(line)
+        if named:
+            self._fence = ""  # whatever an answer left open ends with it
+        if opened := _FENCE.match(line[named.end() :].lstrip() if named else line):
+            if not self._fence:
+                self._fence = opened[1]
+            elif opened[1].startswith(self._fence):
+                self._fence = ""
+            return [line]
+        if width is None or len(line) * 2 <= width or self._fence or _AS_IT_IS.match(line):
+            return [line]
+        from rich.cells import cell_len
+
+        parts, used = [""], 0
+        for word in re.finditer(r"\s*\S+\s*", line):
+            cells = cell_len(word[0].rstrip())
+            # a word that is wider than the terminal is left to it, and so is what would pass for a line of its own
+            if used and used + cells > width >= cells and not _OURS.match(line, word.start()):
+                parts.append("")
+                used = 0
+            parts[-1] += word[0]
+            used = (used + cell_len(word[0])) if used + cells <= width else (used + cell_len(word[0])) % width
+        return [part.rstrip() for part in parts]
