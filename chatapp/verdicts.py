@@ -48,12 +48,20 @@ class Verdicts:
         line = self._describe(judgment) + (f" · {won}" if won else "")
         return Said(line, self.turn if self.turn.prompt_id == turn.prompt_id else turn)
 
+    def reread(self) -> None:
+        """Read the turn anew: another program may have judged it, or taken a judgment back."""
+        if self.turn is not None and self.turn.answers:
+            prompt = self.store.threads.message(self.turn.prompt_id)
+            read = read_turn if self.visiting else read_branch
+            self.turn = read(self.store, prompt, self.turn.answers[0].message_id)
+
     def _settle(self) -> None:
         """Read the turn again and let the thread go on from what is chosen now."""
-        turn, visited = self._current(), self.visiting
-        prompt = self.store.threads.message(turn.prompt_id)
-        self.turn = (read_turn if visited else read_branch)(self.store, prompt, turn.answers[0].message_id)
+        visited = self.visiting
+        self._current()
+        self.reread()
         assert self.thread is not None
+        assert self.turn is not None
         if not visited:
             self.store.threads.set_tip(self.thread.id, self.turn.continues_id)
 

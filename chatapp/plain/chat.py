@@ -87,6 +87,7 @@ def _forgotten(talk: Talk) -> bool:
 
 def _line(talk: Talk, line: str) -> None:
     text = line.strip()
+    talk.session.reread()
     if text.startswith("//"):
         ask(talk, text[1:])
     elif text.startswith("/"):

@@ -170,6 +170,21 @@ def test_a_verdict_that_was_taken_back_elsewhere_is_recorded_again(tmp_path: Pat
     assert [counts for _, counts in judgments(tmp_path)] == [False, True]
 
 
+def test_what_was_taken_back_elsewhere_is_no_longer_said(tmp_path: Path) -> None:
+    def retract() -> None:
+        with Store.open(tmp_path / "home") as store:
+            for row in store.rows("SELECT id FROM judgments"):
+                store.judgments.retract(row["id"])
+
+    said = with_others(tmp_path, "Why?", "r 1 6", "+2", "/read", retract, "/read", retract, "+2", "/read")
+    _, before, after, last = said.split("You: Why?\n")
+    assert before.startswith("A, 6 of 7 points: ")
+    assert "B, good: " in before
+    assert after.startswith("A: ")
+    assert "B good" in after, "it is given anew, not taken back"
+    assert "B, good: " in last
+
+
 def test_what_was_forgotten_elsewhere_is_no_longer_said(tmp_path: Path) -> None:
     def gone() -> None:
         with Store.open(tmp_path / "home") as store:
