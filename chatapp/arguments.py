@@ -86,7 +86,8 @@ def parser() -> Parser:
     main = Parser(
         "hone",
         parents=[common, _opening()],
-        description="A chat with a model on your own machine that learns from your judgments.",
+        description="A chat with a model on your own machine that learns from your judgments. It opens where the last "
+        "session ended.",
     )
     main.add_argument("--version", action="version", version=_Version())
     main.set_defaults(run=Lazy("chat"), plain=False, newest=False, resume=None)
@@ -106,7 +107,7 @@ def parser() -> Parser:
             action.add_argument("--json", **JSON)
         return found
 
-    command("chat", Lazy("chat"), "open the chat", json=False, more=[_opening()])
+    command("chat", Lazy("chat"), "open the chat where the last session ended", json=False, more=[_opening()])
 
     ask = command("ask", Lazy("ask"), "print answers to a prompt, or to each prompt of a file")
     ask.add_argument("prompt", nargs="?", help="the prompt; without it and --file, it is read from stdin")
@@ -143,7 +144,9 @@ def _opening() -> Parser:
     opening = Parser(add_help=False, argument_default=argparse.SUPPRESS)
     opening.add_argument("--plain", action="store_true", help="without a full-screen interface: screen readers, pipes")
     which = opening.add_mutually_exclusive_group()
-    which.add_argument("-c", "--continue", dest="newest", action="store_true", help="go on with the latest thread")
+    which.add_argument(
+        "-c", "--continue", dest="newest", action="store_true", help="go on with the thread used last, not a new one"
+    )
     which.add_argument("-r", "--resume", metavar="ID", help="go on with this thread: as `hone threads list` shows it")
     return opening
 
