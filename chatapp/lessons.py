@@ -154,8 +154,8 @@ class Lessons:
         if active is None and waiting == 0:
             return Note("There is nothing new to learn from yet: judge some answers first.")
         run = active or self.store.runs.queue(kind="dpo", model_hash=self.model_hash)
-        many = f"{waiting} judgment{'s' if waiting != 1 else ''}"
-        return self._begin(run, f"Lesson {run.number} begins, with {many} more than the last one. You can go on.")
+        many = f"{waiting} new judgment{'s' if waiting != 1 else ''}"
+        return self._begin(run, f"Lesson {run.number} begins, with {many}. You can go on.")
 
     def cancel(self) -> Note:
         """End the lesson under way at its next step."""

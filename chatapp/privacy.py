@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: behind a title
 MARK = " (private)"
 #: of a private thread's text in a file, or wherever the output goes
-UNPROTECTED = "This thread is private, and the copy is not protected: delete it when you need it no longer."
+UNPROTECTED = "private, and the copy is not protected: delete it when you need it no longer."
 _NEXT = "private:new"
 
 

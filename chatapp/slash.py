@@ -91,7 +91,7 @@ def save(store: Store, thread: Thread | None, file: str) -> str:
     except (OSError, ValueError, RuntimeError) as error:  # a name with a null in it; the home of nobody
         why = getattr(error, "strerror", None) or str(error).rstrip(".")
         raise SessionError(f"{path} cannot be written: {why}. Name another: /export FILE") from None
-    return f"This thread was saved as {path.absolute()}" + (f". {UNPROTECTED}" if thread.private else "")
+    return f"This thread was saved as {path.absolute()}" + (f". It is {UNPROTECTED}" if thread.private else "")
 
 
 def rename(store: Store, id: str, title: str) -> None:

@@ -45,7 +45,7 @@ class Verdicts:
             won = dueling.record(self.store, turn, judgment)
             self._settle()
         assert self.turn is not None
-        line = self._describe(judgment) + (f" · {won}" if won else "")
+        line = self._told(judgment) + (f" · {won}" if won else "")
         return Said(line, self.turn if self.turn.prompt_id == turn.prompt_id else turn)
 
     def reread(self) -> None:
@@ -65,6 +65,11 @@ class Verdicts:
         if not visited:
             self.store.threads.set_tip(self.thread.id, self.turn.continues_id)
 
+    def _told(self, judgment: Judgment) -> str:
+        """What is said of a judgment that was just recorded."""
+        private = self.thread is not None and self.thread.private and judgment.kind != "note"
+        return self._describe(judgment) + ("; but private, so it teaches nothing" if private else "")
+
     def _describe(self, judgment: Judgment) -> str:
         """ "B > A = C: 2 pairs, weight 1"."""
         line = self.store.judgments.describe(judgment)
@@ -78,7 +83,7 @@ class Verdicts:
         meanwhile, it is recorded again."""
         turn = self._current()
         said = judging.in_force(self.store, turn, judging.OVERALL)
-        return Said(self._describe(said[-1]), turn) if said else self._record(record, *arguments)
+        return Said(self._told(said[-1]), turn) if said else self._record(record, *arguments)
 
     def pick(self, index: int) -> Said:
         turn = self._current()

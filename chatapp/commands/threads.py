@@ -37,7 +37,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         if arguments.action == "export":
             code = _export(store, thread, arguments)
             if thread.private:  # not where the document, or its JSON, goes
-                print(f"hone: {UNPROTECTED}", file=sys.stderr)
+                print(f"hone: the thread is {UNPROTECTED}", file=sys.stderr)
             return code
         return _private(store, thread, not arguments.off, arguments.json)
 

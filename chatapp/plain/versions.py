@@ -38,7 +38,7 @@ def training(talk: Talk, rest: str) -> None:
         state = watching.state(run) if run.finished else watching.doing(store, run)
         said = run.error or str(run.result.get("verdict") or "")
         line = f"{name[0].upper()}{name[1:]}, {run.created_at[:16].replace('T', ' ')} UTC: {state}."
-        talk.say(f"{line} {one_line(said, 500)}".rstrip())
+        talk.say(f"{line} {one_line(said[:1].upper() + said[1:], 500)}".rstrip())
     talk.say(f"{talk.lessons.progress().words}." if runs else "No lesson yet. Judge some answers; /train begins one.")
 
 

@@ -136,7 +136,7 @@ def test_a_renamed_thread_has_its_new_name_at_once(tmp_path: Path) -> None:
 
 
 def test_saving_a_private_thread_says_that_the_copy_is_not_protected(tmp_path: Path) -> None:
-    warning = "This thread is private, and the copy is not protected"
+    warning = "It is private, and the copy is not protected"
     file, other = tmp_path / "a.md", tmp_path / "b.md"
     said = talk(tmp_path, "Why?", f"/export {other}", "/private", f"/export {file}")
     assert f"saved as {file}. {warning}" in said
@@ -153,3 +153,9 @@ async def test_the_palette_says_it_too(open_chat: Open, tmp_path: Path, monkeypa
         chat.screen.action_export_thread()
         await chat.says("the copy is not protected")
         assert list(tmp_path.glob("hone-*.md"))
+
+
+def test_a_judgment_of_a_private_thread_is_said_to_teach_nothing(tmp_path: Path) -> None:
+    said = talk(tmp_path, "/private", "Why?", "2", "2", "n 1 x", "u", "u")
+    assert said.count("B > A, C: 2 pairs; but private, so it teaches nothing. ") == 2
+    assert "Taken back: B > A, C: 2 pairs. " in said

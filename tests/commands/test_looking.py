@@ -337,7 +337,7 @@ def test_the_copy_of_a_private_thread_comes_with_a_warning(hone: Shell, chat: di
     hone("threads", "export", chat["thread"])
     assert hone.err == ""
     hone("threads", "private", chat["thread"])
-    warning = "hone: This thread is private, and the copy is not protected"
+    warning = "hone: the thread is private, and the copy is not protected"
     assert hone("threads", "export", chat["thread"]).startswith("# About apples\n")
     assert hone.err.startswith(warning)
     hone.json("threads", "export", chat["thread"], "-o", tmp_path / "out.md")
