@@ -39,8 +39,9 @@ def answer(talk: Talk, again: bool = False) -> None:
     count = session.how_many(again)
     if more := session.draws_more(count):
         talk.say(f"Drawing {more} answers, to show the {count} that would teach most. Ctrl+C stops it.")
-    elif talk.at_terminal:
-        talk.say("Answering. Ctrl+C stops it.")
+    elif talk.at_terminal or session.duel is not None:  # that a duel is on is told with each question
+        doing = "Answering" if session.duel is None else f"Answering in the duel of {session.duel.words}"
+        talk.say(f"{doing}. Ctrl+C stops it." if talk.at_terminal else f"{doing}.")
     first = Lines(talk.out, "A: ")
     outcome = _drawn(talk, count, first)
     first.end()
@@ -51,7 +52,7 @@ def answer(talk: Talk, again: bool = False) -> None:
         raise outcome
     turn = outcome.turn
     _say_texts(talk, [one.text for one in turn.answers], start=int(first.started))
-    _end(talk, turn)
+    _end(talk, turn, session.duel is not None)
     if turn.preferred is not None:
         talk.say(f"{label(turn.preferred)} is the reward model's choice.")
     say_branch(talk, turn)
@@ -103,10 +104,11 @@ def _say_texts(talk: Talk, texts: Sequence[str], start: int) -> None:
         whole(talk.out, label(index), text)
 
 
-def _end(talk: Talk, turn: Turn) -> None:
+def _end(talk: Talk, turn: Turn, duel: bool) -> None:
     """That all is said, for an answer may have any number of lines; the first time also what can be said of them."""
     count = len(turn.answers)
-    line = f"End of the {count} answers." if count > 1 else "End of the answer."
+    # stopped in the first, there is no other side, and no duel
+    line = f"End of the {count} answers{' of the duel' if duel else ''}." if count > 1 else "End of the answer."
     for reason, (one, several) in ENDS.items():
         names = [label(index) for index, answer in enumerate(turn.answers) if answer.finish_reason == reason]
         if names:

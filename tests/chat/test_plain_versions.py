@@ -76,6 +76,8 @@ def test_a_duel_is_blind_until_the_choice_and_counted(learned: Path) -> None:
     assert "Duel: v2 against v1. Each question gets one answer of each, in places by chance" in said
     blind, _, seen = said.partition("A > B: 1 pair, weight 1; ")
     assert "from v" not in blind
+    assert "Answering in the duel of v2 against v1.\nA: By " in blind
+    assert "End of the 2 answers of the duel. " in blind
     assert " won over v" in seen
     assert "v2: 1 of 1 so far (21 to 100 %). A is" in seen or "v2: 0 of 1 so far (0 to 79 %). A is" in seen
     assert "A is from v" in seen
