@@ -68,7 +68,7 @@ class Verdicts:
     def _told(self, judgment: Judgment) -> str:
         """What is said of a judgment that was just recorded."""
         private = self.thread is not None and self.thread.private and judgment.kind != "note"
-        return self._describe(judgment) + ("; but private, so it teaches nothing" if private else "")
+        return self._describe(judgment) + ("; this thread is private, so it teaches nothing" if private else "")
 
     def _describe(self, judgment: Judgment) -> str:
         """ "B > A = C: 2 pairs, weight 1"."""

@@ -104,7 +104,8 @@ def _no_half(turn: Turn, text: str) -> None:
         letter = {"u": "u alone takes the newest judgment back", "x": "x alone says that all are bad, -2 that B is"}
         raise SessionError(f"{one_line(text, 40)} is no judgment: {letter[text[0]]}. {again}")
     if _HALF.fullmatch(text):
-        raise SessionError(f"{one_line(text, 40)} is no judgment; /help lists them. {again}")
+        how = f": {_how_to_rank(turn)}" if text[0].isdigit() else "; /help lists them"
+        raise SessionError(f"{one_line(text, 40)} is no judgment{how}. {again}")
     if _HALF_RANKING.fullmatch(text):
         raise SessionError(f"{one_line(text, 40)} is no ranking: {_how_to_rank(turn)}. {again}")
 

@@ -122,7 +122,9 @@ class SlashActions(ModelActions):
 
     async def _export(self, file: str) -> None:
         session = self.session
-        self.tell(Note(await self.jobs.call(slash.save, session.store, session.thread, file)))
+        said = await self.jobs.call(slash.save, session.store, session.thread, file)
+        self.note(Note(said))
+        self.say(said, quiet=True, whole=True)  # a path is long, and what is said of a private thread stands behind it
 
     async def _retitle(self, id: str, title: str) -> None:
         await self.jobs.call(slash.rename, self.session.store, id, title)

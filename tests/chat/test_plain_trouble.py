@@ -59,7 +59,7 @@ def test_the_command_takes_any_byte_and_prints_what_the_terminal_can(
         ("f 1 3 broke", "Write broken or kept behind the rule: f 1 3 kept."),
         ("e 1 2", "e 1 2 is no judgment"),
         ("+ 1 2", "+ 1 2 is no judgment"),
-        ("1 2", "1 2 is no judgment"),
+        ("1 2", "1 2 is no judgment: write > or = between the answers"),
         ("1,2", "1,2 is no judgment"),
         ("u u", "u u is no judgment"),
         ("x 1", "x 1 is no judgment: x alone says that all are bad, -2 that B is."),

@@ -146,16 +146,17 @@ def test_saving_a_private_thread_says_that_the_copy_is_not_protected(tmp_path: P
 
 async def test_the_palette_says_it_too(open_chat: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    async with open_chat() as chat:
+    async with open_chat(SMALL) as chat:
         await chat.ask()
         chat.screen.action_private_thread()
         await chat.says("left out of hone export")
         chat.screen.action_export_thread()
-        await chat.says("the copy is not protected")
+        await chat.until(lambda: chat.said.startswith("This thread was saved"))
+        assert "not protected" in " ".join(" ".join(chat.drawn[-12:-4]).split()), "not cut short beneath the answers"
         assert list(tmp_path.glob("hone-*.md"))
 
 
 def test_a_judgment_of_a_private_thread_is_said_to_teach_nothing(tmp_path: Path) -> None:
     said = talk(tmp_path, "/private", "Why?", "2", "2", "n 1 x", "u", "u")
-    assert said.count("B > A, C: 2 pairs; but private, so it teaches nothing. ") == 2
+    assert said.count("B > A, C: 2 pairs; this thread is private, so it teaches nothing. ") == 2
     assert "Taken back: B > A, C: 2 pairs. " in said
