@@ -152,7 +152,8 @@ async def test_the_palette_says_it_too(open_chat: Open, tmp_path: Path, monkeypa
         await chat.says("left out of hone export")
         chat.screen.action_export_thread()
         await chat.until(lambda: chat.said.startswith("This thread was saved"))
-        assert "not protected" in " ".join(" ".join(chat.drawn[-12:-4]).split()), "not cut short beneath the answers"
+        assert "the copy is not protected" in chat.said
+        assert chat.screen.query_one("#said").has_class("-whole"), "it is not cut short"
         assert list(tmp_path.glob("hone-*.md"))
 
 
