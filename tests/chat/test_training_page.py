@@ -133,7 +133,7 @@ async def test_a_lesson_is_started_and_cancelled(open_chat: Open) -> None:
         await chat.says("A > B")
         page = await training(chat)
         await chat.press("l")
-        await chat.until(lambda: "Lesson 1 begins, with 1 judgment. " in said(page))
+        await chat.until(lambda: "Lesson 1 begins, with 1 new judgment. " in said(page))
         await chat.until(lambda: "waiting for its turn" in text(page))
         assert len(chat.spawn.commands) == 1
         await chat.press("c")
