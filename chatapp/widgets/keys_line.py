@@ -96,7 +96,7 @@ class KeysLine(Widget, can_focus=False):
             name = own(binding) if own is not None else binding.description if binding.show else ""
             entry = Entry(binding.key, display, name, enabled, said, action in STAYS)
             if action == "command_palette":
-                apart = entry
+                apart = entry._replace(description=binding.description)  # said or not, it has a place of its own
             elif name:
                 entries.setdefault(binding.action, entry)  # one for each action
         now = list(entries.values())

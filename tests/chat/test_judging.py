@@ -229,7 +229,7 @@ async def test_what_is_typed_in_one_burst_with_the_key_to_the_prompt_judges_noth
 async def test_keys_before_the_one_to_the_prompt_count_in_their_order(open_chat: Open) -> None:
     async with open_chat() as chat:
         await chat.ask()
-        for key in ("J", "enter", "2", "x"):
+        for key in ("J", "enter", "enter", "2", "x"):  # the first one records and stays
             chat.app.post_message(events.Key(key, "\r" if key == "enter" else key))
         await chat.says("B > A > C: 3 pairs")
         await chat.until(lambda: chat.screen.prompt.text == "2x")
