@@ -36,7 +36,7 @@ def fits(value: Any, kind: Any) -> bool:
     if kind is float:
         return isinstance(value, int | float) and _finite(value)
     if kind == tuple[str, ...]:
-        return isinstance(value, tuple) and all(isinstance(part, str) for part in value)
+        return isinstance(value, tuple | list) and all(isinstance(part, str) for part in value)
     return isinstance(value, kind)
 
 

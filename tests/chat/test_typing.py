@@ -11,15 +11,14 @@ from textual.app import App
 from textual.keys import _character_to_key
 from textual.widgets import TextArea
 
-from chatapp.engine.base import PromptTooLong
 from chatapp.screens.correct import Correct
-from chatapp.screens.dialogs import AskText, Choose, Confirm
+from chatapp.screens.dialogs import AskText, Confirm
 from chatapp.screens.diff import Diff
 from chatapp.screens.remarks import Flag
 from chatapp.screens.teaches import Teaches
 from chatapp.session import SessionError
 from tests.chat.conftest import SMALL, WIDE
-from tests.chat.fakes import TEXTS, FakeEngine
+from tests.chat.fakes import FakeEngine
 from tests.chat.plain_talk import talk
 
 Open = Callable[..., Any]
@@ -275,100 +274,6 @@ async def test_where_nothing_is_to_be_completed_tab_moves_on(open_chat: Open, ty
         await chat.press("i", *typed, "tab")
         await chat.until(lambda: chat.app.focused is not chat.screen.prompt)
         assert chat.screen.prompt.text == typed
-
-
-# -- a question that is too long ---------------------------------------------------------------------------------------
-
-TOO_LONG = "The newest message and the system prompt are 9134 tokens; at most 4048 fit. Shorten it."
-
-
-async def test_a_question_too_long_for_the_context_comes_back_and_leaves_nothing(open_chat: Open) -> None:
-    async with open_chat() as chat:
-        chat.engine.error = PromptTooLong(TOO_LONG)
-        await chat.ask("Long " * 40)
-        await chat.says(f"! {TOO_LONG}")
-        await chat.until(lambda: chat.screen.prompt.text == "Long " * 40)
-        await chat.pilot.pause()
-        assert chat.said == f"! {TOO_LONG}"
-        assert chat.app.focused is chat.screen.prompt
-        assert chat.screen.session.thread is None
-        assert chat.store.threads.list() == []
-        assert chat.store.rows("SELECT * FROM messages") == []
-        chat.engine.error = None
-        await chat.ask("Short?")
-        assert [message["content"] for message in chat.engine.asked[-1]] == ["Short?"]
-        assert chat.answers.turn.versions == 1
-        assert chat.screen.status.heading == "Short?"
-
-
-async def test_after_one_too_long_the_thread_goes_on_where_it_was(open_chat: Open) -> None:
-    async with open_chat() as chat:
-        await chat.ask("One?")
-        await chat.press("2")
-        await chat.says("B > A, C")
-        chat.engine.error = PromptTooLong(TOO_LONG)
-        await chat.ask("//too long")
-        await chat.until(lambda: chat.screen.prompt.text == "//too long")
-        assert chat.said == f"! {TOO_LONG}"
-        assert chat.answers.turn.prompt == "One?"
-        assert chat.answers.turn.picked == 1
-        await chat.press("x")
-        assert [judgment.kind for judgment in chat.judgments(live=False)] == ["pick"]
-        chat.engine.error = None
-        await chat.ask("Two?")
-        assert [message["content"] for message in chat.engine.asked[-1]] == ["One?", TEXTS[1], "Two?"]
-        assert chat.answers.turn.versions == 1
-
-
-@pytest.mark.parametrize("from_where", ["an earlier turn", "an edit"])
-async def test_one_too_long_that_branches_off_still_does_when_it_is_short(open_chat: Open, from_where: str) -> None:
-    async with open_chat() as chat:
-        await chat.ask("One?")
-        await chat.ask("Two?")
-        if from_where == "an edit":
-            await chat.press("E")
-            await chat.until(lambda: isinstance(chat.app.screen, Choose))
-            await chat.press("down", "enter")
-            await chat.until(lambda: chat.screen.editing is not None)
-        else:
-            await chat.press("p")
-            await chat.until(lambda: chat.screen.visiting)
-        chat.engine.error = PromptTooLong(TOO_LONG)
-        await chat.ask("Too long")
-        await chat.says(TOO_LONG)
-        await chat.until(lambda: chat.screen.prompt.text == "Too long" and not chat.screen.generating)
-        assert (chat.screen.editing is not None) == (from_where == "an edit")
-        assert chat.screen.visiting == (from_where != "an edit")
-        chat.engine.error = None
-        await chat.ask("Short?")
-        before = [] if from_where == "an edit" else ["One?"]
-        said = [message["content"] for message in chat.engine.asked[-1] if message["role"] == "user"]
-        assert said == [*before, "Short?"]
-        assert chat.answers.turn.versions == 2
-
-
-async def test_asking_again_what_no_longer_fits_keeps_its_answers(open_chat: Open) -> None:
-    async with open_chat() as chat:
-        await chat.ask("One?")
-        chat.engine.error = PromptTooLong(TOO_LONG)
-        await chat.press("ctrl+r")
-        await chat.says(f"! {TOO_LONG}")
-        assert "Ctrl+R" not in chat.said
-        assert chat.answers.turn.text_of(0) == TEXTS[0]
-
-
-def test_the_plain_chat_goes_on_behind_one_too_long(tmp_path: Any) -> None:
-    class Narrow(FakeEngine):
-        def generate(self, messages: Any, *rest: Any) -> Any:
-            if len(messages[-1]["content"]) > 20:
-                raise PromptTooLong(TOO_LONG)
-            return super().generate(messages, *rest)
-
-    engine = Narrow()
-    said = talk(tmp_path, "One?", "long " * 9, "2", "Two?", engine=engine, code=1)
-    assert TOO_LONG in said
-    assert "B > A, C" in said
-    assert [message["content"] for message in engine.asked[-1]] == ["One?", TEXTS[1], "Two?"]
 
 
 # -- what the keys are -------------------------------------------------------------------------------------------------

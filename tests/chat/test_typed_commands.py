@@ -1,0 +1,115 @@
+"""What is typed in the prompt with a slash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from chatapp.screens.generation import Generation
+from chatapp.screens.help import Help
+from tests.chat.conftest import SMALL
+
+Open = Callable[..., Any]
+
+Open = Callable[..., Any]
+
+
+async def test_a_command_is_carried_out_and_not_asked(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask("One?")
+        chat.screen.prompt.put("/help")
+        await chat.press("i", "enter")
+        await chat.until(lambda: isinstance(chat.app.screen, Help))
+        await chat.press("escape")
+        chat.screen.prompt.put("/rename A better name")
+        chat.screen.set_focus(chat.screen.prompt)
+        await chat.press("enter")
+        await chat.until(lambda: chat.screen.status.heading == "A better name")
+        assert len(chat.engine.asked) == 1
+
+
+async def test_a_misspelt_command_is_given_back(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        chat.screen.prompt.put("/trian")
+        await chat.press("enter")
+        await chat.says("There is no command /trian. Did you mean /train?")
+        assert chat.screen.prompt.text == "/trian"
+        chat.screen.prompt.put("//etc/passwd, what is it?")
+        await chat.press("enter")
+        await chat.until(lambda: chat.answers.ready)
+        assert chat.engine.asked[-1][-1]["content"] == "/etc/passwd, what is it?"
+
+
+async def test_commands_are_hinted_while_they_are_typed(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.press("slash")
+        await chat.says("/help")
+        await chat.press("s", "y")
+        await chat.says("/system TEXT: begin a thread")
+        await chat.press("backspace", "backspace", "backspace")
+        await chat.until(lambda: chat.said == "")
+
+
+async def test_system_begins_a_thread_that_is_told_it(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask("One?")
+        chat.screen.prompt.put("/system Speak like a pirate.")
+        await chat.press("i", "enter")
+        await chat.says("A new thread")
+        await chat.ask("Who are you?")
+        assert chat.engine.asked[-1][0] == {"role": "system", "content": "Speak like a pirate."}
+        assert chat.engine.asked[-1][1]["content"] == "Who are you?"
+
+
+async def test_the_system_prompt_stands_at_the_top_of_its_thread(open_chat: Open) -> None:
+    def line(chat: Any) -> str:
+        return next((line for line in chat.drawn if "System: " in line), "")
+
+    async with open_chat(SMALL) as chat:
+        chat.screen.prompt.put("/system Speak like a pirate, and never like a sailor, in a hundred words or fewer.")
+        await chat.press("enter")
+        await chat.until(lambda: "System: Speak like a pirate" in line(chat))
+        await chat.ask("Who are you?")
+        assert "…" in line(chat), "cut by the width"
+        await chat.screen.run_action("system_prompt")
+        await chat.says("The model is told first: Speak like a pirate")
+        await chat.press("ctrl+n")
+        await chat.until(lambda: not line(chat))
+        thread = chat.store.threads.list()[0].id
+    async with open_chat(SMALL, thread=thread) as chat:
+        await chat.until(lambda: "System: Speak like a pirate" in line(chat))
+
+
+async def test_a_thread_is_exported_and_nothing_is_overwritten(open_chat: Open, tmp_path: Path) -> None:
+    file = tmp_path / "thread.md"
+    async with open_chat() as chat:
+        await chat.ask("One?")
+        chat.screen.prompt.put(f"/export {file}")
+        await chat.press("i", "enter")
+        await chat.says("was saved as")
+        assert "One?" in file.read_text()
+        chat.screen.prompt.put(f"/export {file}")
+        await chat.press("enter")
+        await chat.says("is there already")
+
+
+async def test_generation_settings_hold_from_the_next_question_on(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.press("f8")
+        await chat.until(lambda: isinstance(chat.app.screen, Generation))
+        field = chat.app.screen.query_one("#generation-alternatives")
+        field.value = "0"
+        await chat.press("enter")
+        hint = chat.app.screen.query_one(".hint")
+        await chat.until(lambda: str(hint.render()).startswith("! Answers is 0; it must be"))
+        field.value = "2"
+        chat.app.screen.query_one("#generation-min_p").value = "abc"
+        await chat.press("enter")
+        await chat.until(lambda: str(hint.render()).startswith("! Min p is 'abc'; it must be a number"))
+        assert chat.app.screen.focused.id == "generation-min_p", "it is where it can be put right"
+        chat.app.screen.focused.value = "0"
+        await chat.press("enter")
+        await chat.says("answers are drawn so")
+        await chat.ask("One?")
+        assert len(chat.answers.turn.answers) == 2
