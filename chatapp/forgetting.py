@@ -122,7 +122,7 @@ def _reward_models(seen: Preview | Forgotten) -> list[str]:
         return []
     which = f"of run {runs[0]} is" if len(runs) == 1 else f"of runs {', '.join(runs[:-1])} and {runs[-1]} are"
     models = "model" if len(runs) == 1 else "models"
-    return [f"The reward {models} {which} deleted: `hone train --method reward --wait` makes a new one."]
+    return [f"The reward {models} {which} deleted. Where none is left, `hone train --method reward --wait` makes one."]
 
 
 def _names(versions: list[Version]) -> str:

@@ -127,7 +127,7 @@ def forget(
         with store.write() as db:
             erasure = Erasure(db.conn, _asked(found, copies))
             plan = erasure.plan()
-            models = _reward_models(store, plan)
+            models = [run for run in plan.runs if rewards.file_of(store, run).exists()]
             erasure.apply(now())
             erasure.close()
             learning = plan.learnable or store.meta_get(PENDING) == _LEARNING
@@ -135,7 +135,9 @@ def forget(
         files = _scrub(store, learning, say)
     left = [] if copies else plan.copies
     versions = _versions(store, plan)
-    return Forgotten(plan.messages, plan.judgments, plan.threads, left, plan.kept, versions, files, models)
+    # a run that has not ended keeps its files for now
+    gone = sorted(store.runs.get(run).number for run in models if not rewards.file_of(store, run).exists())
+    return Forgotten(plan.messages, plan.judgments, plan.threads, left, plan.kept, versions, files, gone)
 
 
 def finish(store: Store, progress: Callable[[str], None] | None = None) -> bool:

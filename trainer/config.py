@@ -140,6 +140,9 @@ class TrainConfig:
                 given[name] = (value,)
             elif isinstance(value, list):
                 given[name] = tuple(value)
+        for name, kind in kinds(cls).items():
+            if kind is bool and type(given.get(name)) is int and given[name] in (0, 1):
+                given[name] = bool(given[name])
         return cls(**given)
 
     def as_dict(self) -> dict[str, Any]:
@@ -150,6 +153,7 @@ class TrainConfig:
 class RewardConfig(TrainConfig):
     """How a reward model learns."""
 
+    layer_share: float = 0.27  #: of the layers, from the top: what enters them is what the reward is read from
     heads: int = 4  #: models on bootstrap samples of the prompts; a reward is their mean less their spread
 
     def _ranges(self) -> list[tuple[str, bool, str]]:

@@ -39,7 +39,7 @@ def lines(method: str) -> list[str]:
     return [
         f"The settings of a run by {method}, their defaults and meanings; --set NAME=VALUE chooses another value:",
         *(f"{row['name']:<{width}}  {_value(row['default']):<{_VALUES}}  {_said(row)}" for row in rows),
-        f"Where it is not given, {' and '.join(follow)} may follow from the model's size and the number of judgments.",
+        f"Where it is not given, {' and '.join(follow)} may follow from the model's size or the number of judgments.",
     ]
 
 

@@ -128,6 +128,8 @@ def _shown(name: str, value: Any, adapter: Adapter) -> str:
         return "yes" if value else "no"
     if value is None:
         return "none"
+    if name == "created_at":
+        return when(value)
     if name == "files":
         return ", ".join(value) or "none"
     if name == "report":

@@ -100,7 +100,8 @@ def call_trainer(settings: Settings, *arguments: str, given: Any = None) -> tupl
         input=json.dumps(given),
         capture_output=True,
         encoding="utf-8",
-        env={**os.environ, **trainer_process.environment(settings)},
+        errors="replace",  # of a library's own words
+        env={**os.environ, **trainer_process.environment(settings), "PYTHONIOENCODING": "utf-8"},
     )
     if not done.returncode:
         return done.stdout, None

@@ -26,7 +26,7 @@ from chatapp.config import Settings
 from chatapp.engine.base import Message
 from storage.errors import NotFound
 from storage.judgments import OWN_SOURCES
-from storage.preferences import Judgment, derive
+from storage.preferences import Item, Judgment, derive
 from storage.rules import Rule
 from storage.store import Store
 from storage.threads import NewAnswer
@@ -260,21 +260,30 @@ def _judge(store: Store, prompt_id: str, ids: list[str], line: Line) -> Sequence
     if line.kind == "thumbs":
         thumbs = [(id, thumb) for id, thumb in zip(ids, value, strict=True) if thumb is not None]
         return [judgments.thumb(prompt_id, id, thumb, source=SHELL) for id, thumb in thumbs]
-    old = _corrected(store, prompt_id, ids[value["of"]], value["text"])
-    if old is not None and {item.message_id for item in old.items} >= set(ids):
+    old, overruled = _corrected(store, prompt_id, ids[value["of"]], value["text"])
+    before = [item.message_id for item in old.items if item.rank != 0] if old is not None else []
+    over = [*ids, *(id for id in before if id not in ids)]  # what it was put before stays so
+    if old is not None and len(over) == len(before) and not overruled:
         return [None]
-    about = {"source": SHELL, "supersedes": old.id if old else None}  # it was of fewer answers
-    return [judgments.correct(prompt_id, ids[value["of"]], value["text"], ids, **about)[0]]
+    about = {"source": SHELL, "supersedes": old.id if old else None}
+    return [judgments.correct(prompt_id, ids[value["of"]], value["text"], over, **about)[0]]
 
 
-def _corrected(store: Store, prompt_id: str, of: str, text: str) -> Judgment | None:
-    """The user's correction of an answer by that very text, if there is one: twice, it would count twice."""
+def _corrected(store: Store, prompt_id: str, of: str, text: str) -> tuple[Judgment | None, bool]:
+    """The user's correction of an answer by that very text, if there is one: twice, it would count twice. And whether
+    something else was said of the corrected text since: given again, the correction counts again."""
+    found, overruled = None, False
+
+    def says(item: Item) -> bool:
+        return store.threads.message(item.message_id).text == text
+
     for judgment in store.judgments.for_prompt(prompt_id):
-        if judgment.kind == "correction" and judgment.source in OWN_SOURCES and judgment.payload.get("of") == of:
-            better = next(item.message_id for item in judgment.items if item.rank == 0)
-            if store.threads.message(better).text == text:
-                return judgment
-    return None
+        own = judgment.kind == "correction" and judgment.source in OWN_SOURCES and judgment.payload.get("of") == of
+        if own and any(says(item) for item in judgment.items if item.rank == 0):
+            found, overruled = judgment, False
+        elif found is not None and judgment.kind not in ("note", "flag"):
+            overruled |= any(says(item) for item in judgment.items)
+    return found, overruled
 
 
 def _answers(store: Store, prompt_id: str, line: Line) -> list[str]:

@@ -282,7 +282,7 @@ def runs(settings: Settings, arguments: argparse.Namespace) -> int:
                     now = watch(store, run.id)
                     said = " · ".join(filter(None, [now.state, now.left]))
                 if not row.get("there", True):
-                    said = f"{said} (its model is gone: something that it learned from or was tested on was forgotten)"
+                    said = f"{said} (its model is gone: forgetting deletes what learned from it or was tested on it)"
                 say(f"{run.number:>4}  {run.kind:<6}  {run.state:<9}  {when(run.created_at)}  {said}")
                 if arguments.plot:
                     print("\n".join(drawn(rows)))

@@ -125,6 +125,27 @@ def test_the_same_file_twice_teaches_once(hone: Shell, home: Path, tmp_path: Pat
         assert len(store.judgments.derived().demonstrations) == 3
 
 
+def test_a_correction_given_again_keeps_what_it_was_put_before_and_counts_as_the_latest(
+    hone: Shell, home: Path, tmp_path: Path
+) -> None:
+    def pairs() -> set[tuple[str, str]]:
+        with Store.open(home) as store:
+            text = {row["id"]: row["content"] for row in store.rows("SELECT id, content FROM messages")}
+            return {(text[pair.chosen_id], text[pair.rejected_id]) for pair in store.judgments.derived().pairs}
+
+    fixed = {"correction": {"of": 0, "text": "fixed"}}
+    file = lines(tmp_path / "j.jsonl", *({"prompt": "q", "responses": ["a", other], **fixed} for other in ("b", "c")))
+    hone("judge", "--file", file)
+    assert pairs() == {("fixed", "a"), ("fixed", "b"), ("fixed", "c")}
+    assert hone.json("judge", "--file", file)["already"] == 2
+    rows: list[dict[str, object]] = [{"prompt": "q", "responses": ["a", "fixed"], "pick": 0}]
+    hone("judge", "--file", lines(tmp_path / "pick.jsonl", *rows))
+    assert ("a", "fixed") in pairs()
+    rows = [{"prompt": "q", "responses": ["a"], **fixed}]
+    assert hone.json("judge", "--file", lines(tmp_path / "again.jsonl", *rows))["already"] == 0
+    assert pairs() >= {("fixed", "a"), ("fixed", "b"), ("fixed", "c")}
+
+
 def test_a_correction_over_more_answers_replaces_the_one_before(hone: Shell, home: Path, tmp_path: Path) -> None:
     row = {"prompt": "q", "responses": ["a"], "correction": {"of": 0, "text": "fixed"}}
     hone("judge", "--file", lines(tmp_path / "j.jsonl", row))

@@ -57,7 +57,7 @@ def test_errors_name_the_field_and_the_value(name: str, value: object) -> None:
         ("batches", "x", "a whole number, between 1 and 1000"),
         ("batches", 1.5, "a whole number, between 1 and 1000"),
         ("answers", True, "a whole number, between 2 and 16"),
-        ("whiten", 1, "true or false"),
+        ("whiten", 2, "true or false"),
         ("algorithm", 3, "'ppo' or 'rloo'"),
         ("include_weight", "much", "a number, above 0, or null"),
         ("modules", 5, "a list of texts"),
