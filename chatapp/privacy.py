@@ -33,6 +33,18 @@ def take(store: Store) -> bool:
     return private
 
 
+def withdraw(store: Store, id: str, before: Thread | None) -> None:
+    """Take back a question that cannot be asked. before: the thread as it was; None: the question began it, so it goes,
+    and the next one is private if that was."""
+    from storage import asked
+
+    with store.write():
+        if before is None and store.threads.get(store.threads.message(id).thread_id).private:
+            store.meta_set(_NEXT, "1")
+        asked.withdraw(store, id, before.tip_message_id if before else None)
+        store.meta_set("chat.thread", before.id if before else None)
+
+
 def heading(store: Store, thread: Thread | None) -> str:
     """A thread's title with the mark; empty for a new one that is like any other."""
     if thread is None:

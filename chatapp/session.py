@@ -21,7 +21,7 @@ from chatapp.config import Settings
 from chatapp.dueling import Duel, fight
 from chatapp.engine.base import Engine, EngineError, Message, PromptTooLong
 from chatapp.frequency import Frequency
-from chatapp.privacy import heading, take
+from chatapp.privacy import heading, take, withdraw
 from chatapp.reading import branch_ends, past_turns, read_branch, system_prompt, tip_turn, visited_turn, way
 from chatapp.telling import to_show
 from chatapp.turn import Turn
@@ -222,11 +222,9 @@ class ChatSession(Verdicts):
 
     def _withdraw(self, id: str, thread: Thread | None, visited: Turn | None) -> None:
         """A question that cannot be asked leaves nothing: the chat is where it was before."""
-        from storage.asked import withdraw
-
-        withdraw(self.store, id, thread.tip_message_id if thread else None)
-        self.store.meta_set("chat.thread", thread.id if thread else None)
-        self.thread, self.turn, self.visiting, self._before = thread, visited, visited is not None, None
+        withdraw(self.store, id, thread)
+        self.thread = self.store.threads.get(thread.id) if thread else None  # private meanwhile, perhaps
+        self.turn, self.visiting, self._before = visited, visited is not None, None
         if thread and not visited:
             self._go_to_tip()
 

@@ -8,7 +8,10 @@ from collections.abc import Callable
 from chatapp.clean import clean
 
 #: how lines of Hone's own begin, between and behind the texts
-_OURS = re.compile(r"\s*([A-Z](, [^:]*)?:|(Answer|You|Thread|Note|Error|Your note on [A-Z]):|(End of the|Branch) )")
+_OURS = re.compile(
+    r"\s*([A-Z](, [^:]{0,200})?:|(Answer|You|Thread|System|Note|Error|Your note on [A-Z]):"
+    r"|(End of the|Branch|Answering in the duel of|[A-Z] is the reward model's) )"
+)
 #: code that is indented, rows of tables: a break between words is one too many
 _AS_IT_IS = re.compile(r"( {4}|\t|\||> ?\|)")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")

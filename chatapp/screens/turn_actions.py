@@ -75,7 +75,6 @@ class TurnActions(ChatFrame):
         self.jobs.start(self._send(text, editing), "turn")
 
     async def _send(self, typed: str, editing: str | None) -> None:
-        self._asked = typed, editing
         text = typed.removeprefix("/") if typed.startswith("//") else typed
         try:
             await self._commit_ranking()
@@ -88,6 +87,7 @@ class TurnActions(ChatFrame):
                 view = await self.jobs.call(self.session.view, 1)
                 await self.transcript.leave_behind(view.past[-1:] if answered else ())
                 self.transcript.ask(text.strip())
+            self._asked = typed, editing
         except BaseException:
             # nothing typed is lost
             self.generating = False
@@ -201,7 +201,10 @@ class TurnActions(ChatFrame):
         typed, editing = self._asked
         try:
             await self.jobs.call(self.session.save_draft, self.prompt.text)  # what was typed since
+            said = self.transcript.said
             await self._show(await self.jobs.call(self.session.view), judge=False)
+            for note in said:  # a verdict that was not read yet, perhaps
+                self.note(note)
         finally:
             self.generating = False
             if editing is not None:

@@ -153,6 +153,11 @@ class Transcript(VerticalScroll, can_focus=False):
         self.query_one("#notes", Vertical).mount(line)
         self.call_after_refresh(self.follow)
 
+    @property
+    def said(self) -> list[Note]:
+        """The lines around the question in hand, in their order."""
+        return [line.note for line in self.query(Line)]
+
     def follow(self, start: bool = False) -> None:
         """Scroll to the end, but no further than `_limit`. start: whatever the reader did."""
         if start:

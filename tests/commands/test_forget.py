@@ -98,7 +98,8 @@ def test_reward_models_that_go_are_named(hone: Shell, world: World, monkeypatch:
         rewards.file_of(world.store, run.id).write_text("model")
     at_a_terminal(monkeypatch, "y\n")
     hone("forget", world.ids["pick"])
-    several = "The reward models of runs 3 and 4 are deleted. Where none is left, `hone train --method reward --wait` makes one."
+    makes = "Where none is left, `hone train --method reward --wait` makes one."
+    several = f"The reward models of runs 3 and 4 are deleted. {makes}"
     assert hone.out.splitlines().count(several) == 2  # asked, and done
     gone = "was tested on it)"
     assert [line.endswith(gone) for line in hone("runs").splitlines()[:4]] == [False, False, True, True]
