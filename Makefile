@@ -52,7 +52,7 @@ contracts:
 # What depends on how soon a process gets its turn; the rest runs two at a time.
 ALONE := tests/soak tests/storage/test_together.py
 pytest:
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ALONE:%=--ignore=%)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ALONE:%=--ignore=%)
 	$(BIN)/python -m pytest $(ALONE)
 
 KILLS ?= 200

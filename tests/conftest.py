@@ -31,3 +31,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def store(home: Path) -> Iterator[Store]:
     with Store.open(home) as opened:
         yield opened
+
+
+#: files with real runs of a minute: begun last, one of two workers would wait for the other
+LONG = ("trainer/test_worker", "trainer/test_adapter_file", "commands/test_reward", "trainer/test_merging")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.removeprefix("tests/").startswith(LONG))

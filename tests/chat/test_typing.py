@@ -198,30 +198,27 @@ async def test_a_wish_while_answers_come_blocks_nothing(open_chat: Open) -> None
 # -- commands ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("typed", "said", "left"),
-    [
-        ("/he", "! There is no command /he. Did you mean /help?", "/he"),
-        ("/sett", "! There is no command /sett. Did you mean /settings?", "/sett"),
-        ("/quit now", "! /quit takes nothing behind it.", "/quit now"),
-        ("/rename", "! Write the title behind /rename.", "/rename "),
-    ],
-)
-async def test_why_a_command_came_back_stays_until_it_is_changed(
-    open_chat: Open, typed: str, said: str, left: str
-) -> None:
+async def test_why_a_command_came_back_stays_until_it_is_changed(open_chat: Open) -> None:
     async with open_chat() as chat:
         await chat.ask()
-        await chat.press("i", *typed, "enter")
-        await chat.says(said)
-        await chat.pilot.pause()
-        assert chat.said.startswith(said)
-        assert chat.screen.prompt.text == left
-        assert chat.app.focused is chat.screen.prompt
-        await chat.press("backspace")
-        await chat.until(lambda: said not in chat.said)
-        await chat.press(*["backspace"] * len(left))
-        await chat.until(lambda: chat.said == "")
+        await chat.press("i")
+        for typed, said, left in (
+            ("/he", "! There is no command /he. Did you mean /help?", "/he"),
+            ("/sett", "! There is no command /sett. Did you mean /settings?", "/sett"),
+            ("/quit now", "! /quit takes nothing behind it.", "/quit now"),
+            ("/rename", "! Write the title behind /rename.", "/rename "),
+        ):
+            chat.screen.prompt.put(typed[:-1])
+            await chat.press("end", typed[-1], "enter")
+            await chat.says(said)
+            await chat.pilot.pause()
+            assert chat.said.startswith(said)
+            assert chat.screen.prompt.text == left
+            assert chat.app.focused is chat.screen.prompt
+            await chat.press("backspace")
+            await chat.until(lambda said=said: said not in chat.said)
+            chat.screen.prompt.put("")
+            await chat.until(lambda: chat.said == "")
 
 
 async def test_what_came_back_while_answers_come_says_why(open_chat: Open) -> None:
@@ -236,27 +233,26 @@ async def test_what_came_back_while_answers_come_says_why(open_chat: Open) -> No
         engine.release()
 
 
-@pytest.mark.parametrize(
-    ("typed", "text", "said"),
-    [
-        ("/sett", "/settings", "/settings: how answers are drawn"),
-        ("/sy", "/system ", "/system TEXT: begin a thread"),
-        ("/model", "/model ", "/model [NAME]: answer with another model"),
-        ("/tra", "/train", "/train /training"),
-        ("/t", "/t", "/train /threads /training"),
-        ("/", "/", "/help /new"),
-    ],
-)
-async def test_tab_completes_a_command(open_chat: Open, typed: str, text: str, said: str) -> None:
+async def test_tab_completes_a_command(open_chat: Open) -> None:
     async with open_chat() as chat:
         await chat.ask()
         await chat.press("i")
-        for key in [*typed, "tab"]:  # at once
-            chat.app.post_message(events.Key(_character_to_key(key) if len(key) == 1 else key, key))
-        await chat.until(lambda: chat.screen.prompt.text == text)
-        await chat.says(said)
-        assert chat.app.focused is chat.screen.prompt
-        assert chat.screen.prompt.cursor_location == (0, len(text))
+        for typed, text, said in (
+            ("/sett", "/settings", "/settings: how answers are drawn"),
+            ("/sy", "/system ", "/system TEXT: begin a thread"),
+            ("/model", "/model ", "/model [NAME]: answer with another model"),
+            ("/tra", "/train", "/train /training"),
+            ("/t", "/t", "/train /threads /training"),
+            ("/", "/", "/help /new"),
+        ):
+            for key in [*typed, "tab"]:  # at once
+                chat.app.post_message(events.Key(_character_to_key(key) if len(key) == 1 else key, key))
+            await chat.until(lambda text=text: chat.screen.prompt.text == text)
+            await chat.says(said)
+            assert chat.app.focused is chat.screen.prompt
+            assert chat.screen.prompt.cursor_location == (0, len(text))
+            chat.screen.prompt.put("")
+            await chat.until(lambda: chat.said == "")
 
 
 async def test_tab_after_an_error_says_the_choices(open_chat: Open) -> None:
@@ -267,13 +263,15 @@ async def test_tab_after_an_error_says_the_choices(open_chat: Open) -> None:
         await chat.says("/train /training")
 
 
-@pytest.mark.parametrize("typed", ["", "Why?", "/settings", "/nothing", "//he", "/system He"])
-async def test_where_nothing_is_to_be_completed_tab_moves_on(open_chat: Open, typed: str) -> None:
+async def test_where_nothing_is_to_be_completed_tab_moves_on(open_chat: Open) -> None:
     async with open_chat() as chat:
         await chat.ask()
-        await chat.press("i", *typed, "tab")
-        await chat.until(lambda: chat.app.focused is not chat.screen.prompt)
-        assert chat.screen.prompt.text == typed
+        for typed in ("", "Why?", "/settings", "/nothing", "//he", "/system He"):
+            chat.screen.set_focus(chat.screen.prompt)
+            chat.screen.prompt.put(typed)
+            await chat.press("tab")
+            await chat.until(lambda: chat.app.focused is not chat.screen.prompt)
+            assert chat.screen.prompt.text == typed
 
 
 # -- what the keys are -------------------------------------------------------------------------------------------------
