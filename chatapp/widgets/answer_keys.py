@@ -34,8 +34,8 @@ def at_foot(binding: Binding, alone: bool, drafted: bool) -> str:
     """What a key is called at the foot. alone: there is one answer; drafted: a ranking is not recorded yet."""
     if alone and binding.id in (*_COMPARING, *_ALONE):
         return binding.description if binding.id in _ALONE else ""
-    if drafted and binding.id == "answers.enter":
-        return "Record"
+    if drafted and binding.id in ("answers.enter", "answers.best"):
+        return "Record" if binding.id == "answers.enter" else ""  # in 80 columns there is room for one of them
     return binding.description if binding.show else ""
 
 

@@ -100,10 +100,10 @@ async def test_the_foot_says_what_enter_does(open_chat: Open) -> None:
         def enter() -> list[str]:
             return [key.description for key in keys.shown if key.key == "enter"]
 
-        await chat.until(lambda: enter() in (["Write"], []))
+        await chat.until(lambda: enter() == ["Write"])
         for press, expected in (("J", "Record"), ("escape", "Write"), ("J", "Record"), ("enter", "Write")):
             await chat.press(press)
-            await chat.until(lambda expected=expected: expected in enter() or not enter(), 3)
+            await chat.until(lambda expected=expected: enter() == [expected], 3)
             binding = chat.app.chat.active_bindings["enter"].binding
             assert chat.answers.at_foot(binding) == expected
 
