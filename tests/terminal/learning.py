@@ -65,6 +65,7 @@ def learn(folder: Path) -> None:
             seen("Enter records it with its weight", "B > A > C: 3 pairs, weight 1")
             terminal.save(folder, "1-ranked")
             terminal.keys("Enter")  # the first one left the focus with the answers
+            seen("Enter again goes to the prompt", "⏎ Send")
             say("Name three fruits.")
             answered("a second turn")
             terminal.keys("e")
