@@ -5,7 +5,8 @@ long thread, and comes when it likes: in the middle of a word, or between a page
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 #: new objects until the young ones are looked through; as Python has it (700), growing answers do it all the time
 YOUNG = 10_000
@@ -16,6 +17,18 @@ NEVER = 1 << 20
 def postpone() -> None:
     """Before anything is imported: what is made until the first paint stays."""
     gc.disable()
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """For a large import: Python 3.11 breaks one (KeyError in its lock) where what is collected amid it imports too."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
 
 
 class Tidying:

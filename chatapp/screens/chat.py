@@ -22,6 +22,7 @@ from chatapp.screens.chat_keys import CHAT_KEYS, KEYLESS
 from chatapp.screens.help import Help
 from chatapp.screens.slash import SlashActions
 from chatapp.slash import COMMANDS
+from chatapp.tidying import undisturbed
 from chatapp.turn import label
 from chatapp.view import Note
 from chatapp.widgets.answers import Answers
@@ -216,7 +217,9 @@ class ChatScreen(SlashActions):
             return
         from chatapp.screens.page import page_named
 
-        self.app.push_screen(page_named(name)(self))
+        with undisturbed():  # plots come with numpy
+            page = page_named(name)
+        self.app.push_screen(page(self))
 
     def action_earlier_turns(self) -> None:
         if not self.transcript.show_earlier():
