@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rich.text import Text
 from textual import on
 from textual.app import App, SystemCommand
+from textual.dom import DOMNode
 from textual.events import DeliveryFailed, Event, Key, MouseEvent, Paste
 from textual.screen import Screen
+from textual.worker import WorkerFailed
 
 from chatapp.clean import clean
 from chatapp.config import Settings
 from chatapp.copying import through_screen
+from chatapp.mistakes import Mistakes, in_words, kept
 from chatapp.opening import AlreadyRunning, MakeEngine, lock_home
 from chatapp.screens.chat import ChatScreen
 from chatapp.themes import THEMES
@@ -48,6 +52,7 @@ class HoneApp(App[int]):
         for theme in THEMES:
             self.register_theme(theme)
         self._tidying = Tidying(lambda: 0.0 if self.chat.generating else self.chat.rested)
+        self._mistakes = Mistakes()
         self._done: list[Key] = []  # keys that took effect and are still on their way through the widgets
 
     def get_default_screen(self) -> Screen[None]:
@@ -107,6 +112,39 @@ class HoneApp(App[int]):
         if any(event is done for done in self._done):
             self._done = [done for done in self._done if done is not event]
             event.prevent_default()
+
+    async def run_action(
+        self,
+        action: str | tuple[str, str, tuple[object, ...]],
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """As Textual has it, but what one key does wrong does not end the chat."""
+        try:
+            return await super().run_action(action, default_namespace, namespaces)
+        except Exception as error:
+            self.mistook(error)
+            return True
+
+    def mistook(self, error: Exception) -> None:
+        """Say that something of Hone's own went wrong, over whatever screen is open."""
+        said = self._mistakes.told(error)
+        if said is not None:
+            self.notify(said, severity="error", markup=False, timeout=30)
+
+    def _handle_exception(self, error: Exception) -> None:
+        """What nothing else caught ends the chat, as Textual has it: by a sentence, not by a traceback which shows
+        the variables, and with them the conversation."""
+        if self.is_headless:
+            super()._handle_exception(error)  # to whoever drives it
+            return
+        cause = error.error if isinstance(error, WorkerFailed) else error
+        try:
+            details = f"The details are in {kept(cause)}"
+        except OSError as refused:
+            details = f"The details could not be written: {in_words(refused)}"
+        said = f"hone: the chat ended by a defect of its own, {in_words(cause)}. Nothing that was recorded is lost: "
+        self.exit(return_code=1, message=Text(f"{said}`hone -c` goes on with this thread. {details}"))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         if screen is self.chat:

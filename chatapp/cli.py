@@ -50,15 +50,11 @@ class UserError(Exception):
 
 def crashed(error: Exception) -> int:
     """A defect of ours: the traceback goes to a file, the user is told in a sentence."""
-    import tempfile
-    import traceback
-
     from chatapp.clean import clean
+    from chatapp.mistakes import kept
 
-    with tempfile.NamedTemporaryFile("w", prefix="hone-", suffix=".log", delete=False, encoding="utf-8") as file:
-        traceback.print_exception(error, file=file)
     said = f"unexpected {type(error).__name__}: {error}"
-    print(f"hone: {clean(said)}. The details are in {file.name}", file=sys.stderr)
+    print(f"hone: {clean(said)}. The details are in {kept(error)}", file=sys.stderr)
     return FAILED
 
 

@@ -26,6 +26,10 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     from chatapp.tidying import postpone
 
     postpone()
+    if not sys.warnoptions:
+        import warnings
+
+        warnings.simplefilter("ignore")  # nobody reads them on this screen, and to print one Python imports
     from chatapp.app import run_chat
 
     return int(run_chat(settings, thread))

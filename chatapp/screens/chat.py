@@ -46,6 +46,7 @@ class ChatScreen(SlashActions):
         self._seams = seams
         self._last_key = monotonic()
         self._polling = False
+        self._page_early: PageName | None = None  #: wished before there was anything to read
         self._news: list[Note] = []  # to be said beneath the answers
         self._opened_before = False  # with another model
 
@@ -54,7 +55,7 @@ class ChatScreen(SlashActions):
     def on_mount(self) -> None:
         self.set_focus(self.prompt)
         # the first paint comes before the imports that opening needs
-        self.call_after_refresh(self.jobs.start, self._open(), "open")
+        self.call_after_refresh(self.jobs.start, "open", self._open)
 
     async def _open(self) -> None:
         try:
@@ -83,6 +84,9 @@ class ChatScreen(SlashActions):
         early, self._asked_early = self._asked_early, False
         if early and self.prompt.text.strip():
             self.prompt.action_send()
+        if self._page_early is not None:
+            page, self._page_early = self._page_early, None
+            self.action_page(page)
         await self._poll_once()
         self.threads.refresh_rows()
         opened.upkeep.start()
@@ -95,7 +99,7 @@ class ChatScreen(SlashActions):
         self.watch(self.app, "theme", self._keep_theme, init=False)
 
     def _keep_theme(self, theme: str) -> None:
-        self.jobs.start(self._store_theme(theme), "store")
+        self.jobs.start("store", self._store_theme, theme)
 
     async def _store_theme(self, theme: str) -> None:
         # the one of the settings is not kept: who changes it there later wants to see it
@@ -134,7 +138,7 @@ class ChatScreen(SlashActions):
 
     def _poll(self) -> None:
         if not self._polling:
-            self.jobs.start(self._poll_once(), "poll")
+            self.jobs.start("poll", self._poll_once)
 
     async def _poll_once(self) -> None:
         """Once a second: what changed in the database, what the lessons do, what is typed."""
@@ -172,7 +176,7 @@ class ChatScreen(SlashActions):
 
     def _lesson(self, what: str) -> None:
         if self.opened is not None:
-            self.jobs.start(self._lesson_now(getattr(self.opened.lessons, what)), "store")
+            self.jobs.start("store", self._lesson_now, getattr(self.opened.lessons, what))
 
     async def _lesson_now(self, do: Callable[[], Note]) -> None:
         self.tell(await self.jobs.call(do))
@@ -213,11 +217,12 @@ class ChatScreen(SlashActions):
     def action_page(self, name: PageName) -> None:
         """Lay a page over the chat, once there is something to read."""
         if self.opened is None:
-            self.say("Hone is still opening. One moment.", quiet=True)
+            self._page_early = name
+            self.say("Hone is still opening. The page comes in a moment.", quiet=True)
             return
-        from chatapp.screens.page import page_named
-
         with undisturbed():  # plots come with numpy
+            from chatapp.screens.page import page_named
+
             page = page_named(name)
         self.app.push_screen(page(self))
 

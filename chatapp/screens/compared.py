@@ -92,7 +92,7 @@ class ComparedPage(Page):
         self.query_one("#pairs").focus()
         self.say("Answering. Esc stops.")
         self.set_interval(self.DRAW, self._draw)
-        self.start(self._run(), "comparing")
+        self.start("comparing", self._run)
 
     async def _run(self) -> None:
         said = "Nothing was answered."

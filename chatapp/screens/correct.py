@@ -16,6 +16,7 @@ from textual.widgets import Static, TextArea
 
 from chatapp.diffing import around, counted, shown, word_diff
 from chatapp.screens.dialogs import Confirm
+from chatapp.screens.jobs import begin
 from chatapp.widgets.fields import SafeTextArea, typed
 from chatapp.widgets.panel import Hint
 
@@ -86,7 +87,7 @@ class Correct(ModalScreen[str | None]):
 
     @on(TextArea.Changed)
     def changed(self) -> None:
-        self.run_worker(self._compare(), exclusive=True, group="diff")
+        begin(self, "diff", self._compare, exclusive=True)
 
     async def _compare(self) -> None:
         await asyncio.sleep(self.PAUSE)

@@ -15,6 +15,7 @@ from textual.widgets import Static
 
 from chatapp.clean import one_line
 from chatapp.diffing import counted, shown, word_diff
+from chatapp.screens.jobs import begin
 from chatapp.widgets.panel import Hint, Panel
 
 
@@ -62,7 +63,7 @@ class Diff(ModalScreen[None]):
         self._show()
 
     def _show(self) -> None:
-        self.run_worker(self._compare(), exclusive=True, group="diff")
+        begin(self, "diff", self._compare, exclusive=True)
 
     async def _compare(self) -> None:
         (name, before), (other, after) = self.texts[self.first], self.texts[self.second]

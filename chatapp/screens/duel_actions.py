@@ -16,7 +16,7 @@ class DuelActions(ForgetActions):
 
     def action_duel(self) -> None:
         if self.opened is not None:
-            self._panel(self._duel())
+            self._panel(self._duel)
 
     async def _duel(self) -> None:
         if self.generating:

@@ -24,10 +24,10 @@ class ForgetActions(ThreadActions):
         return self._followed
 
     def action_forget_turn(self) -> None:
-        self.jobs.start(self._forget(whole=False), "dialog")
+        self.jobs.start("dialog", self._forget, whole=False)
 
     def action_forget_thread(self) -> None:
-        self.jobs.start(self._forget(whole=True), "dialog")
+        self.jobs.start("dialog", self._forget, whole=True)
 
     async def _forget(self, whole: bool) -> None:
         id = await self.jobs.call(self._open_thread.named, whole)

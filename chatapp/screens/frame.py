@@ -181,7 +181,7 @@ class ChatFrame(Screen[None]):
     @on(Transcript.Wanted)
     def turns_wanted(self, event: Transcript.Wanted) -> None:
         if self.is_open and self.session.turn is not None:
-            self.jobs.start(self._bring(event, self.session.turn.prompt_id), "past")
+            self.jobs.start("past", self._bring, event, self.session.turn.prompt_id)
 
     async def _bring(self, wanted: Transcript.Wanted, prompt_id: str) -> None:
         turns: tuple[PastTurn, ...] = ()

@@ -86,8 +86,8 @@ class InsightsPage(Page):
 
     def on_mount(self) -> None:
         self.query_one("#panels").focus()
-        self.start(self._look_for_pair(), "pair")
-        self.start(self._count(), "count")
+        self.start("pair", self._look_for_pair)
+        self.start("count", self._count)
 
     def on_unmount(self) -> None:
         self._left.set()
@@ -102,7 +102,7 @@ class InsightsPage(Page):
         if not self._counting:
             self.remove_class("-counted")
             self.query_one("#counting", Static).update(Content("Counting…"))
-            self.start(self._count(), "count")
+            self.start("count", self._count)
 
     async def _count(self) -> None:
         self._counting = True
@@ -172,7 +172,7 @@ class InsightsPage(Page):
         if self._pair is None:
             self.say(NO_PAIR)
         else:
-            self.start(self._again(self._pair), "dialog")
+            self.start("dialog", self._again, self._pair)
 
     async def _again(self, pair: Pair) -> None:
         from storage import reasking

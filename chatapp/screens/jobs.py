@@ -6,15 +6,36 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
+from textual.dom import DOMNode
 from textual.screen import Screen
+from textual.worker import Worker
 
 from chatapp.engine.base import EngineError
+from chatapp.mistakes import Mistakes
 from chatapp.session import SessionError
 from chatapp.view import Note
 
 T = TypeVar("T")
+P = ParamSpec("P")
+
+
+def begin(
+    node: DOMNode, group: str, job: Callable[[], Coroutine[Any, Any, None]], name: str = "", exclusive: bool = False
+) -> Worker[None]:
+    """Run a job as a worker of this node's; exclusive: the one before it in the group is cancelled.
+
+    The worker makes the job's coroutine when it begins. A coroutine made here is one that nobody awaits where the
+    worker is cancelled before that (an exclusive one by the next key). Python warns of those when they are collected,
+    and imports for it; amid another import that breaks the lock of 3.11, and the import fails.
+    """
+
+    async def work() -> None:  # Textual asks for a function that is async by its definition
+        await job()
+
+    worker: Worker[None] = node.run_worker(work, name=name or group, group=group, exclusive=exclusive)
+    return worker
 
 
 class Say(Protocol):
@@ -36,10 +57,13 @@ class Jobs:
         self._store_thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self.closed = False
         self._damage_told = False
+        self._mistakes = Mistakes()
 
-    def start(self, job: Coroutine[Any, Any, None], group: str) -> None:
-        """Run a job beside everything else."""
-        self._screen.run_worker(self._guarded(job), group=group, name=group)
+    def start(
+        self, group: str, job: Callable[P, Coroutine[Any, Any, None]], *arguments: P.args, **named: P.kwargs
+    ) -> None:
+        """Run job(*arguments) beside everything else."""
+        begin(self._screen, group, partial(self._guarded, partial(job, *arguments, **named)))
 
     async def call(self, function: Callable[..., T], *arguments: Any) -> T:
         """function in the store's thread, after all that was called before."""
@@ -52,27 +76,28 @@ class Jobs:
         self.closed = True
         await asyncio.to_thread(self._store_thread.shutdown)
 
-    async def _guarded(self, job: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, job: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a job; what storage, engine or session refuse is said, and the chat lives."""
         try:
-            await job
+            await job()
         except (SessionError, EngineError) as error:
             self._say(str(error), error=not isinstance(error, SessionError))
         except RuntimeError as error:
             from storage.errors import DatabaseCorrupt, StorageError
 
             if not isinstance(error, StorageError):
-                self._broken(error)
+                self.broken(error)
             elif isinstance(error, DatabaseCorrupt) and not self._damage_told:
                 self._damage_told = True  # whole, where one line cuts it, and once: every job will meet it
                 self._note(Note(str(error), error=True))
             else:
                 self._say(str(error), error=True)
         except Exception as error:
-            self._broken(error)
+            self.broken(error)
 
-    def _broken(self, error: Exception) -> None:
+    def broken(self, error: Exception) -> None:
         """A mistake of Hone's own: say it, and let the reader go on."""
         self._screen.log.error(error)
-        what = f"{type(error).__name__}: {error}"
-        self._note(Note(f"Something went wrong inside Hone ({what}). You can go on; please report it.", error=True))
+        said = self._mistakes.told(error)
+        if said is not None:
+            self._note(Note(said, error=True))

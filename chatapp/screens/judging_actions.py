@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec
 
 from textual import on
 from textual.content import Content
@@ -22,6 +22,8 @@ from chatapp.verdicts import skipped
 from chatapp.widgets.answers import ASIDE, Answers
 from chatapp.widgets.past import PastTurns
 
+P = ParamSpec("P")
+
 
 class JudgingActions(TurnActions):
     """The answers with their wishes."""
@@ -33,36 +35,36 @@ class JudgingActions(TurnActions):
             return
         session, index = self.session, event.index
         if event.kind == "pick":
-            self.jobs.start(self._judge(session.pick, index), "store")
+            self.jobs.start("store", self._judge, session.pick, index)
         elif event.kind == "thumb":
-            self.jobs.start(self._judge(session.thumb, index, event.value), "store")
+            self.jobs.start("store", self._judge, session.thumb, index, event.value)
         elif event.kind == "all_bad":
-            self.jobs.start(self._judge(session.all_bad), "store")
+            self.jobs.start("store", self._judge, session.all_bad)
         elif event.kind == "correct":
-            self._panel(self._correct(index))
+            self._panel(self._correct, index)
         elif event.kind == "note":
-            self._panel(self._note(index))
+            self._panel(self._note, index)
         elif event.kind == "flag":
-            self._panel(self._flag(index))
+            self._panel(self._flag, index)
         else:
-            self.jobs.start(self._judge(session.rate, index, event.value), "store")
+            self.jobs.start("store", self._judge, session.rate, index, event.value)
 
     def _reached(self, what: str) -> None:
         """What blocked the answers on its way has come; a panel blocks them again for as long as it is there."""
         if what in ASIDE:
             self.answers.blocked = False
 
-    def _panel(self, job: Coroutine[Any, Any, None]) -> None:
+    def _panel(self, job: Callable[P, Coroutine[Any, Any, None]], *arguments: P.args, **named: P.kwargs) -> None:
         """A panel for the focused answer. Keys behind the one that asked for it are for the panel, or for nobody."""
         self.answers.blocked = True
 
         async def until_closed() -> None:
             try:
-                await job
+                await job(*arguments, **named)
             finally:
                 self.answers.blocked = False
 
-        self.jobs.start(until_closed(), "dialog")
+        self.jobs.start("dialog", until_closed)
 
     async def _correct(self, index: int) -> None:
         turn = self.answers.turn
@@ -100,7 +102,7 @@ class JudgingActions(TurnActions):
     @on(Answers.Ranked)
     def ranked(self, event: Answers.Ranked) -> None:
         if self.opened is not None:
-            self.jobs.start(self._judge(self.session.rank, event.groups), "store")
+            self.jobs.start("store", self._judge, self.session.rank, event.groups)
 
     @on(Answers.Rating)
     def rating(self, event: Answers.Rating) -> None:
@@ -133,27 +135,27 @@ class JudgingActions(TurnActions):
         if self.generating:
             self.say("Still answering. Esc stops it.", quiet=True)
         elif event.wish == "undo":
-            self.jobs.start(self._judge(self.session.undo), "store")
+            self.jobs.start("store", self._judge, self.session.undo)
         elif event.wish == "skip":
             self._skip()
         elif event.wish == "frequency":
-            self.jobs.start(self._change_frequency(), "store")
+            self.jobs.start("store", self._change_frequency)
         elif event.wish == "duel":
-            self._panel(self._duel())
+            self._panel(self._duel)
         elif event.wish == "diff":
             self._show_differences(event.index)
         elif event.wish in ("earlier_turn", "later_turn"):
-            self.jobs.start(self._go_to_turn(-1 if event.wish == "earlier_turn" else 1), "turn")
+            self.jobs.start("turn", self._go_to_turn, -1 if event.wish == "earlier_turn" else 1)
         elif event.wish == "teaches":
-            self._panel(self._teaches())
+            self._panel(self._teaches)
         elif event.wish == "edit_question":
-            self._panel(self._edit_question())
+            self._panel(self._edit_question)
         elif event.wish == "copy":
-            self.jobs.start(self._copy(event.index, code=False), "dialog")
+            self.jobs.start("dialog", self._copy, event.index, code=False)
         elif event.wish == "copy_code":
-            self._panel(self._copy(event.index, code=True))
+            self._panel(self._copy, event.index, code=True)
         elif event.wish in ("earlier_version", "later_version"):
-            self.jobs.start(self._go_to_version(-1 if event.wish == "earlier_version" else 1), "turn")
+            self.jobs.start("turn", self._go_to_version, -1 if event.wish == "earlier_version" else 1)
 
     async def _duel(self) -> None:
         """`DuelActions` does it."""
@@ -204,7 +206,7 @@ class JudgingActions(TurnActions):
         if self.generating:
             self.say("Still answering. Esc stops it.", quiet=True)
         else:
-            self.jobs.start(self._visit(event.prompt_id), "turn")
+            self.jobs.start("turn", self._visit, event.prompt_id)
 
     async def _visit(self, prompt_id: str) -> None:
         await self._commit_ranking()

@@ -131,7 +131,7 @@ class JudgmentActions(Page):
         if self.chat.generating:
             raise SessionError("Still answering. Esc in the chat stops it.")
         self.dismiss(None)
-        self.chat.jobs.start(self.chat._go(lambda: self.session.open(thread_id)), "turn")
+        self.chat.jobs.start("turn", self.chat._go, lambda: self.session.open(thread_id))
 
 
 def _not_edited(state: Standing) -> str:

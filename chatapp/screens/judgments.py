@@ -67,7 +67,7 @@ class JudgmentsPage(JudgmentActions):
         self._reading = False
         self._typing: Timer | None = None
         self.set_focus(self.table)
-        self.start(self._read(), "list")
+        self.start("list", self._read)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -92,7 +92,7 @@ class JudgmentsPage(JudgmentActions):
     def more(self) -> None:
         if not self._reading and not self.table.whole:
             self._reading = True
-            self.start(self._more(), "list")
+            self.start("list", self._more)
 
     async def _more(self) -> None:
         asked, before = self._asked, self.table.lines[-1].seq
@@ -148,7 +148,7 @@ class JudgmentsPage(JudgmentActions):
     def _search(self) -> None:
         if self.field.value != self._query:
             self._query = self.field.value
-            self.start(self._read(), "list")
+            self.start("list", self._read)
 
     def action_back(self) -> None:
         """From the field back to the table, from there to the chat."""
@@ -161,7 +161,7 @@ class JudgmentsPage(JudgmentActions):
 
     def action_all(self) -> None:
         self.all = not self.all
-        self.start(self._read(), "list")
+        self.start("list", self._read)
 
     # -- doing -------------------------------------------------------------------------------------------------------
 
@@ -170,7 +170,7 @@ class JudgmentsPage(JudgmentActions):
         event.stop()
         line = self.table.current
         if line is not None:
-            self.start(self._open(line), "dialog")
+            self.start("dialog", self._open, line)
 
     async def _open(self, line: Line) -> None:
         found = await self.call(lambda: view(self.store, self.store.judgments.get(line.id)))
@@ -181,7 +181,7 @@ class JudgmentsPage(JudgmentActions):
     def action_do(self, wish: str) -> None:
         line = self.table.current
         if line is not None:
-            self.start(self._do(wish, line), "dialog")
+            self.start("dialog", self._do, wish, line)
 
     async def _do(self, wish: str, line: Line) -> None:
         if wish == "edit":

@@ -23,7 +23,7 @@ class ModelActions(DuelActions):
 
     def action_model(self) -> None:
         if self.opened is not None:
-            self.jobs.start(self._model(""), "dialog")
+            self.jobs.start("dialog", self._model, "")
 
     async def _model(self, spec: str) -> None:
         if self.generating:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, ParamSpec, TypeVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from storage.store import Store
 
 T = TypeVar("T")
+P = ParamSpec("P")
 PageName = Literal["training", "versions", "judgments", "insights"]
 
 
@@ -81,9 +82,11 @@ class Page(Screen[None]):
         """function in the store's thread, after all that was called before."""
         return await self.chat.jobs.call(function, *arguments)
 
-    def start(self, job: Coroutine[Any, Any, None], group: str) -> None:
-        """Run a job beside everything else; what storage or session refuse is said on this page."""
-        self._jobs.start(job, group)
+    def start(
+        self, group: str, job: Callable[P, Coroutine[Any, Any, None]], *arguments: P.args, **named: P.kwargs
+    ) -> None:
+        """Run job(*arguments) beside everything else; what storage or session refuse is said on this page."""
+        self._jobs.start(group, job, *arguments, **named)
 
     def heading(self, text: str) -> None:
         """Say more in the title than the name of the page."""

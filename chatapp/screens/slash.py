@@ -12,6 +12,7 @@ from functools import partial
 from textual import on
 
 from chatapp import generation, slash
+from chatapp.screens.jobs import begin
 from chatapp.screens.model_actions import ModelActions
 from chatapp.slash import COMMANDS
 from chatapp.view import Note
@@ -56,16 +57,19 @@ class SlashActions(ModelActions):
             self.prompt.give_back("/rename ")
             self.say(slash.NO_TITLE, error=True)
         elif word in ACTIONS:
-            self.run_worker(self.run_action(ACTIONS[word]), group="slash", name=word)
+            begin(self, "slash", partial(self._act, ACTIONS[word]), name=word)
         else:
             done: dict[str, Callable[[str], object]] = {
                 "/system": self._system,
-                "/model": lambda spec: self.jobs.start(self._model(spec), "dialog"),
-                "/export": lambda file: self.jobs.start(self._export(file), "store"),
+                "/model": lambda spec: self.jobs.start("dialog", self._model, spec),
+                "/export": lambda file: self.jobs.start("store", self._export, file),
                 "/rename": lambda title: self._with_current(partial(self._retitle, title=title), "store"),
             }
             done[word](rest)
         return True
+
+    async def _act(self, action: str) -> None:
+        await self.run_action(action)
 
     @on(Prompt.Changed)
     def hint_commands(self, event: Prompt.Changed) -> None:
@@ -98,9 +102,9 @@ class SlashActions(ModelActions):
 
     def _system(self, text: str) -> None:
         if not text:
-            self.jobs.start(self._show_system(), "store")
+            self.jobs.start("store", self._show_system)
         else:
-            self.jobs.start(self._begin_with(text), "turn")
+            self.jobs.start("turn", self._begin_with, text)
 
     def action_system_prompt(self) -> None:
         if self.opened is not None:
@@ -119,7 +123,7 @@ class SlashActions(ModelActions):
 
     def action_generation(self) -> None:
         if self.opened is not None:
-            self._panel(self._generation())
+            self._panel(self._generation)
 
     async def _generation(self) -> None:
         from chatapp.screens.generation import Generation
@@ -130,7 +134,7 @@ class SlashActions(ModelActions):
             self.say(generation.CHANGED, quiet=True)
 
     def action_export_thread(self) -> None:
-        self.jobs.start(self._export(""), "store")
+        self.jobs.start("store", self._export, "")
 
     async def _export(self, file: str) -> None:
         session = self.session
@@ -143,7 +147,7 @@ class SlashActions(ModelActions):
         await self._retitled(id)
 
     def action_rollback(self) -> None:
-        self.jobs.start(self._rollback(), "store")
+        self.jobs.start("store", self._rollback)
 
     async def _rollback(self) -> None:
         session = self.session

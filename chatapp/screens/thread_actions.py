@@ -26,7 +26,7 @@ class ThreadActions(JudgingActions):
         self.deleted: list[tuple[str, str]] = []  #: (id, title) of threads deleted here
 
     def action_new_thread(self) -> None:
-        self.jobs.start(self._go(lambda: self.session.new()), "turn")
+        self.jobs.start("turn", self._go, lambda: self.session.new())
 
     async def _go(self, where: Callable[[], View]) -> None:
         """Leave this thread for another."""
@@ -52,7 +52,7 @@ class ThreadActions(JudgingActions):
     @on(ThreadList.Searched)
     def list_threads(self, event: ThreadList.Searched) -> None:
         if self.is_open:
-            self.jobs.start(self._list(event.archived, event.query), "threads")
+            self.jobs.start("threads", self._list, event.archived, event.query)
 
     async def _list(self, archived: bool, query: str) -> None:
         session = self.session
@@ -72,23 +72,23 @@ class ThreadActions(JudgingActions):
     def thread_wished(self, event: ThreadList.Wished) -> None:
         id = event.thread_id
         if event.wish == "open":
-            self.jobs.start(self._go(lambda: self.session.open(id)), "turn")
+            self.jobs.start("turn", self._go, lambda: self.session.open(id))
         elif event.wish == "new":
             self.action_new_thread()
         elif event.wish == "rename":
-            self.jobs.start(self._rename(id), "dialog")
+            self.jobs.start("dialog", self._rename, id)
         elif event.wish == "archive":
-            self.jobs.start(self._archive(id), "store")
+            self.jobs.start("store", self._archive, id)
         else:
-            self.jobs.start(self._delete(id), "dialog")
+            self.jobs.start("dialog", self._delete, id)
 
     def _with_current(self, job: Callable[[str], Coroutine[Any, Any, None]], group: str) -> None:
         if not self.is_open or self.session.thread is None:
             self.say("There is no thread yet: ask something first.", quiet=True)
         elif group == "dialog":
-            self._panel(job(self.session.thread.id))
+            self._panel(job, self.session.thread.id)
         else:
-            self.jobs.start(job(self.session.thread.id), group)
+            self.jobs.start(group, job, self.session.thread.id)
 
     def action_rename_thread(self) -> None:
         self._with_current(self._rename, "dialog")
@@ -98,7 +98,7 @@ class ThreadActions(JudgingActions):
 
     def action_private_thread(self) -> None:
         if self.is_open:  # before the first question too
-            self.jobs.start(self._private(), "store")
+            self.jobs.start("store", self._private)
         else:
             self.say("Hone is still opening. One moment.", quiet=True)
 
@@ -153,7 +153,7 @@ class ThreadActions(JudgingActions):
         self.threads.refresh_rows()
 
     def action_undelete_thread(self) -> None:
-        self.jobs.start(self._undelete(), "store")
+        self.jobs.start("store", self._undelete)
 
     async def _undelete(self) -> None:
         deleted = self.deleted or [

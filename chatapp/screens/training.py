@@ -88,7 +88,7 @@ class TrainingPage(Page):
     def _look_again(self) -> None:
         if not self._looking and self.is_current:
             self._looking = True
-            self.start(self._look(), "look")
+            self.start("look", self._look)
 
     async def _look(self) -> None:
         try:
@@ -131,7 +131,7 @@ class TrainingPage(Page):
         event.stop()
         if self._seen is None or event.option.id != self._seen.run.id:
             self.query_one("#run", VerticalScroll).scroll_home(animate=False)
-            self.start(self._look_closely(), "closely")
+            self.start("closely", self._look_closely)
 
     async def _look_closely(self) -> None:
         option = self.runs.highlighted_option
@@ -164,14 +164,14 @@ class TrainingPage(Page):
     # -- keys --------------------------------------------------------------------------------------------------------
 
     def action_learn(self) -> None:
-        self.start(self._learn(), "store")
+        self.start("store", self._learn)
 
     async def _learn(self) -> None:
         self.note(await self.call(self._lessons.start))
         self._look_again()
 
     def action_cancel(self) -> None:
-        self.start(self._cancel(), "dialog")
+        self.start("dialog", self._cancel)
 
     async def _cancel(self) -> None:
         run = await self.call(self.store.runs.active)

@@ -72,7 +72,7 @@ class TurnActions(ChatFrame):
             return
         self._history.forget()
         self.generating = True
-        self.jobs.start(self._send(text, editing), "turn")
+        self.jobs.start("turn", self._send, text, editing)
 
     async def _send(self, typed: str, editing: str | None) -> None:
         text = typed.removeprefix("/") if typed.startswith("//") else typed
@@ -159,7 +159,7 @@ class TurnActions(ChatFrame):
             self.note(line)
         speed = event.outcome.tokens_per_second
         self.status.speed = f"{speed:.0f} tok/s" if speed else ""
-        self.jobs.start(self._refresh_status(), "status")
+        self.jobs.start("status", self._refresh_status)
 
     def _say_answers(self, stacked: str, beside: str) -> None:
         below = f"{len(self.answers.cards)} answers, one below the other. {stacked}"
@@ -184,7 +184,7 @@ class TurnActions(ChatFrame):
             return
         if isinstance(error, TakenBack):
             self.generating = True  # until it is back
-            self.jobs.start(self._give_question_back(text), "turn")
+            self.jobs.start("turn", self._give_question_back, text)
             return
         self.note(Note(text, error=True))
         if was_answering and self.opened is not None:
@@ -229,7 +229,7 @@ class TurnActions(ChatFrame):
             self.session.stop()
             self.say("Stopping.", quiet=True)
         elif self.visiting:
-            self.jobs.start(self._to_latest(), "turn")
+            self.jobs.start("turn", self._to_latest)
 
     async def _to_latest(self) -> None:
         await self._commit_ranking()
@@ -246,7 +246,7 @@ class TurnActions(ChatFrame):
         if self.generating:
             self.say("Still answering. Esc stops it.", quiet=True)
         else:
-            self.jobs.start(self._again(), "turn")
+            self.jobs.start("turn", self._again)
 
     async def _again(self) -> None:
         await self._commit_ranking()
@@ -271,7 +271,7 @@ class TurnActions(ChatFrame):
         elif self.editing is not None:
             self._leave_editing()
         elif self.visiting:
-            self.jobs.start(self._to_latest(), "turn")
+            self.jobs.start("turn", self._to_latest)
         elif self.answers.turn is not None:
             self.set_focus(self.answers, scroll_visible=False)
             self.transcript.show_focused()
@@ -279,7 +279,7 @@ class TurnActions(ChatFrame):
     @on(Prompt.Recall)
     def recall(self, event: Prompt.Recall) -> None:
         if self.opened is not None:
-            self.jobs.start(self._recall(event.step), "recall")
+            self.jobs.start("recall", self._recall, event.step)
 
     async def _recall(self, step: int) -> None:
         """Questions asked before, of all threads, the newest first; then what was typed."""

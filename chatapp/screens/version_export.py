@@ -32,7 +32,7 @@ class ExportActions(Page):
         """The highlighted version."""
 
     def action_export(self) -> None:
-        self.start(self._export(), "dialog")
+        self.start("dialog", self._export)
 
     async def _export(self) -> None:
         from chatapp.version_export import FORMATS

@@ -83,7 +83,7 @@ class VersionsPage(ExportActions):
         self._rows: dict[str, Row] = {}
         self._looked: Looked | None = None
         self.versions.focus()
-        self.start(self._read(), "read")
+        self.start("read", self._read)
 
     @property
     def versions(self) -> OptionList:
@@ -118,7 +118,7 @@ class VersionsPage(ExportActions):
         event.stop()
         if self._looked is None or event.option.id != self._looked.row.id:
             self.query_one("#version", VerticalScroll).scroll_home(animate=False)
-            self.start(self._look(), "look")
+            self.start("look", self._look)
 
     def _row(self) -> Row | None:
         option = self.versions.highlighted_option
@@ -146,15 +146,15 @@ class VersionsPage(ExportActions):
     # -- going back and forth ----------------------------------------------------------------------------------------
 
     def action_rollback(self) -> None:
-        self.start(self._change(switching.back), "store")
+        self.start("store", self._change, switching.back)
 
     def action_forward(self) -> None:
-        self.start(self._change(switching.forward), "store")
+        self.start("store", self._change, switching.forward)
 
     def action_use(self) -> None:
         row = self._row()
         if row is not None:
-            self.start(self._change(switching.use(row.adapter)), "store")
+            self.start("store", self._change, switching.use(row.adapter))
 
     async def _change(self, change: switching.Changing) -> None:
         """Have another version answer, and say which one and what undoes it."""
@@ -171,7 +171,7 @@ class VersionsPage(ExportActions):
         self.action_open()
 
     def action_open(self) -> None:
-        self.start(self._open(), "dialog")
+        self.start("dialog", self._open)
 
     async def _open(self) -> None:
         from chatapp.screens.behind import Behind, tell
@@ -185,7 +185,7 @@ class VersionsPage(ExportActions):
         await self.app.push_screen_wait(Behind(looked.row.name, told, len(looked.learned)))
 
     def action_compare(self) -> None:
-        self.start(self._compare(), "dialog")
+        self.start("dialog", self._compare)
 
     async def _compare(self) -> None:
         from chatapp.comparing import begin
@@ -198,7 +198,7 @@ class VersionsPage(ExportActions):
     # -- the disk ----------------------------------------------------------------------------------------------------
 
     def action_prune(self) -> None:
-        self.start(self._prune(), "dialog")
+        self.start("dialog", self._prune)
 
     async def _prune(self) -> None:
         from storage import pruning

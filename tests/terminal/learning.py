@@ -2,9 +2,10 @@
 
     python -m tests.terminal.learning [FOLDER FOR SCREENSHOTS]
 
-A home with 20 judged prompts is made from the shell first (answers ranked by a rule, as in loop.py). Then, in tmux:
-a question, a ranking by J and Enter, a correction, `/train`, the page of training while it runs, the verdict, a duel of
-the new version with the base, the pages, `/rollback`. Prints PASS or FAIL lines, exits 1 on a FAIL.
+A home with 36 judged prompts (of 20, the gate refused some lessons) is made from the shell first: answers ranked by a
+rule, as in loop.py. Then, in tmux: a question, a ranking by J and Enter, a correction, `/train`, the page of training
+while it runs, the verdict, a duel of the new version with the base, the pages, `/rollback`. Prints PASS or FAIL lines,
+exits 1 on a FAIL.
 Not collected by pytest: it needs tmux and some ten minutes on two cores.
 """
 
@@ -20,14 +21,16 @@ from tests.terminal import loop
 from tests.terminal.session import Broken, Terminal, check, failed
 from trainer.simulation.prompts import drawn
 
+JUDGED = 36  #: prompts before the chat opens
+
 
 def flat(text: str) -> str:
     return " ".join(text.split())
 
 
 def judged(folder: Path, home: Path) -> None:
-    """20 prompts, four answers each, ranked."""
-    prompts = loop.write(folder / "prompts.jsonl", [{"prompt": prompt} for prompt in drawn("pool", 0)[:20]])
+    """Four answers to each of some prompts, ranked."""
+    prompts = loop.write(folder / "prompts.jsonl", [{"prompt": prompt} for prompt in drawn("pool", 0)[:JUDGED]])
     answers = loop.hone("ask", "--file", prompts, "-n", 4, "--max-tokens", 96, "--seed", 1000, "--home", home)
     file = loop.write(folder / "judged.jsonl", [loop.rank(answer) for answer in answers])
     loop.hone("judge", "--file", file, "--home", home)
@@ -56,7 +59,7 @@ def learn(folder: Path) -> None:
 
         try:
             seen("the chat opens", "Ask something", 30)
-            seen("it counts what waits", "20 waiting", 30)
+            seen("it counts what waits", f"{JUDGED} waiting", 30)
             say("How can I wake up early?")
             answered("answers come")
             terminal.keys("J")
@@ -77,7 +80,7 @@ def learn(folder: Path) -> None:
             seen("the correction teaches", "correction >")
             terminal.keys("i")
             say("/train")
-            seen("a lesson begins", "begins, with 22")
+            seen("a lesson begins", f"begins, with {JUDGED + 2}")
             terminal.keys("F3")
             seen("its page follows it", "Training", 30)
             check("it draws the loss", terminal.until(lambda text: "loss" in text and "%" in text, 300))
