@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -149,9 +150,19 @@ class HoneApp(App[int]):
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         if screen is self.chat:
             yield from self.chat.commands()
-        yield from super().get_system_commands(screen)
+        for command in super().get_system_commands(screen):
+            if command.callback == screen.action_maximize:
+                yield command._replace(callback=partial(self._maximize, screen))
+            else:
+                yield command
         if screen is self.chat:
             yield from self.chat.commands_of_parts()
+
+    def _maximize(self, screen: Screen[Any]) -> None:
+        """As Textual does it, with the way back."""
+        screen.action_maximize()
+        if screen.maximized is not None:
+            self.notify("Esc brings the rest back.")
 
     def deliver_screenshot(
         self, filename: str | None = None, path: str | None = None, time_format: str | None = None

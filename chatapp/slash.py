@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "/quit": ("", "leave"),
 }
 
+NO_THREAD = "There is no thread yet: ask something first."
 NO_TITLE = "Write the title behind /rename."
 
 
@@ -92,7 +93,7 @@ def save(store: Store, thread: Thread | None, file: str) -> str:
     from storage.ids import now
 
     if thread is None:
-        raise SessionError("There is no thread yet: ask something first.")
+        raise SessionError(NO_THREAD)
     path = Path(file or f"hone-{day(now())}-{thread.id[-6:]}.md")
     thread = store.threads.get(thread.id)  # another program may have made it private
     text = document(read(store, thread))

@@ -116,5 +116,5 @@ def asked_before(talk: Talk, rest: str) -> None:
 
 def _here(talk: Talk) -> str:
     if talk.session.thread is None:
-        raise SessionError("There is no thread yet: ask something first.")
+        raise SessionError(slash.NO_THREAD)
     return talk.session.thread.id

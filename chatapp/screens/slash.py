@@ -56,6 +56,9 @@ class SlashActions(ModelActions):
         elif word == "/rename" and not rest:
             self.prompt.give_back("/rename ")
             self.say(slash.NO_TITLE, error=True)
+        elif word == "/rename" and (not self.is_open or self.session.thread is None):
+            self.prompt.give_back(text)
+            self.say(slash.NO_THREAD, error=True)
         elif word in ACTIONS:
             begin(self, "slash", partial(self._act, ACTIONS[word]), name=word)
         else:

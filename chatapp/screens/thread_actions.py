@@ -14,6 +14,7 @@ from chatapp.privacy import heading, toggle_open
 from chatapp.screens.dialogs import AskText, Confirm
 from chatapp.screens.judging_actions import JudgingActions
 from chatapp.session import SessionError
+from chatapp.slash import NO_THREAD
 from chatapp.view import View
 from chatapp.widgets.threads import ThreadList, Threads
 
@@ -84,7 +85,7 @@ class ThreadActions(JudgingActions):
 
     def _with_current(self, job: Callable[[str], Coroutine[Any, Any, None]], group: str) -> None:
         if not self.is_open or self.session.thread is None:
-            self.say("There is no thread yet: ask something first.", quiet=True)
+            self.say(NO_THREAD, quiet=True)
         elif group == "dialog":
             self._panel(job, self.session.thread.id)
         else:

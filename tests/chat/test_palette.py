@@ -39,6 +39,24 @@ async def test_a_hidden_list_offers_nothing_of_the_thread_it_stands_at(open_chat
         assert not [title for title in await titles(chat) if title.startswith("Thread")]
 
 
+async def test_who_maximizes_something_is_told_the_way_back(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        screen = chat.screen
+        for widget in (screen.prompt, chat.answers, screen.transcript):
+            screen.set_focus(widget)
+            await chat.pilot.pause()
+            for command in chat.app.get_system_commands(screen):
+                if command.title == "Maximize":
+                    command.callback()
+                    await chat.until(lambda: "Esc brings the rest back." in said(chat))
+                    assert screen.maximized is not None
+                    await chat.press("escape")
+                    await chat.until(lambda: screen.maximized is None)
+                    return
+        raise AssertionError("nothing can be maximized")
+
+
 def said(chat: Any) -> str:
     return " ".join(f"{note.message}" for note in chat.app._notifications)
 

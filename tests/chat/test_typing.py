@@ -221,6 +221,14 @@ async def test_why_a_command_came_back_stays_until_it_is_changed(open_chat: Open
             await chat.until(lambda: chat.said == "")
 
 
+async def test_a_title_for_no_thread_comes_back(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        chat.screen.prompt.put("/rename Letters to my landlord")
+        await chat.press("enter")
+        await chat.says("There is no thread yet: ask something first.")
+        assert chat.screen.prompt.text == "/rename Letters to my landlord"
+
+
 async def test_what_came_back_while_answers_come_says_why(open_chat: Open) -> None:
     engine = FakeEngine()
     engine.hold = True
