@@ -92,7 +92,7 @@ class MetricPlot(Vertical):
         xs, ys = zip(*self.curve.points, strict=True)
         # a level line stands in the middle, and its marks can be told apart
         low, high = min(ys), max(ys)
-        level = high - low <= 1e-4 * max(abs(low), abs(high))
+        level = high - low <= 2e-3 * max(abs(low), abs(high))
         room = max(0.1 * abs(high), 1e-3)
         self._plot.set_ylimits(*((low - room, high + room) if level else (None, None)))
         first, apart = int(xs[0]), max(1, round((xs[-1] - xs[0]) / TICKS))

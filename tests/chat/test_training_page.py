@@ -169,7 +169,17 @@ def marks(chat: Any, plot: MetricPlot) -> list[float]:
 
 @pytest.mark.parametrize(
     "values",
-    [(0.0, 7.9), (0.0, 5.0), (0.1, 0.74), (0.69, 0.7), (-0.02, 0.0004), (12.0, 940.0), (0.5, 0.5), (0.0, 0.0)],
+    [
+        (0.0, 7.9),
+        (0.0, 5.0),
+        (0.1, 0.74),
+        (0.69, 0.7),
+        (-0.02, 0.0004),
+        (12.0, 940.0),
+        (0.5, 0.5),
+        (0.0, 0.0),
+        (0.04368, 0.04372),
+    ],
 )
 async def test_the_marks_of_a_plot_are_round_and_evenly_apart(open_chat: Open, values: tuple[float, float]) -> None:
     async with open_chat() as chat:
@@ -187,6 +197,8 @@ async def test_the_marks_of_a_plot_are_round_and_evenly_apart(open_chat: Open, v
         assert 2 <= len(found) <= 5, found
         assert apart == pytest.approx([apart[0]] * len(apart)), "a mark is where it says, and none is left out"
         assert f"{apart[0]:.0e}"[0] in "125", apart
+        if high - low < 1e-3 * high:
+            assert found[0] - found[-1] > 0.05 * high, "what does not change is not drawn from corner to corner"
 
 
 def test_time_in_words() -> None:
