@@ -139,7 +139,9 @@ class HoneApp(App[int]):
         if self.is_headless:
             super()._handle_exception(error)  # to whoever drives it
             return
-        cause = error.error if isinstance(error, WorkerFailed) else error
+        self._end_by(error.error if isinstance(error, WorkerFailed) else error)
+
+    def _end_by(self, cause: BaseException) -> None:
         try:
             details = f"The details are in {kept(cause)}"
         except OSError as refused:
@@ -197,8 +199,12 @@ class HoneApp(App[int]):
             super().copy_to_clipboard(text)
 
     async def action_quit(self) -> None:
-        await self.chat.leave()
-        self.exit(self.return_code_on_exit)
+        try:
+            await self.chat.leave()
+        except Exception as error:  # who wants to go goes
+            self._end_by(error)
+        else:
+            self.exit(self.return_code_on_exit)
 
 
 def _has_terminal() -> bool:

@@ -164,6 +164,15 @@ def test_what_nothing_catches_ends_the_chat_by_a_sentence(tmp_path: Path) -> Non
     assert "on_screen_resume" in file.read_text()
 
 
+async def test_who_quits_is_not_held_by_a_mistake(open_chat: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_chat() as chat:
+        with monkeypatch.context() as patch:
+            patch.setattr(chat.screen, "leave", broken)
+            await chat.press("ctrl+q")
+            await chat.until(lambda: chat.app._exit)
+        assert chat.app.return_code == 1
+
+
 async def test_a_page_wished_too_early_comes_when_hone_is_open(open_chat: Open) -> None:
     async with open_chat(wait=False) as chat:
         assert chat.screen.opened is None
