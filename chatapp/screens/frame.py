@@ -115,6 +115,7 @@ class ChatFrame(Screen[None]):
     # -- showing ---------------------------------------------------------------------------------------------------
 
     async def _show(self, view: View, judge: bool = True) -> None:
+        judging = judge and self.answers_have_focus
         self.status.heading = view.title
         self.editing = None
         self.visiting = bool(view.later)
@@ -128,7 +129,8 @@ class ChatFrame(Screen[None]):
         self._hint_branch(view.turn)
         if view.later:
             self.say(f"An earlier turn, {view.later} more after it. p and P go on, Esc returns.", quiet=True)
-        if view.turn is not None and not self.prompt.text and (judge or not view.turn.answers):
+        free = not self.prompt.text and (judge or (view.turn is not None and not view.turn.answers))
+        if view.turn is not None and (judging or free):
             self.set_focus(self.answers, scroll_visible=False)
         else:
             self.set_focus(self.prompt)

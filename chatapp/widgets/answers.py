@@ -87,6 +87,10 @@ class Answers(Container, can_focus=True):
         index: int
 
     @dataclass
+    class LookedAt(Message):
+        """The reader went to another answer of those that stand one below the other."""
+
+    @dataclass
     class Stop(Message):
         """Esc, with no ranking to drop."""
 
@@ -153,7 +157,9 @@ class Answers(Container, can_focus=True):
             or turn.version != self.turn.version
         ):
             self.draft = None
-            self.focused_index = (turn.chosen if turn is not None else None) or 0
+            grown = fresh and self.turn is None and turn is not None and len(turn.answers) == len(self.cards)
+            if not grown:  # who reads one while it grows stays with it
+                self.focused_index = (turn.chosen if turn is not None else None) or 0
         self.turn = turn
         count = len(turn.answers) if turn else 0
         self.set_class(turn is None, "-empty")
@@ -311,7 +317,7 @@ class Answers(Container, can_focus=True):
         self.focused_index = index
         self._arrange()
         if self.has_class("-stacked"):
-            self.call_after_refresh(self.cards[index].scroll_visible, animate=False)
+            self.post_message(self.LookedAt())
 
     def action_rank(self, step: int) -> None:
         if self._may_judge() and self.turn is not None:

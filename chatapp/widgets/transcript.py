@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, ClassVar
 
+from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
@@ -83,6 +84,9 @@ class Transcript(VerticalScroll, can_focus=False):
         self._laid_out_for = Size(0, 0)
         self._lines = 0  # of the terminal then
         self._answers_seen = True  # some of them, in that size
+        self._followed = True  # in that size
+        self._looked = -self.SETTLE  # when the reader went to another answer
+        self._head: float | None = None  # where that brought the screen
 
     def compose(self) -> ComposeResult:
         yield Static(Content("\n\n".join(EMPTY).format(count=ways(self._alternatives))), id="empty")
@@ -168,6 +172,8 @@ class Transcript(VerticalScroll, can_focus=False):
         # the cards find out which of them are folded when they are laid out, and a busy screen is laid out late
         if monotonic() - self._begun < self.SETTLE:
             self.follow()
+        if monotonic() - self._looked < self.SETTLE:
+            self.call_after_refresh(self._look)
 
     def _limit(self) -> float:
         """Where following ends. A question too long to leave room for its answers is seen by its last lines alone."""
@@ -185,9 +191,33 @@ class Transcript(VerticalScroll, can_focus=False):
         target = 0.0 if self.has_class("-blank") else float(self.max_scroll_y)
         if not self.question.has_class("-hidden"):
             target = min(target, self._limit())
-        self._expected, self._answers_seen = target, True
+        self._expected, self._answers_seen, self._followed = target, True, True
         self.scroll_to(y=target, animate=False, immediate=True)
         self._look_around()
+
+    @on(Answers.LookedAt)
+    def look(self, event: Answers.LookedAt) -> None:
+        """Bring an answer's head in sight, and all of it where there is room."""
+        event.stop()
+        self._looked, self._head = monotonic(), None
+        self._look(again=3)  # the other one folds, which moves what is below it, and is known a layout later
+
+    def _look(self, again: int = 0) -> None:
+        card = self.answers.focused_card
+        if card is None or self._moving:
+            return
+        if self._head is not None and abs(self.scroll_y - min(self._head, self.max_scroll_y)) > 1:
+            self._looked = -self.SETTLE  # the reader went on
+            return
+        page, y = self.size.height, float(self.answers.virtual_region.y + card.virtual_region.y)
+        over = y + card.outer_size.height - page
+        target = min(y, max(self.scroll_y, over))
+        if card.index == 0 and y - self._limit() < page // 2:
+            target = min(target, self._limit())  # with its question
+        self._head = max(0.0, min(target, float(self.max_scroll_y)))
+        self.scroll_to(y=self._head, animate=False, immediate=True)
+        if again:
+            self.call_after_refresh(self._look, again - 1)
 
     def show_focused(self) -> None:
         """Bring the focused answer in sight, unless much of it is."""
@@ -203,6 +233,8 @@ class Transcript(VerticalScroll, can_focus=False):
         """The reader follows still, and sees still what the next key is about."""
         if self._answers_seen and not self._moving:
             self._begun = monotonic()  # the cards fold anew
+            if self._followed:
+                self._expected = None
             self._follow()
             if self.answers.has_focus:
                 self.show_focused()
@@ -212,7 +244,10 @@ class Transcript(VerticalScroll, can_focus=False):
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
+        if self._expected is not None and abs(old_value - self._expected) <= 1 and new_value >= self.max_scroll_y:
+            self._expected = new_value  # there is less than before: not the reader's doing
         if self.size == self._laid_out_for:  # else what is where is known to no one yet
+            self._followed = self._following
             answers = self.answers.virtual_region
             self._answers_seen = answers.y < new_value + self.size.height and answers.bottom > new_value
         self._look_around()
