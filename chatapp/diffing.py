@@ -19,6 +19,7 @@ Piece: TypeAlias = tuple[Kind, str]
 
 CONTEXT = 8  #: words that are kept around a change
 _WORD = re.compile(r"\s*(?:\w+|[^\w\s])|\s+")  # a word with what parts it from the one before
+FEW = 4  #: words
 MATCHES = 12_000  #: places where two texts say the same: some tenths of a second
 _MARKS = {"gone": ("[-", "-]", "strike $text-error"), "new": ("{+", "+}", "bold underline $text-success")}
 
@@ -62,23 +63,35 @@ def _quick(old: list[str], new: list[str]) -> bool:
 
 
 def _joined(pieces: Iterable[Piece]) -> list[Piece]:
-    """Without empty pieces, and with a comma between two changes as a part of both."""
+    """Without empty pieces; a comma between two changes is a part of both, and so are a few words between two that are
+    longer: of two answers to one question, which share their small words, each part is read in one."""
     full = [piece for piece in pieces if piece[1]]
     joined: list[Piece] = []
     gone = new = ""
     for at, (kind, text) in enumerate(full):
-        between = 0 < at < len(full) - 1 and not re.search(r"[\w\n]", text)
+        between = 0 < at < len(full) - 1 and "\n" not in text
         if kind == "gone":
             gone += text
         elif kind == "new":
             new += text
-        elif between and (gone or new):
+        elif between and (gone or new) and _lost(text, gone, new, full[at + 1 : at + 3]):
             gone, new = gone + text, new + text
         else:
             joined += [("gone", gone), ("new", new), ("same", text)]
             gone = new = ""
     joined += [("gone", gone), ("new", new)]
     return [piece for piece in joined if piece[1]]
+
+
+def _lost(same: str, gone: str, new: str, after: Sequence[Piece]) -> bool:
+    """Whether it is so little between two changes that it is read with them."""
+    here = _words(same)
+    later = max((_words(text) for kind, text in after if kind != "same"), default=0)
+    return not here or (here <= FEW and here < max(_words(gone), _words(new)) and here < later)
+
+
+def _words(text: str) -> int:
+    return len(re.findall(r"\w+", text))
 
 
 def around(pieces: Sequence[Piece], words: int = CONTEXT) -> list[Piece]:
@@ -127,7 +140,7 @@ def changes(pieces: Sequence[Piece], words: int = 4) -> list[Change]:
 
 def counted(pieces: Iterable[Piece]) -> str:
     """How much changed: "2 words gone, 1 new"."""
-    gone, new = (sum(len(re.findall(r"\w+", text)) for k, text in pieces if k == kind) for kind in ("gone", "new"))
+    gone, new = (sum(_words(text) for k, text in pieces if k == kind) for kind in ("gone", "new"))
     return f"{gone} word{'s' if gone != 1 else ''} gone, {new} new"
 
 

@@ -65,6 +65,7 @@ class ChatFrame(Screen[None]):
         self.visiting = False  #: an earlier turn is shown, and later ones are not
         self.jobs = Jobs(self, self.say, self.note)
         self._saved_draft = ""
+        self.said_now = ""  #: in that line
         self._sidebar: bool | None = None  # whether the list is shown; None: as the width has it
         self._focus_before: Widget | None = None
 
@@ -157,6 +158,7 @@ class ChatFrame(Screen[None]):
             text = Content(("! " if error else "") + " ".join(clean(text).split()))
         said.update(text)
         said.tooltip = None
+        self.said_now = str(text)
 
     def note(self, note: Note) -> None:
         """A line in the conversation."""

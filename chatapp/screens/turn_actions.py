@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from time import monotonic
+from typing import Any, ClassVar
 
 from textual import on
 from textual.message import Message
@@ -22,10 +23,14 @@ from chatapp.widgets.answers import Answers
 from chatapp.widgets.prompt import Prompt
 
 FRAMES = 10  #: a second, while answers stream
+BELOW = "{} answers, one below the other. "
+TO_THEM = "Esc goes to them, ← and → through them.", "Esc goes to the answers."  #: one below the other, or beside
 
 
 class TurnActions(ChatFrame):
     """The prompt, and the answers that grow."""
+
+    TELL: ClassVar[float] = 1.0  #: seconds between two words about how far the answers are
 
     @dataclass
     class Answered(Message):
@@ -44,6 +49,8 @@ class TurnActions(ChatFrame):
         super().__init__(settings)
         self._history = History()
         self._asked: tuple[str, str | None] = ("", None)  # the last question as it was typed, and what it replaced
+        self._grown = 0  # tokens of the answers that come
+        self._progress = 0.0, ""  # when it was said how many tokens there are, and what was said
         self._asked_early = False  # before there was anybody to ask
 
     def on_mount(self) -> None:
@@ -54,6 +61,14 @@ class TurnActions(ChatFrame):
     def _frame(self) -> None:
         if self.answers.flush():
             self.transcript.follow()
+        self._tell_progress()
+
+    def _tell_progress(self) -> None:
+        """What grows may be below the screen: say once a second how far it is, unless something else is said there."""
+        begun, said = self._progress
+        if self._grown and monotonic() - begun >= self.TELL and self.said_now == said:
+            self.say(f"Answering: {self._grown:,} tokens so far. Esc stops it.", quiet=True)
+            self._progress = monotonic(), self.said_now
 
     @on(Prompt.Sent)
     def prompt_sent(self, event: Prompt.Sent) -> None:
@@ -127,17 +142,23 @@ class TurnActions(ChatFrame):
         more = self.session.draws_more(count)
         said = f"Drawing {more} answers, to show the {count} that would teach most." if more else "Answering."
         self.say(f"{said} Esc stops it.", quiet=True)
+        self._progress = monotonic() + self.TELL, self.said_now
+        self._grown = 0
         self._frames.resume()
         answer = partial(self._answer, count)
         self.run_worker(answer, thread=True, group="engine", name="answer", exit_on_error=False)
 
     def _answer(self, count: int) -> None:
         try:
-            outcome = self.session.answer(self.answers.feed, count)
+            outcome = self.session.answer(self._feed, count)
         except Exception as error:  # whatever it was, the chat goes on
             self.post_message(self.Failed(error))
         else:
             self.post_message(self.Answered(outcome))
+
+    def _feed(self, index: int, text: str) -> None:
+        self._grown += 1
+        self.answers.feed(index, text)
 
     def _stopped_generating(self) -> None:
         self.generating = False
@@ -151,7 +172,7 @@ class TurnActions(ChatFrame):
         self.transcript.follow()
         self._offer_focus()
         if self.focused is self.prompt:  # who types has the keys of the prompt
-            self._say_answers("Esc goes to them; there ← and → go through them.", "Esc goes to the answers.")
+            self._say_answers(*TO_THEM)
         else:
             self._say_answers("← and → go through them.", "")
             self._hint_branch(event.outcome.turn)
@@ -162,7 +183,7 @@ class TurnActions(ChatFrame):
         self.jobs.start("status", self._refresh_status)
 
     def _say_answers(self, stacked: str, beside: str) -> None:
-        below = f"{len(self.answers.cards)} answers, one below the other. {stacked}"
+        below = BELOW.format(len(self.answers.cards)) + stacked
         self.say(below if self.answers.partly_hidden else beside, quiet=True)
 
     @on(Failed)
@@ -275,6 +296,8 @@ class TurnActions(ChatFrame):
         elif self.answers.turn is not None:
             self.set_focus(self.answers, scroll_visible=False)
             self.transcript.show_focused()
+            if self.said_now.endswith(TO_THEM):
+                self._say_answers("← and → go through them.", "")  # that is done
 
     @on(Prompt.Recall)
     def recall(self, event: Prompt.Recall) -> None:

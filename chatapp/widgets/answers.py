@@ -114,10 +114,8 @@ class Answers(Container, can_focus=True):
 
     def begin(self, count: int) -> None:
         """Empty cards for answers that are on their way."""
-        self.turn = None
-        self.draft = None
+        self.turn = self.draft = self._ready_at = None
         self.rating = False
-        self._ready_at = None
         self._fed.clear()
         self._deal(count)
         self.remove_class("-empty", "-unanswered")
@@ -150,12 +148,8 @@ class Answers(Container, can_focus=True):
     def show(self, turn: Turn | None, *, fresh: bool = False) -> None:
         """Show a complete turn. fresh: its answers just appeared, so the guard runs."""
         self._fed.clear()
-        if (
-            turn is None
-            or self.turn is None
-            or turn.prompt_id != self.turn.prompt_id
-            or turn.version != self.turn.version
-        ):
+        after, before = ((t.prompt_id, t.version) if t else None for t in (turn, self.turn))
+        if after is None or after != before:
             self.draft = None
             grown = fresh and self.turn is None and turn is not None and len(turn.answers) == len(self.cards)
             if not grown:  # who reads one while it grows stays with it

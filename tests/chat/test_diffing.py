@@ -58,6 +58,16 @@ def test_changes_are_told_by_marks_and_style_not_by_colour_alone() -> None:
     assert counted(word_diff("a b c", "a x")) == "2 words gone, 1 new"
 
 
+def test_small_words_that_two_answers_share_do_not_tear_their_parts() -> None:
+    one = "Make a list of what you need in a small bag."
+    other = "Start early, with a plan of all that goes in large boxes."
+    assert [kind for kind, _ in word_diff(one, other)] == ["gone", "new", "same"]
+    # of a text that was mended here and there, each place is told
+    assert shown(word_diff("A cat sat on a mat, happy.", "A dog sat on the mat, very glad.")).plain == (
+        "A [-cat-] {+dog+} sat on [-a-] {+the+} mat, [-happy-] {+very glad+}."
+    )
+
+
 def test_control_characters_do_not_pass() -> None:
     assert "\x1b" not in shown(word_diff("a \x1b[2J b", "a \x1b[3J b")).plain
 

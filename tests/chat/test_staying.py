@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from chatapp.screens.chat import ChatScreen
 from tests.chat.conftest import SMALL, WIDE
 from tests.chat.fakes import FakeEngine
 from tests.chat.test_long_threads import seen
@@ -151,3 +152,22 @@ async def test_shrinking_in_mid_stream_keeps_the_turn_that_is_answered(open_chat
                 await chat.pilot.pause(0.3)
                 assert has(chat, "The third?"), (size, seen(chat))
                 assert has(chat, "Anna says line"), (size, seen(chat))
+
+
+async def test_how_far_the_answers_are_is_told(open_chat: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What grows may be below the screen."""
+    monkeypatch.setattr(ChatScreen, "TELL", 0.01)
+    engine = FakeEngine()
+    async with open_chat(SMALL, engine) as chat:
+        with streaming(engine):
+            await chat.ask()
+            feed(engine, 1, 3)
+            await chat.until(lambda: chat.said == "Answering: 3 tokens so far. Esc stops it.")
+            feed(engine, 3, 4)
+            await chat.until(lambda: chat.said == "Answering: 6 tokens so far. Esc stops it.")
+            await chat.press(*"/he")
+            await chat.says("/help")
+            feed(engine, 4, 5)
+            await chat.until(lambda: chat.screen._grown == 9)
+            await chat.pilot.pause(0.2)
+            assert "/help" in chat.said, "what was said meanwhile stays"

@@ -285,7 +285,7 @@ async def test_where_nothing_is_to_be_completed_tab_moves_on(open_chat: Open) ->
 # -- what the keys are -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("size", "says"), [(SMALL, "Esc goes to them; there ← and → go"), (WIDE, "Esc goes to the")])
+@pytest.mark.parametrize(("size", "says"), [(SMALL, "Esc goes to them, ← and →"), (WIDE, "Esc goes to the")])
 async def test_who_types_when_answers_come_is_told_the_key_to_them(open_chat: Open, size: Any, says: str) -> None:
     engine = FakeEngine()
     engine.hold = True
