@@ -59,8 +59,8 @@ def test_changes_are_told_by_marks_and_style_not_by_colour_alone() -> None:
 
 
 def test_small_words_that_two_answers_share_do_not_tear_their_parts() -> None:
-    one = "Make a list of what you need in a small bag."
-    other = "Start early, with a plan of all that goes in large boxes."
+    one = "Write down what you need, then put the heavy things in a small bag."
+    other = "Start early and see which clothes go with which, then rolled up tight in rows."
     assert [kind for kind, _ in word_diff(one, other)] == ["gone", "new", "same"]
     # of a text that was mended here and there, each place is told
     assert shown(word_diff("A cat sat on a mat, happy.", "A dog sat on the mat, very glad.")).plain == (
