@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Vertical
 from textual.content import Content
 from textual.geometry import Size
 from textual.message import Message
@@ -25,6 +25,7 @@ from chatapp.turn import PastTurn
 from chatapp.view import Note, View
 from chatapp.widgets.answers import Answers
 from chatapp.widgets.past import LIVE, PIECE, STEP, Line, Past, PastTurns, Question
+from chatapp.widgets.scroller import Scroller
 
 EMPTY = (
     "Ask something below. Hone answers in {count}.",
@@ -40,7 +41,7 @@ def ways(count: int) -> str:
     return NUMBERS[count] if count < len(NUMBERS) else f"{count} ways"
 
 
-class Transcript(VerticalScroll, can_focus=False):
+class Transcript(Scroller, can_focus=False):
     """Scrolls by the keys of whatever has the focus inside it."""
 
     DEFAULT_CSS = """
