@@ -20,6 +20,7 @@ from textual.worker import WorkerFailed
 from chatapp.clean import clean
 from chatapp.config import Settings
 from chatapp.copying import through_screen
+from chatapp.keys import QUITS
 from chatapp.keys_in_turn import KeysInTurn
 from chatapp.mistakes import Mistakes, in_words, kept
 from chatapp.opening import AlreadyRunning, MakeEngine, lock_home
@@ -103,11 +104,12 @@ class HoneApp(KeysInTurn):
         if self.chat.answers.blocked and self._is_for_answers(event):
             return True
         await super().take(event)
+        active = self.screen.active_bindings.get(event.key) if event.is_forwarded else None
+        tried = active is not None and active.enabled
+        if active is not None and tried and not await self.run_action(active.binding.action, active.node):
+            return False  # there was nothing for it to do: the next binding has its turn when the key comes back
         if event.is_forwarded:
             self._done.append(event)
-            active = self.screen.active_bindings.get(event.key)
-            if active is not None and active.enabled:
-                await self.run_action(active.binding.action, active.node)
         return True
 
     def _is_for_answers(self, key: Key) -> bool:
@@ -203,6 +205,14 @@ class HoneApp(KeysInTurn):
         else:
             super().copy_to_clipboard(text)
 
+    def action_help_quit(self) -> None:
+        """Ctrl+C with nothing selected that it would copy: it stops what is under way."""
+        interrupted = getattr(self.screen, "interrupted", None)  # dialogs have nothing to stop
+        if interrupted is not None:
+            interrupted()
+        else:
+            self.notify(QUITS)
+
     async def action_quit(self) -> None:
         try:
             await self.chat.leave()
@@ -227,7 +237,9 @@ def run_chat(settings: Settings, thread: str | None = None) -> int:
     try:
         lock = lock_home(settings)
     except (AlreadyRunning, OSError) as error:
-        print(f"hone: {clean(str(error))}", file=sys.stderr)
+        from chatapp.cli import complain
+
+        complain(str(error))
         return 1
     with lock:
         code = HoneApp(settings, thread=thread).run()

@@ -112,6 +112,12 @@ class ComparedPage(Page):
     def on_resize(self, event: Resize) -> None:
         self.set_class(event.size.width >= self.WIDE, "-wide")
 
+    def interrupted(self) -> None:
+        if self.over:
+            super().interrupted()
+        else:
+            self.comparing.stop()
+
     def action_back(self) -> None:
         if self.over:
             super().action_back()
