@@ -154,6 +154,12 @@ class Transcript(Scroller, can_focus=False):
         self.query_one("#notes", Vertical).mount(line)
         self.call_after_refresh(self.follow)
 
+    def unsay(self, text: str) -> None:
+        """Take a line away that is true no longer."""
+        for line in self.query_one("#notes", Vertical).query(Line):
+            if line.note.text == text:
+                line.remove()
+
     @property
     def said(self) -> list[Note]:
         """The lines around the question in hand, in their order."""
