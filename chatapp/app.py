@@ -20,7 +20,6 @@ from textual.worker import WorkerFailed
 from chatapp.clean import clean
 from chatapp.config import Settings
 from chatapp.copying import through_screen
-from chatapp.keys import QUITS
 from chatapp.keys_in_turn import KeysInTurn
 from chatapp.mistakes import Mistakes, in_words, kept
 from chatapp.opening import AlreadyRunning, MakeEngine, lock_home
@@ -206,12 +205,9 @@ class HoneApp(KeysInTurn):
             super().copy_to_clipboard(text)
 
     def action_help_quit(self) -> None:
-        """Ctrl+C with nothing selected that it would copy: it stops what is under way."""
-        interrupted = getattr(self.screen, "interrupted", None)  # dialogs have nothing to stop
-        if interrupted is not None:
+        """Ctrl+C with nothing selected that it would copy. A dialog has its own keys alone, and never gets here."""
+        if interrupted := getattr(self.screen, "interrupted", None):
             interrupted()
-        else:
-            self.notify(QUITS)
 
     async def action_quit(self) -> None:
         try:

@@ -50,12 +50,10 @@ async def test_it_copies_what_is_selected_in_a_field_and_stops_nothing(open_chat
         assert chat.screen.prompt.text == "next"
 
 
-async def test_pages_and_panels_say_how_to_quit_too(open_chat: Open) -> None:
+async def test_a_page_says_how_to_quit_too(open_chat: Open) -> None:
     async with open_chat() as chat:
         await chat.ask()
         await chat.press("f4")
         await chat.until(lambda: chat.app.screen is not chat.screen)
         await chat.press("ctrl+c")
         await chat.until(lambda: str(chat.app.screen.query_one("#page-said").render()) == "Ctrl+Q quits.")
-        await chat.press("f1", "ctrl+c")
-        await chat.until(lambda: [note.message for note in chat.app._notifications] == ["Ctrl+Q quits."])
