@@ -78,7 +78,7 @@ class KeysInTurn(App[int]):
     def _lose_patience_later(self) -> None:
         self.set_timer(self.PATIENCE, partial(self._go_on, self._on_its_way))
 
-    async def _go_on(self, key: Key) -> None:
+    async def _go_on(self, key: Key | None) -> None:
         if key is self._on_its_way:
             self._on_its_way = None
             while self._waiting and self._on_its_way is None:

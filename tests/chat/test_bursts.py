@@ -137,6 +137,8 @@ async def test_ten_lines_down_are_ten_lines(open_chat: Open) -> None:
         burst(chat, *["up"] * 3, "pagedown", "pagedown", "down")
         page = transcript.scrollable_content_region.height
         await chat.until(lambda: transcript.scroll_y == 8 + 2 * page, 3)
+        burst(chat, "home", "down", "pagedown", "pageup", "up", "down")
+        await chat.until(lambda: transcript.scroll_y == 1, 3)
 
 
 async def test_the_help_scrolls_by_each_key_too(open_chat: Open) -> None:
