@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
 from textual import on
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.dom import DOMNode
 from textual.events import DeliveryFailed, Event, Key, MouseEvent, Paste
 from textual.screen import Screen
@@ -20,6 +20,7 @@ from textual.worker import WorkerFailed
 from chatapp.clean import clean
 from chatapp.config import Settings
 from chatapp.copying import through_screen
+from chatapp.keys_in_turn import KeysInTurn
 from chatapp.mistakes import Mistakes, in_words, kept
 from chatapp.opening import AlreadyRunning, MakeEngine, lock_home
 from chatapp.screens.chat import ChatScreen
@@ -36,7 +37,7 @@ def _palette() -> type[Provider]:
     return InOrder
 
 
-class HoneApp(App[int]):
+class HoneApp(KeysInTurn):
     """The chat. thread: the one to open; None: that of the last session. The seams are for tests."""
 
     TITLE = "Hone"
@@ -84,26 +85,31 @@ class HoneApp(App[int]):
             self.notify(line, severity="warning", markup=False, timeout=15)
 
     async def on_event(self, event: Event) -> None:
+        if isinstance(event, Key | Paste | MouseEvent):
+            self.chat.touched()
+        await super().on_event(event)
+
+    async def take(self, event: Key | Paste) -> bool:
         """Keys on the answers take effect here, each before the next one is looked at.
 
         Textual runs a binding when the key has come back through all widgets. Until then the keys behind an `i` in the
         same burst would go to the answers too, and judge, though they were meant for the prompt.
         """
-        if isinstance(event, Key | Paste | MouseEvent):
-            self.chat.touched()
-        if isinstance(event, Paste) and not event.is_forwarded:
+        if isinstance(event, Paste):
             self.chat.make_way_for_paste()
-        on_answers = isinstance(event, Key) and not event.is_forwarded and self.chat.answers_have_focus
-        if isinstance(event, Key) and on_answers and self.chat.answers.blocked and self._is_for_answers(event):
-            return
-        await super().on_event(event)
-        if not on_answers or not event.is_forwarded:
-            return
-        assert isinstance(event, Key)
-        self._done.append(event)
-        active = self.screen.active_bindings.get(event.key)
-        if active is not None and active.enabled:
-            await self.run_action(active.binding.action, active.node)
+            return await super().take(event)
+        if not self.chat.answers_have_focus:
+            return await super().take(event)
+        if self.chat.answers.blocked and self._is_for_answers(event):
+            return True
+        await super().take(event)
+        active = self.screen.active_bindings.get(event.key) if event.is_forwarded else None
+        tried = active is not None and active.enabled
+        if active is not None and tried and not await self.run_action(active.binding.action, active.node):
+            return False  # there was nothing for it to do: the next binding has its turn when the key comes back
+        if event.is_forwarded:
+            self._done.append(event)
+        return True
 
     def _is_for_answers(self, key: Key) -> bool:
         active = self.screen.active_bindings.get(key.key)
@@ -198,6 +204,11 @@ class HoneApp(App[int]):
         else:
             super().copy_to_clipboard(text)
 
+    def action_help_quit(self) -> None:
+        """Ctrl+C with nothing selected that it would copy. A dialog has its own keys alone, and never gets here."""
+        if interrupted := getattr(self.screen, "interrupted", None):
+            interrupted()
+
     async def action_quit(self) -> None:
         try:
             await self.chat.leave()
@@ -222,7 +233,9 @@ def run_chat(settings: Settings, thread: str | None = None) -> int:
     try:
         lock = lock_home(settings)
     except (AlreadyRunning, OSError) as error:
-        print(f"hone: {clean(str(error))}", file=sys.stderr)
+        from chatapp.cli import complain
+
+        complain(str(error))
         return 1
     with lock:
         code = HoneApp(settings, thread=thread).run()

@@ -29,9 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not expected(error):
             return crashed(error)
-        from chatapp.clean import clean
-
-        print(f"hone: {clean(str(error))}", file=sys.stderr)  # it may quote what others wrote
+        complain(str(error))
         return FAILED
 
 
@@ -50,12 +48,27 @@ class UserError(Exception):
 
 def crashed(error: Exception) -> int:
     """A defect of ours: the traceback goes to a file, the user is told in a sentence."""
-    from chatapp.clean import clean
     from chatapp.mistakes import kept
 
-    said = f"unexpected {type(error).__name__}: {error}"
-    print(f"hone: {clean(said)}. The details are in {kept(error)}", file=sys.stderr)
+    complain(f"unexpected {type(error).__name__}: {error}. The details are in {kept(error)}")
     return FAILED
+
+
+def complain(text: str) -> None:
+    """Say on stderr what went wrong. At a terminal lines break between words; what reads a pipe gets them whole."""
+    from chatapp.clean import clean
+    from chatapp.plain.lines import Breaks
+
+    def width() -> int | None:
+        try:
+            return (os.get_terminal_size(sys.stderr.fileno()).columns or None) if sys.stderr.isatty() else None
+        except (OSError, ValueError):  # what stands for it has no number
+            return None
+
+    broken = Breaks(width)
+    for line in f"hone: {clean(text)}".split("\n"):  # it may quote what others wrote
+        for part in broken(line):
+            print(part, file=sys.stderr)
 
 
 def settings(arguments: argparse.Namespace) -> Any:

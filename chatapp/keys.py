@@ -110,8 +110,12 @@ def sections() -> list[tuple[str, list[BindingType]]]:
 EVERYWHERE = (
     Binding("ctrl+p", "app.command_palette", "Palette", tooltip="Every command by name, with its key"),
     Binding("tab", "app.focus_next", "Next", tooltip="The next part of the screen; Shift+Tab: the one before"),
+    Binding("ctrl+c", "app.help_quit", "Stop", tooltip="Stop the answers, as Esc does; copy what is selected"),
     Binding("ctrl+q", "app.quit", "Quit", tooltip="Leave; what is typed and judged is kept"),
 )
+
+
+QUITS = "Ctrl+Q quits."  #: for whoever presses Ctrl+C where there is nothing to stop
 
 
 def known() -> set[str]:

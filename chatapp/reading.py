@@ -10,13 +10,14 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from chatapp.branches import Tree
 from chatapp.turn import FORGOTTEN, Answer, PastTurn, Turn, label
 
 if TYPE_CHECKING:
     from storage.preferences import Judgment
     from storage.store import Store
     from storage.threads import Message as StoredMessage
-    from storage.threads import Node, Thread
+    from storage.threads import Thread
 
 
 def read_turn(store: Store, prompt: StoredMessage, answer_id: str | None) -> Turn:
@@ -65,12 +66,9 @@ def _text(message: StoredMessage) -> str:
 def read_branch(store: Store, prompt: StoredMessage, answer_id: str | None) -> Turn:
     """`read_turn`, with the number of its branch."""
     turn = read_turn(store, prompt, answer_id)
-    tree = store.threads.tree(prompt.thread_id)
-    ends = _ends(tree)
-    end = (prompt.id, tuple(answer.message_id for answer in turn.answers))
-    if end not in ends:
-        return turn
-    return replace(turn, version=ends.index(end) + 1, versions=len(ends), forks=_forks(tree, prompt.id))
+    tree = Tree(store.threads.tree(prompt.thread_id))
+    here = tree.beside(prompt.id, tree.batch(turn.answers[0].message_id) if turn.answers else "")
+    return replace(turn, version=here.at + 1, versions=len(here.branches)) if here.branches else turn
 
 
 def tip_turn(store: Store, thread: Thread) -> Turn | None:
@@ -95,7 +93,7 @@ def visited_turn(store: Store, thread: Thread, prompt_id: str) -> tuple[Turn, in
         return None
     answer = path[at + 1].id if at + 1 < len(path) else None
     later = sum(message.role == "user" for message in path[at + 1 :])
-    return read_turn(store, path[at], answer), later
+    return read_branch(store, path[at], answer), later
 
 
 def way(store: Store, thread: Thread) -> list[str]:
@@ -151,44 +149,6 @@ def system_prompt(store: Store, thread: Thread) -> str:
     """What the model is told first in a thread; imports have it as a message alone."""
     first = "SELECT content FROM messages WHERE thread_id = ? AND role = 'system' AND parent_id IS NULL LIMIT 1"
     return thread.system_prompt or str(store.value(first, [thread.id]) or "")
-
-
-def branch_ends(store: Store, thread_id: str) -> list[tuple[str, tuple[str, ...]]]:
-    """The last turns of all branches, oldest first: (question, answers shown together). No forgotten ones."""
-    return _ends(store.threads.tree(thread_id))
-
-
-def _batches(tree: Sequence[Node]) -> dict[str, str]:
-    """Message -> the answers shown together that it is one of; a correction is of those that it corrects."""
-    batch_of = {node.id: node.batch_id for node in tree if node.batch_id}
-    return batch_of | {node.id: batch_of[node.corrects] for node in tree if node.corrects in batch_of}
-
-
-def _forks(tree: Sequence[Node], prompt_id: str) -> bool:
-    """Whether the question was answered again, or another one follows the same answers."""
-    batch_of = _batches(tree)
-    living = [node for node in tree if not node.forgotten]
-    after = {node.id: batch_of.get(node.parent_id or "", node.parent_id) for node in living if node.role == "user"}
-    beside = [id for id, before in after.items() if before == after.get(prompt_id)]
-    return len(beside) > 1 or len({n.batch_id for n in living if n.parent_id == prompt_id and n.batch_id}) > 1
-
-
-def _ends(tree: Sequence[Node]) -> list[tuple[str, tuple[str, ...]]]:
-    alive = {node.batch_id for node in tree if not node.forgotten}
-    batch_of = _batches(tree)
-    questions = [node for node in tree if node.role == "user" and not node.forgotten]
-    continued = {node.parent_id for node in questions}
-    batches: dict[str, dict[str, list[str]]] = {node.id: {} for node in questions}
-    for node in tree:
-        if node.batch_id in alive and node.batch_id and node.parent_id in batches:
-            batches[node.parent_id].setdefault(node.batch_id, []).append(node.id)
-    gone_on = {batch for id, batch in batch_of.items() if id in continued}
-    return [
-        (prompt_id, tuple(ids))
-        for prompt_id, known in batches.items()
-        for batch, ids in (known.items() if known else [("", [])])
-        if batch not in gone_on
-    ]
 
 
 def _by_itself(turn: Turn) -> str | None:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from chatapp.answering import Drawn, draw
+from chatapp.branches import Tree, parting
 from chatapp.choosing import Choosing, favourite
 from chatapp.clean import one_line
 from chatapp.config import Settings
@@ -22,7 +23,7 @@ from chatapp.dueling import Duel, fight
 from chatapp.engine.base import Engine, EngineError, Message, PromptTooLong
 from chatapp.frequency import Frequency
 from chatapp.privacy import heading, take, withdraw
-from chatapp.reading import branch_ends, past_turns, read_branch, system_prompt, tip_turn, visited_turn, way
+from chatapp.reading import past_turns, read_branch, system_prompt, tip_turn, visited_turn, way
 from chatapp.telling import to_show
 from chatapp.turn import Turn
 from chatapp.verdicts import NotSaved, SessionError, TakenBack, Verdicts
@@ -330,22 +331,20 @@ class ChatSession(Verdicts):
             self.choosing.stop()
 
     def step_version(self, step: int) -> View:
-        """Go to the branch before (-1) or after (+1) the current one."""
+        """Look at the branch before (-1) or after (+1) this one, where they part last; the thread goes to its end."""
         self._not_busy()
-        if self.visiting:
-            self._go_to_tip()
         if self.thread is None or self.turn is None:
             return self.view()
-        ends = branch_ends(self.store, self.thread.id)
-        at = self.turn.version - 1 + step
-        if not 0 <= at < len(ends):
-            raise SessionError(
-                "There is no other branch on that side." if len(ends) > 1 else "There is one branch only."
-            )
-        prompt_id, batch = ends[at]
-        turn = read_branch(self.store, self.store.threads.message(prompt_id), batch[0] if batch else None)
-        self.store.threads.set_tip(self.thread.id, turn.continues_id or prompt_id)
-        return self._go_to_tip()
+        tree = Tree(self.store.threads.tree(self.thread.id))
+        branches, at = parting(self.store, tree, self.turn)
+        at += step
+        if not 0 <= at < len(branches):
+            raise SessionError("There is no other branch on that side." if branches else "There is one branch only.")
+        end = tree.end(branches[at])
+        turn = read_branch(self.store, self.store.threads.message(end.prompt_id), end.answer_id)
+        self.store.threads.set_tip(self.thread.id, turn.continues_id or turn.prompt_id)
+        self._go_to_tip()
+        return self.visit(branches[at].prompt_id)
 
     def waiting(self) -> int:
         """Judgments that no lesson has seen."""

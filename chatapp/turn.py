@@ -50,8 +50,7 @@ class Turn:
     chosen: int | None = None  #: whose text the chat goes on from; None: none was, so `preferred`, else the first
     continues_id: str | None = None  #: message that the next question follows
     version: int = 1  #: this branch is number ...
-    versions: int = 1  #: ... of so many
-    forks: bool = False  #: branches part here: its question, or its answers, stand beside others
+    versions: int = 1  #: ... of so many that part here: other answers, other questions after the same answers
 
     @property
     def judged(self) -> bool:

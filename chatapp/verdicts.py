@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from chatapp import dueling, judging
 from chatapp.engine.base import PromptTooLong
-from chatapp.reading import read_branch, read_turn
+from chatapp.reading import read_branch
 from chatapp.turn import Groups, Turn
 from chatapp.view import Said
 
@@ -76,8 +76,7 @@ class Verdicts:
         """Read the turn anew: another program may have judged it, or taken a judgment back."""
         if self.turn is not None and self.turn.answers:
             prompt = self.store.threads.message(self.turn.prompt_id)
-            read = read_turn if self.visiting else read_branch
-            self.turn = read(self.store, prompt, self.turn.answers[0].message_id)
+            self.turn = read_branch(self.store, prompt, self.turn.answers[0].message_id)
 
     def _settle(self) -> None:
         """Read the turn again and let the thread go on from what is chosen now."""

@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Sequence
 
+from chatapp.branches import in_words
 from chatapp.clean import one_line
 from chatapp.plain.lines import Lines, whole
 from chatapp.plain.talk import Talk, stoppable
@@ -174,10 +175,10 @@ def say_answer(talk: Talk, turn: Turn, index: int) -> None:
         talk.out(f"Your note on {label(index)}: {one_line(turn.notes[index], 2000)}")
 
 
-def say_branch(talk: Talk, turn: Turn, moved: bool = False) -> None:
-    """Which branch this is, where branches part and when the reader moved to another."""
-    if turn.versions > 1 and (turn.forks or moved):
-        talk.say(f"Branch {turn.version} of {turn.versions}. < and > go to the others.")
+def say_branch(talk: Talk, turn: Turn) -> None:
+    """Which branch this is, where branches part."""
+    if said := in_words(turn):
+        talk.say(said)
 
 
 def show(talk: Talk, view: View) -> None:

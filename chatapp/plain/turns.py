@@ -40,6 +40,7 @@ def _visited(talk: Talk, view: View) -> None:
     where = f"Turn {at} of {len(turns)}"
     if view.later:
         talk.say(f"{where}. Judge it again, or ask from here in a branch of its own; P goes on, /latest returns.")
+        say_branch(talk, view.turn)
         say_turn(talk, view.turn)
         return
     talk.say(f"{where}, the latest. /read says its answers again.")  # they were heard
@@ -55,8 +56,10 @@ def later_branch(talk: Talk, rest: str) -> None:
 
 
 def _branched(talk: Talk, view: View) -> None:
-    if view.turn is not None:
-        say_branch(talk, view.turn, moved=True)
+    if view.later:
+        _visited(talk, view)
+    elif view.turn is not None:
+        say_branch(talk, view.turn)
         say_turn(talk, view.turn)
 
 

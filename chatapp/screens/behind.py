@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
@@ -16,6 +15,7 @@ from chatapp.clean import one_line
 from chatapp.screens.dialogs import Dialog
 from chatapp.times import when
 from chatapp.widgets.panel import Hint, Panel
+from chatapp.widgets.scroller import Scroller
 
 if TYPE_CHECKING:
     from storage.store import Store
@@ -76,7 +76,7 @@ class Behind(Dialog):
     def compose(self) -> ComposeResult:
         with Panel():
             yield Static(Content(self.question))
-            with VerticalScroll():
+            with Scroller():
                 for one in self.told:
                     held = " · held out, to test with" if one.held_out else ""
                     yield Static(
@@ -93,4 +93,4 @@ class Behind(Dialog):
             yield Hint("↑↓ scroll", ("Esc closes", "cancel"))
 
     def on_mount(self) -> None:
-        self.query_one(VerticalScroll).focus()
+        self.query_one(Scroller).focus()

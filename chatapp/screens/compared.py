@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
-from textual.containers import Container, Vertical, VerticalScroll
+from textual.containers import Container, Vertical
 from textual.content import Content
 from textual.events import Resize
 from textual.widgets import Static
@@ -14,6 +14,7 @@ from textual.widgets import Static
 from chatapp.clean import clean, one_line
 from chatapp.comparing import Comparing, Tried
 from chatapp.screens.page import Page
+from chatapp.widgets.scroller import Scroller
 
 if TYPE_CHECKING:
     from chatapp.screens.chat import ChatScreen
@@ -84,7 +85,7 @@ class ComparedPage(Page):
 
     def body(self) -> ComposeResult:
         before = self.comparing.before.name if self.comparing.before else "base"
-        with VerticalScroll(id="pairs"):
+        with Scroller(id="pairs"):
             for tried in self.comparing.tried:
                 yield Pair(tried, f"before: {before}", f"after: {self.comparing.version.name}")
 
@@ -110,6 +111,12 @@ class ComparedPage(Page):
 
     def on_resize(self, event: Resize) -> None:
         self.set_class(event.size.width >= self.WIDE, "-wide")
+
+    def interrupted(self) -> None:
+        if self.over:
+            super().interrupted()
+        else:
+            self.comparing.stop()
 
     def action_back(self) -> None:
         if self.over:

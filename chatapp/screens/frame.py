@@ -13,6 +13,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
+from chatapp.branches import in_words
 from chatapp.clean import clean
 from chatapp.config import Settings
 from chatapp.opening import Opened
@@ -129,7 +130,8 @@ class ChatFrame(Screen[None]):
         self._way_out()
         self._hint_branch(view.turn)
         if view.later:
-            self.say(f"An earlier turn, {view.later} more after it. p and P go on, Esc returns.", quiet=True)
+            said = f"An earlier turn, {view.later} more after it. p and P go on, Esc returns. {in_words(view.turn)}"
+            self.say(said, quiet=True, whole=True)
         free = not self.prompt.text and (judge or (view.turn is not None and not view.turn.answers))
         if view.turn is not None and (judging or free):
             self.set_focus(self.answers, scroll_visible=False)
@@ -143,10 +145,10 @@ class ChatFrame(Screen[None]):
         self.prompt.way_out = self.generating or self.editing is not None or self.answers.turn is not None
         self.refresh_bindings()
 
-    def _hint_branch(self, turn: Turn | None, moved: bool = False) -> None:
-        """Say which branch this is where branches part, and when the reader moved to another."""
-        if turn is not None and turn.versions > 1 and (turn.forks or moved):
-            self.say(f"Branch {turn.version} of {turn.versions}. < and > go to the others.", quiet=True)
+    def _hint_branch(self, turn: Turn | None) -> None:
+        """Say which branch this is where branches part."""
+        if said := in_words(turn):
+            self.say(said, quiet=True)
 
     def say(self, text: str | Content, error: bool = False, quiet: bool = False, whole: bool = False) -> None:
         """The one line beneath the answers; whole: as many as it needs."""

@@ -79,10 +79,24 @@ class Generation(ModalScreen[Settings | None]):
         event.stop()
         self.action_take()
 
+    @on(Input.Changed)
+    def typed(self) -> None:
+        """What was said to be wrong is looked at again with each key, until nothing is."""
+        if self.query_one(Hint).has_class("-error"):
+            try:
+                self._typed()
+            except Wrong as error:
+                self.query_one(Hint).say(error.by_name, error=True)
+            else:
+                self.query_one(Hint).say("")
+
+    def _typed(self) -> Settings:
+        typed = {field: self.query_one(f"#generation-{field}", Input).value for field, _, _ in FIELDS}
+        return changed(self.settings, typed)
+
     def action_take(self) -> None:
         try:
-            typed = {field: self.query_one(f"#generation-{field}", Input).value for field, _, _ in FIELDS}
-            new = changed(self.settings, typed)
+            new = self._typed()
         except Wrong as error:
             self.query_one(Hint).say(error.by_name, error=True)
             self.query_one(f"#generation-{error.field}", Input).focus()

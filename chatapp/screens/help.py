@@ -8,13 +8,13 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.events import Resize
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from chatapp.screens.dialogs import BY_HEIGHT
+from chatapp.widgets.scroller import Scroller
 
 KEYS, KEYS_NARROW = 18, 10  #: cells that the keys take
 
@@ -80,7 +80,7 @@ class Help(ModalScreen[None]):
         self.intro = intro
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll() as panel:
+        with Scroller() as panel:
             panel.border_title = "Keys"
             panel.border_subtitle = "Esc closes · ↑↓ scroll"
             yield Static(Content(self.intro))
@@ -89,4 +89,4 @@ class Help(ModalScreen[None]):
                 yield Rows(rows)
 
     def on_mount(self) -> None:
-        self.query_one(VerticalScroll).focus()
+        self.query_one(Scroller).focus()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.events import Resize
 from textual.widgets import Static
@@ -19,6 +19,7 @@ from chatapp.insights import NO_PAIR, Panel, in_all, outcome, panels, waits, wee
 from chatapp.screens.page import Page
 from chatapp.screens.reask import Reask
 from chatapp.widgets.insight import Insight
+from chatapp.widgets.scroller import Scroller
 
 if TYPE_CHECKING:
     from storage.reasking import Pair
@@ -76,7 +77,7 @@ class InsightsPage(Page):
     def body(self) -> ComposeResult:
         yield Static(id="waiting", markup=False)
         yield Static(Content("Counting…"), id="counting")
-        with VerticalScroll(id="panels"):
+        with Scroller(id="panels"):
             with Vertical(id="weeks") as by_week:
                 by_week.border_title = "By week"
                 yield Static(id="in-all", markup=False)

@@ -223,9 +223,7 @@ class JudgingActions(TurnActions):
 
     async def _go_to_version(self, step: int) -> None:
         await self._commit_ranking()
-        view = await self.jobs.call(self.session.step_version, step)
-        await self._show(view)
-        self._hint_branch(view.turn, moved=True)
+        await self._show(await self.jobs.call(self.session.step_version, step))
 
     async def _edit_question(self) -> None:
         questions = await self.jobs.call(self.session.questions)

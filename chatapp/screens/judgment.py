@@ -6,7 +6,6 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
@@ -16,6 +15,7 @@ from chatapp.screens.dialogs import Dialog
 from chatapp.times import when
 from chatapp.turn import FORGOTTEN
 from chatapp.widgets.panel import Hint, Panel
+from chatapp.widgets.scroller import Scroller
 
 
 class JudgmentPanel(Dialog):
@@ -54,7 +54,7 @@ class JudgmentPanel(Dialog):
         with Panel():
             yield Static(Content(one_line(said, 300)), classes="title")
             yield Static(Content(one_line(about, 200)), classes="quiet")
-            with VerticalScroll():
+            with Scroller():
                 if page["kind"] == "note":
                     yield Static(Content(clean(str(page["payload"].get("text", "")))), classes="text")
                 yield Static(Content("The question"), classes="heading")
@@ -77,7 +77,7 @@ class JudgmentPanel(Dialog):
             )
 
     def on_mount(self) -> None:
-        self.query_one(VerticalScroll).focus()
+        self.query_one(Scroller).focus()
 
     def action_wish(self, wish: str) -> None:
         self.dismiss(wish)

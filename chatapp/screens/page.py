@@ -17,6 +17,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from chatapp.clean import clean, one_line
+from chatapp.keys import QUITS
 from chatapp.screens.jobs import Jobs
 from chatapp.view import Note
 from chatapp.widgets.keys_line import KeysLine
@@ -105,6 +106,10 @@ class Page(Screen[None]):
 
     def action_back(self) -> None:
         self.dismiss(None)
+
+    def interrupted(self) -> None:
+        """Ctrl+C, with nothing selected."""
+        self.say(QUITS)
 
     def action_help(self) -> None:
         from chatapp.keys import key_rows

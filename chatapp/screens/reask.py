@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal
 from textual.events import Resize
 from textual.screen import ModalScreen
 
 from chatapp.screens.dialogs import BY_HEIGHT
 from chatapp.widgets.panel import Hint, Panel
 from chatapp.widgets.prose import Prose
+from chatapp.widgets.scroller import Scroller
 
 if TYPE_CHECKING:
     from storage.reasking import Pair
@@ -63,7 +64,7 @@ class Reask(ModalScreen[int | None]):
         earlier = [message for message in before if message["role"] != "system"][-EARLIER:]
         with Panel() as panel:
             panel.border_title = "Which answer is better?"
-            with VerticalScroll():
+            with Scroller():
                 for message in earlier:
                     yield Prose(message["content"], markdown=message["role"] != "user", classes="earlier")
                 yield Prose(question["content"], markdown=False, classes="question")
@@ -82,7 +83,7 @@ class Reask(ModalScreen[int | None]):
 
     def on_mount(self) -> None:
         self._ready_at = monotonic() + self.GUARD
-        self.query_one(VerticalScroll).focus()
+        self.query_one(Scroller).focus()
 
     def on_resize(self, event: Resize) -> None:
         self.set_class(event.size.width < 90, "-narrow")

@@ -114,7 +114,11 @@ class SlashActions(ModelActions):
             self._system("")
 
     async def _show_system(self) -> None:
-        self.tell(Note(slash.told_first(self.session)))
+        said = slash.told_first(self.session)
+        if len(said) < 5 * self.query_one("#said").size.width:  # else it would be cut there
+            self.say(said, quiet=True, whole=True)
+        else:
+            self.tell(Note(said))
 
     async def _begin_with(self, text: str) -> None:
         """A system prompt stands at the beginning of a thread, so it begins one."""

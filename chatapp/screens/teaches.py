@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
@@ -15,6 +14,7 @@ from chatapp.clean import one_line
 from chatapp.screens.dialogs import Dialog
 from chatapp.teaching import Explained, told
 from chatapp.widgets.panel import Hint, Panel
+from chatapp.widgets.scroller import Scroller
 
 
 class Teaches(Dialog):
@@ -41,7 +41,7 @@ class Teaches(Dialog):
     def compose(self) -> ComposeResult:
         with Panel():
             yield Static(Content(self.question))
-            with VerticalScroll():
+            with Scroller():
                 for kind, line in told(self.explained, self.private):
                     # one_line takes the blanks off that set it in
                     start = line[: len(line) - len(line.lstrip())]
@@ -50,4 +50,4 @@ class Teaches(Dialog):
             yield Hint(("Esc closes", "cancel"), "`hone judgments show` says the same")
 
     def on_mount(self) -> None:
-        self.query_one(VerticalScroll).focus()
+        self.query_one(Scroller).focus()

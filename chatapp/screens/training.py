@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.events import Resize
 from textual.widgets import OptionList, Static
@@ -21,6 +20,7 @@ from chatapp.screens.page import Page
 from chatapp.session import SessionError
 from chatapp.watching import Watched
 from chatapp.widgets.metric_plots import MetricPlots
+from chatapp.widgets.scroller import Scroller
 
 if TYPE_CHECKING:
     from chatapp.lessons import Lessons
@@ -61,7 +61,7 @@ class TrainingPage(Page):
 
     def body(self) -> ComposeResult:
         yield OptionList(id="runs")
-        with VerticalScroll(id="run"):
+        with Scroller(id="run"):
             yield Static(id="run-text", markup=False)
             yield MetricPlots()
 
@@ -130,7 +130,7 @@ class TrainingPage(Page):
     def chosen(self, event: OptionList.OptionHighlighted) -> None:
         event.stop()
         if self._seen is None or event.option.id != self._seen.run.id:
-            self.query_one("#run", VerticalScroll).scroll_home(animate=False)
+            self.query_one("#run", Scroller).scroll_home(animate=False)
             self.start("closely", self._look_closely)
 
     async def _look_closely(self) -> None:

@@ -15,8 +15,9 @@ from textual.widgets import Input, TextArea
 from chatapp.config import Settings
 from chatapp.engine.base import PromptTooLong
 from chatapp.history import History
+from chatapp.keys import QUITS
 from chatapp.screens.frame import ChatFrame
-from chatapp.session import NotSaved
+from chatapp.session import INTERRUPTED, NotSaved
 from chatapp.verdicts import TakenBack
 from chatapp.view import Note, Outcome, Said
 from chatapp.widgets.answers import Answers
@@ -252,6 +253,13 @@ class TurnActions(ChatFrame):
         elif self.visiting:
             self.jobs.start("turn", self._to_latest)
 
+    def interrupted(self) -> None:
+        """Ctrl+C, with nothing selected."""
+        if self.generating:
+            self.action_stop()
+        else:
+            self.say(QUITS, quiet=True)
+
     async def _to_latest(self) -> None:
         await self._commit_ranking()
         await self._show(await self.jobs.call(self.session.latest))
@@ -274,6 +282,7 @@ class TurnActions(ChatFrame):
         if self.session.turn is None:
             self.say("There is no question to ask again.", quiet=True)
         elif not self.generating:
+            self.transcript.unsay(INTERRUPTED)
             self._generate(again=True)
 
     def action_to_prompt(self) -> None:

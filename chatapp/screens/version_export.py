@@ -104,11 +104,20 @@ class ExportActions(Page):
         if self._exporting is export and not export.cancelled:
             self.say(f"Exporting {export.adapter.name}: {percent} %. Esc stops it.")
 
+    def _stopped(self) -> bool:
+        """Stop the export, if one is under way that takes time."""
+        if self._exporting is None or self._exporting.format != "merged":
+            return False
+        self._exporting.cancel()
+        self.say("Stopping.")
+        return True
+
+    def interrupted(self) -> None:
+        if not self._stopped():
+            super().interrupted()
+
     def action_back(self) -> None:
-        if self._exporting is not None and self._exporting.format == "merged":
-            self._exporting.cancel()
-            self.say("Stopping.")
-        else:
+        if not self._stopped():
             super().action_back()
 
 

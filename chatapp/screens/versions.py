@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.events import Resize
 from textual.widgets import OptionList, Static
@@ -19,6 +18,7 @@ from chatapp.lineage import Looked, Row, size
 from chatapp.screens.dialogs import Confirm
 from chatapp.screens.version_export import ExportActions
 from chatapp.session import SessionError
+from chatapp.widgets.scroller import Scroller
 
 if TYPE_CHECKING:
     from storage.pruning import Usage
@@ -75,7 +75,7 @@ class VersionsPage(ExportActions):
 
     def body(self) -> ComposeResult:
         yield OptionList(id="versions")
-        with VerticalScroll(id="version"):
+        with Scroller(id="version"):
             yield Static(id="version-text", markup=False)
             yield Static(id="disk", markup=False)
 
@@ -117,7 +117,7 @@ class VersionsPage(ExportActions):
     def chosen(self, event: OptionList.OptionHighlighted) -> None:
         event.stop()
         if self._looked is None or event.option.id != self._looked.row.id:
-            self.query_one("#version", VerticalScroll).scroll_home(animate=False)
+            self.query_one("#version", Scroller).scroll_home(animate=False)
             self.start("look", self._look)
 
     def _row(self) -> Row | None:

@@ -156,7 +156,7 @@ KEYS = [
         key_display="<",
         show=False,
         id="answers.earlier",
-        tooltip="The branch before: other answers, or another question",
+        tooltip="What stands beside this turn: other answers to its question, or another question in its place",
     ),
     Binding(
         "greater_than_sign,right_square_bracket",
@@ -165,7 +165,7 @@ KEYS = [
         key_display=">",
         show=False,
         id="answers.later",
-        tooltip="The branch after this one",
+        tooltip="The branch after this one; where none part here, those of the nearest turn before it",
     ),
     Binding(
         "p",

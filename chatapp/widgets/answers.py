@@ -252,7 +252,7 @@ class Answers(Container, can_focus=True):
         if action == "pick":
             most = 7 if self.rating else max(1, len(self.cards))
             return bool(parameters) and isinstance(parameters[0], int) and parameters[0] <= most
-        if action == "pick_focused":
+        if action in ("pick_focused", "rank", "tie"):  # while points are asked for, that question stays
             return not self.rating
         return True
 

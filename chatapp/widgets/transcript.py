@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Vertical
 from textual.content import Content
 from textual.geometry import Size
 from textual.message import Message
@@ -26,6 +26,7 @@ from chatapp.turn import PastTurn
 from chatapp.view import Note, View
 from chatapp.widgets.answers import Answers
 from chatapp.widgets.past import LIVE, PIECE, STEP, Line, Past, PastTurns, Question
+from chatapp.widgets.scroller import Scroller
 
 EMPTY = (
     "Ask something below. Hone answers in {count}.",
@@ -41,7 +42,7 @@ def ways(count: int) -> str:
     return NUMBERS[count] if count < len(NUMBERS) else f"{count} ways"
 
 
-class Transcript(VerticalScroll, can_focus=False):
+class Transcript(Scroller, can_focus=False):
     """Scrolls by the keys of whatever has the focus inside it."""
 
     DEFAULT_CSS = """
@@ -156,6 +157,12 @@ class Transcript(VerticalScroll, can_focus=False):
         line = Line(note)
         self.query_one("#notes", Vertical).mount(line)
         self.call_after_refresh(self.follow)
+
+    def unsay(self, text: str) -> None:
+        """Take a line away that is true no longer."""
+        for line in self.query_one("#notes", Vertical).query(Line):
+            if line.note.text == text:
+                line.remove()
 
     @property
     def said(self) -> list[Note]:

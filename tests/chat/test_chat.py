@@ -113,6 +113,7 @@ async def test_an_answer_cut_off_by_a_crash_can_be_asked_for_again(open_chat: Op
         await chat.press("ctrl+r")
         await chat.until(lambda: chat.answers.ready)
         assert chat.engine.asked[0][0]["content"] == "Where was I?"
+        assert chat.notes == []  # it has its answer now
 
 
 async def test_a_theme_chosen_in_the_chat_is_there_the_next_time(open_chat: Open) -> None:

@@ -318,8 +318,13 @@ async def test_editing_an_earlier_question_makes_a_branch(open_chat: Open) -> No
         assert len(chat.screen.transcript.past.turns) == 0
         await chat.until(lambda: chat.answers.turn.versions == 2)
         await chat.press("less_than_sign")
+        await chat.says("An earlier turn, 1 more after it. p and P go on, Esc returns. Branch 1 of 2.")
+        assert chat.answers.turn.prompt == "One?"
+        await chat.press("escape")
         await chat.until(lambda: chat.answers.turn.prompt == "Two?")
         assert len(chat.screen.transcript.past.turns) == 1
+        await chat.press("greater_than_sign")  # of the turn before it, where they part
+        await chat.until(lambda: chat.answers.turn.prompt == "Uno?")
 
 
 async def test_the_question_in_hand_is_edited_as_this_one(open_chat: Open) -> None:

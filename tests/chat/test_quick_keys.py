@@ -46,6 +46,19 @@ async def test_rating_is_left_without_a_trace(open_chat: Open, key: str) -> None
         assert chat.judgments(live=False) == []
 
 
+async def test_while_points_are_asked_for_nothing_is_ranked(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        await chat.press("r", "J", "equals_sign", "K", "alt+down")
+        await chat.says("How good is A?")
+        assert chat.answers.rating
+        assert chat.answers.draft is None
+        await chat.press("5")
+        await chat.says("A 5/7")
+        await chat.press("J")
+        await chat.says("Enter records this ranking")
+
+
 async def test_another_judgment_leaves_the_rating(open_chat: Open) -> None:
     async with open_chat() as chat:
         await chat.ask()

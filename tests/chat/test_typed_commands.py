@@ -73,7 +73,8 @@ async def test_the_system_prompt_stands_at_the_top_of_its_thread(open_chat: Open
         await chat.ask("Who are you?")
         assert "…" in line(chat), "cut by the width"
         await chat.screen.run_action("system_prompt")
-        await chat.says("The model is told first: Speak like a pirate")
+        await chat.until(lambda: chat.said.startswith("The model is told first: Speak like a pirate"))
+        assert chat.notes == [], "once is enough"
         await chat.press("ctrl+n")
         await chat.until(lambda: not line(chat))
         thread = chat.store.threads.list()[0].id
@@ -108,7 +109,11 @@ async def test_generation_settings_hold_from_the_next_question_on(open_chat: Ope
         await chat.press("enter")
         await chat.until(lambda: str(hint.render()).startswith("! Min p is 'abc'; it must be a number"))
         assert chat.app.screen.focused.id == "generation-min_p", "it is where it can be put right"
-        chat.app.screen.focused.value = "0"
+        await chat.press("ctrl+u", "9")
+        await chat.until(lambda: str(hint.render()).startswith("! Min p is 9"))
+        await chat.press("ctrl+u", "0")
+        await chat.until(lambda: str(hint.render()).startswith("Enter takes them"))
+        assert not hint.has_class("-error")
         await chat.press("enter")
         await chat.says("answers are drawn so")
         await chat.ask("One?")
