@@ -38,7 +38,7 @@ _CURVES = [
 ]
 #: of all lessons up to this one
 _HISTORY = [
-    ("prequential.accuracy", "accuracy", "on unseen judgments, by lesson"),
+    ("gate.accuracy", "agreement", "with judgments held out or left out, by lesson"),
     ("neutral.kl", "KL", "to the base, by lesson · nats a token"),
 ]
 _LATER = [("train.accuracy", "fit", "right of what it learns from, by step")]
@@ -203,6 +203,9 @@ def _figures(last: Mapping[str, float], known: bool) -> list[str]:
             f"Log-loss on what it was tested on: {last['gate.new_loss']:.3f}, "
             f"before {last['gate.live_loss']:.3f}{bound}."
         )
+    if has("gate.accuracy"):
+        before = f", the version before with {last['gate.live_accuracy']:.0%}" if has("gate.live_accuracy") else ""
+        found.append(f"Of the judgments that it was tested on, it agrees with {last['gate.accuracy']:.0%}{before}.")
     if has("prequential.accuracy", "prequential.longer_wins"):
         found.append(
             f"On the new judgments the version before was right in {last['prequential.accuracy']:.0%}; "
