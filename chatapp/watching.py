@@ -196,7 +196,10 @@ def _figures(last: Mapping[str, float], known: bool) -> list[str]:
 
     found = []
     if not known and has("data.prompts", "data.held_out_prompts"):
-        found.append(f"It reads {last['data.prompts']:.0f} prompts; {last['data.held_out_prompts']:.0f} are held out.")
+        found.append(
+            f"It reads {last['data.prompts']:.0f} prompts; {last['data.held_out_prompts']:.0f} are held out. "
+            "Where these do not decide, all are tested, each left out in turn."
+        )
     if has("gate.new_loss", "gate.live_loss"):
         bound = f", gain {at_least(last['gate.bound'])}" if has("gate.bound") else ""
         found.append(
