@@ -66,23 +66,17 @@ class HoneApp(KeysInTurn):
             self.set_interval(self.LOOK, self._tidying.tick)
             self.call_after_refresh(self._tidying.begin)
         if self.settings.keys:
-            self._take_keys()
+            from chatapp.keys import known  # with every screen
+
+            ids = known()
+            self.set_keymap({id: keys for id, keys in self.settings.keys.items() if id in ids})
         if self.settings.theme in self.available_themes:
             self.theme = self.settings.theme
-        else:
-            known = ", ".join(sorted(self.available_themes))
-            self.notify(
-                f"There is no theme {self.settings.theme!r}. There are: {known}", severity="warning", markup=False
-            )
+        if self.settings.keys or self.settings.theme not in self.available_themes:
+            from chatapp.own_keys import amiss
 
-    def _take_keys(self) -> None:
-        """The reader's own keys; those for nothing that there is are named."""
-        from chatapp.keys import known, strangers
-
-        ids = known()
-        self.set_keymap({id: keys for id, keys in self.settings.keys.items() if id in ids})
-        for line in strangers(self.settings.keys, ids):
-            self.notify(line, severity="warning", markup=False, timeout=15)
+            for line in amiss(self.settings):
+                self.notify(line, severity="warning", markup=False, timeout=15)
 
     async def on_event(self, event: Event) -> None:
         if isinstance(event, Key | Paste | MouseEvent):

@@ -2,7 +2,8 @@
 
 The engine answers with one version, swaps, and answers with the other; which goes first and which stands on which side
 is chance. The verdict on the two answers is recorded as any other, and teaches as any other; beside it a judgment of
-the kind `duel` says which version won, and goes when the verdict goes.
+the kind `duel` says which version won. Only the first verdict is such a vote, since it shows who is who; it goes when
+that verdict is taken back.
 """
 
 from __future__ import annotations
@@ -90,10 +91,11 @@ def record(store: Store, turn: Turn, verdict: Judgment) -> str | None:
     found = follow(store, verdict)
     if found is None:
         return None
-    winner, loser, tie = found
+    if not found.counts:
+        return LATER
     versions = {answer.message_id: answer.version for answer in turn.answers}
-    a, b = versions[winner], versions[loser]
-    return (f"{a} and {b} are tied" if tie else f"{a} won over {b}") + _so_far(store, turn)
+    a, b = versions[found.winner], versions[found.loser]
+    return (f"{a} and {b} are tied" if found.tie else f"{a} won over {b}") + _so_far(store, turn)
 
 
 def _so_far(store: Store, turn: Turn) -> str:
@@ -135,6 +137,8 @@ def matches(store: Store, model_hash: str, live: Adapter | None) -> list[tuple[D
     return found
 
 
+LATER = "it teaches, but is no vote in the duel: the first choice was, and showed who is who"
+NONE_ON = "No duel goes on: /duel begins one."
 NOBODY = "There is no version yet to meet the base: judge some answers, and Hone learns."
 
 

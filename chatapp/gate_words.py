@@ -30,9 +30,14 @@ def as_sentence(verdict: str) -> str:
     return said[:1].upper() + said[1:] + (" More judgments help." if lacks_judgments(verdict) else "")
 
 
+def refused(verdict: str) -> bool:
+    """Whether the test refused it: who answers with it nevertheless chose it by hand."""
+    return verdict.startswith("Refused: ")
+
+
 def lacks_judgments(verdict: str) -> bool:
     """Whether it was refused because the gain was not sure, which more judgments can change."""
-    return verdict.startswith("Refused: ") and _NOT_BETTER.search(verdict) is not None
+    return refused(verdict) and _NOT_BETTER.search(verdict) is not None
 
 
 def _not_better(found: re.Match[str]) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from chatapp.config import Settings
 from chatapp.gate_words import lacks_judgments, told
 from chatapp.session import Note
+from chatapp.switching import HELD
 from chatapp.trainer_process import Spawn, log_file, start_worker
 
 if TYPE_CHECKING:
@@ -25,11 +26,12 @@ class Progress:
     """What the status line shows."""
 
     waiting: int
-    needed: int  #: judgments that start a lesson
+    needed: int  #: judgments that start the next lesson: more than usual after one that failed or was cancelled
     running: bool = False
     step: int = 0
     total: int = 0
-    paused: bool = False  #: lessons do not start by themselves
+    paused: bool = False  #: by the user: lessons do not start by themselves
+    held: bool = False  #: a version was chosen by hand, and nothing was judged since
     checking: bool = False  #: the steps are those of the second look, which few judgments can ask for
     practising: int | None = None  #: requests that the base has answered, to be practised on, while it does
 
@@ -45,7 +47,14 @@ class Progress:
             return f"{doing} {'━' * filled}{'╌' * (8 - filled)} {100 * self.step // self.total}%"
         if self.paused:
             return f"{self.waiting} waiting, learning paused"
-        return f"{self.waiting}/{self.needed} to next lesson"
+        if self.held:
+            return HELD
+        return f"{self.waiting}/{self.needed} to next lesson" if self.more else "lesson at the next pause"
+
+    @property
+    def more(self) -> int:
+        """Judgments that the next lesson waits for; 0: it begins when nobody types and nothing is generated."""
+        return max(0, self.needed - self.waiting)
 
     @property
     def words(self) -> str:
@@ -55,8 +64,22 @@ class Progress:
         if self.running:
             return self.text
         if self.paused:
-            return f"{self.waiting} judgment{'s' if self.waiting != 1 else ''} waiting, learning paused"
-        return f"{self.waiting} of {self.needed} judgments to the next lesson"
+            return f"{judgments(self.waiting)} waiting, learning paused"
+        if self.held:
+            return HELD
+        return f"{judgments(self.more, ' more')} to the next lesson" if self.more else self.text
+
+    @property
+    def next_one(self) -> str:
+        """When lessons go on; empty where that does not hang on a number of judgments."""
+        if self.paused or self.held:
+            return ""
+        return f"the next lesson comes after {judgments(max(1, self.more), ' more')}"
+
+
+def judgments(count: int, which: str = "") -> str:
+    """ "1 judgment", "3 more judgments"."""
+    return f"{count}{which} judgment{'s' if count != 1 else ''}"
 
 
 class Lessons:
@@ -123,21 +146,25 @@ class Lessons:
         checking = run is not None and self.store.runs.checking(run.id)
         practising = self.store.runs.practising(run.id) if run and not total else None
         return Progress(
-            self._waiting(), self.settings.train_after, run is not None, step, total, self._resting(), checking,
+            self._waiting(), self._needed(), run is not None, step, total, self.paused, self._held(), checking,
             practising,
         )  # fmt: skip
 
-    def _resting(self) -> bool:
-        return self.paused or self.store.adapters.promotion_paused(self.model_hash)
+    def _needed(self) -> int:
+        return max(self.settings.train_after, self._not_before)
+
+    def _held(self) -> bool:
+        return self.store.adapters.promotion_paused(self.model_hash)
 
     def tick(self, idle: bool) -> tuple[Note, ...]:
         """Look at the runs, say what is new, and start one if it is time. idle: nobody types, nothing is generated."""
         notes = [*self.recover(), *self._watch_child(), *self._verdicts()]
         if (
             idle
-            and not self._resting()
+            and not self.paused
+            and not self._held()
             and self.store.runs.active() is None
-            and self._waiting() >= max(self.settings.train_after, self._not_before)
+            and self._waiting() >= self._needed()
         ):
             notes.append(self.start())
         return tuple(notes)
@@ -157,8 +184,7 @@ class Lessons:
         if active is None and waiting == 0:
             return Note("There is nothing new to learn from yet: judge some answers first.")
         run = active or self.store.runs.queue(kind="dpo", model_hash=self.model_hash)
-        many = f"{waiting} new judgment{'s' if waiting != 1 else ''}"
-        return self._begin(run, f"Lesson {run.number} begins, with {many}. You can go on.")
+        return self._begin(run, f"Lesson {run.number} begins, with {judgments(waiting, ' new')}. You can go on.")
 
     def cancel(self) -> Note:
         """End the lesson under way at its next step."""
@@ -173,7 +199,8 @@ class Lessons:
         self.paused = not self.paused
         if self.paused:
             return Note("Lessons no longer start by themselves. Judgments go on being recorded.")
-        return Note(f"Lessons start by themselves again, at {self.settings.train_after} new judgments.")
+        after = self.progress().next_one
+        return Note(f"Lessons start by themselves again{f': {after}' if after else ''}.")
 
     def _watch_child(self) -> list[Note]:
         """A worker that died before it claimed its run, or in it."""
@@ -198,14 +225,9 @@ class Lessons:
         self._told.add(run.id)
         if run.state in ("failed", "cancelled") and run.kind == "dpo":
             self._not_before = self._waiting() + self.settings.train_after
-        return _verdict(run, self._next_one())
-
-    def _next_one(self) -> str:
-        """When lessons go on, for a lesson that was for nothing."""
-        if self._resting():
-            return ""
-        left = max(1, max(self.settings.train_after, self._not_before) - self._waiting())
-        return f"the next lesson comes after {left} more"
+        elif run.state in ("done", "rejected") and run.kind != "reward" and run.model_hash == self.model_hash:
+            self._not_before = 0  # what waited has been learned from
+        return _verdict(run, self.progress().next_one)
 
 
 def _verdict(run: Run, next_one: str) -> Note:
@@ -216,14 +238,15 @@ def _verdict(run: Run, next_one: str) -> Note:
         return Note(
             f"Reward model {run.number} {how}: {run.error or said or 'no more was said'}", run.state == "failed"
         )
+    after = f"; {next_one}" if next_one else ""
     if run.state == "failed":
         return Note(f"Lesson {run.number} failed: {run.error or said}", error=True)
     if run.state == "cancelled":
-        return Note(f"Lesson {run.number} was cancelled. Its judgments are still waiting.")
+        return Note(f"Lesson {run.number} was cancelled. Its judgments are still waiting{after}.")
     if run.state == "done":
         return Note(f"Lesson {run.number} is done: {said or 'no verdict was given'}")
     if lacks_judgments(verdict):
         next_one = f" More judgments help{': ' + next_one if next_one else ''}."
     elif next_one:
-        next_one = f" {next_one[0].upper()}{next_one[1:]} judgments."
+        next_one = f" {next_one[0].upper()}{next_one[1:]}."
     return Note(f"Lesson {run.number} is not used: {said or 'no verdict was given'}{next_one}")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chatapp.gate_words import as_sentence, tested
+from chatapp.gate_words import as_sentence, refused, tested
 from chatapp.times import when
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 BASE = "base"  #: in the place of an id
 STATES = {"live": "answers now", "retired": "was in use", "rejected": "not adopted", "candidate": "passed, not used"}
+BY_HAND = {"live": "answers, by hand", "retired": "was used by hand"}  #: of those that were refused
 SIGNS = {"live": "●", "retired": "✓", "rejected": "✗", "candidate": "○"}
 DEEPEST = 4  #: branches of branches that are indented
 
@@ -46,10 +47,17 @@ class Row:
         return "●" if self.live else SIGNS[self.adapter.state] if self.adapter else "○"
 
     @property
+    def by_hand(self) -> bool:
+        """Whether it is in use, or was, although its test refused it."""
+        adapter = self.adapter
+        return adapter is not None and adapter.state in BY_HAND and refused(adapter.verdict)
+
+    @property
     def state(self) -> str:
         if self.adapter is None:
             return "answers now" if self.live else "the model itself"
-        return STATES[self.adapter.state] + ("" if self.there else ", files gone")
+        states = BY_HAND if self.by_hand else STATES
+        return states[self.adapter.state] + ("" if self.there else ", files gone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +163,7 @@ def details(looked: Looked, opens: str = "") -> list[tuple[str, str]]:
     test = tested(len(looked.learned) - len(train), adapter.report.get("metrics", {}))
     many = f"{len(train)} judgment{'s' if len(train) != 1 else ''}"
     kinds = f": {by_kind(train)}" if train else ""
+    made += " It was refused, and put in use by hand." if row.by_hand else ""
     lines = [
         (adapter.name, " · " + " · ".join(head)),
         ("", made + (" Provisional: few prompts tested it." if adapter.provisional else "")),

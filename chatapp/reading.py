@@ -134,15 +134,16 @@ def _mark(store: Store, question: StoredMessage, answer: StoredMessage) -> str:
     index = next((i for i, one in enumerate(turn.answers) if one.message_id == answer.id), None)
     if index is None:
         return "corrected"
+    bad = "; all bad" if turn.all_bad else ""
     if turn.chosen is None and index == turn.preferred:
-        return f"{label(index)}, the reward model's choice of {among}"
+        return f"{label(index)}, the reward model's choice of {among}{bad}"
     if turn.chosen == index and turn.continues_id == answer.id:
         return f"{label(index)}, {'picked' if turn.picked == index else 'ranked first'} of {among}"
     if among == 1:
-        return ""
+        return f"{label(index)}, bad" if bad else ""
     first = "the first" if index == 0 else "one"
     since = "" if turn.chosen is None else f"; {label(turn.chosen)} was chosen since"
-    return f"{label(index)}, {first} of {among}{since}"
+    return f"{label(index)}, {first} of {among}{since}{bad}"
 
 
 def system_prompt(store: Store, thread: Thread) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from chatapp.privacy import UNPROTECTED
 from chatapp.reading import system_prompt
+from chatapp.switching import HELD
 from chatapp.verdicts import SessionError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "/again": ("", "other answers to the same question"),
     "/train": ("", "learn from the judgments now"),
     "/rollback": ("", "answer with the version before the live one"),
-    "/duel": ("", "two versions answer blind"),
+    "/duel": ("", "two versions answer blind; again, or /duel end: no longer"),
     "/model": ("[NAME]", "answer with another model: one of a list, a file, ollama:NAME"),
     "/settings": ("", "how answers are drawn"),
     "/export": ("[FILE]", "this thread as Markdown"),
@@ -70,7 +71,7 @@ def completed(text: str) -> str | None:
 
 
 def nothing_behind(word: str) -> str:
-    return f"{word} takes nothing behind it."
+    return f"{word} takes nothing {'but `end` ' if word == '/duel' else ''}behind it."
 
 
 def told_first(session: ChatSession) -> str:
@@ -123,4 +124,4 @@ def rename(store: Store, id: str, title: str) -> None:
 def roll_back(store: Store, model_hash: str) -> str:
     before = store.adapters.rollback(model_hash)
     name = before.name if before is not None else "the base model"
-    return f"Rolled back: {name} answers from the next question on. Learning waits for new judgments."
+    return f"Rolled back: {name} answers from the next question on. {HELD[0].upper()}{HELD[1:]}."

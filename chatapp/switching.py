@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from storage.adapters import Adapter
     from storage.store import Store
 
+#: what choosing a version by hand means for lessons, wherever it is said
+HELD = "learning waits for a new judgment"
+
 #: makes another version live and returns it; None is the base
 Changing = Callable[["Store", str], "Adapter | None"]
 
@@ -26,7 +29,7 @@ class Switched:
 
     def words(self, undo: str) -> str:
         """undo: how that is done here, "v3 is one key away: f"."""
-        return f"{self.now} answers from now on; {undo}. No lesson changes that until you judge again."
+        return f"{self.now} answers from now on; {undo}. {HELD[0].upper()}{HELD[1:]}."
 
 
 def back(store: Store, model_hash: str) -> Adapter | None:

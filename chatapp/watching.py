@@ -38,7 +38,7 @@ _CURVES = [
 ]
 #: of all lessons up to this one
 _HISTORY = [
-    ("prequential.accuracy", "accuracy", "on unseen judgments, by lesson"),
+    ("gate.accuracy", "agreement", "with judgments held out or left out, by lesson"),
     ("neutral.kl", "KL", "to the base, by lesson · nats a token"),
 ]
 _LATER = [("train.accuracy", "fit", "right of what it learns from, by step")]
@@ -196,13 +196,19 @@ def _figures(last: Mapping[str, float], known: bool) -> list[str]:
 
     found = []
     if not known and has("data.prompts", "data.held_out_prompts"):
-        found.append(f"It reads {last['data.prompts']:.0f} prompts; {last['data.held_out_prompts']:.0f} are held out.")
+        found.append(
+            f"It reads {last['data.prompts']:.0f} prompts; {last['data.held_out_prompts']:.0f} are held out. "
+            "Where these do not decide, all are tested, each left out in turn."
+        )
     if has("gate.new_loss", "gate.live_loss"):
         bound = f", gain {at_least(last['gate.bound'])}" if has("gate.bound") else ""
         found.append(
             f"Log-loss on what it was tested on: {last['gate.new_loss']:.3f}, "
             f"before {last['gate.live_loss']:.3f}{bound}."
         )
+    if has("gate.accuracy"):
+        before = f", the version before with {last['gate.live_accuracy']:.0%}" if has("gate.live_accuracy") else ""
+        found.append(f"Of the judgments that it was tested on, it agrees with {last['gate.accuracy']:.0%}{before}.")
     if has("prequential.accuracy", "prequential.longer_wins"):
         found.append(
             f"On the new judgments the version before was right in {last['prequential.accuracy']:.0%}; "

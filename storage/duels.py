@@ -46,10 +46,21 @@ class Tally:
         return wilson(self.wins + self.ties / 2, self.n)
 
 
-def follow(store: Store, verdict: Judgment) -> tuple[str, str, bool] | None:
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """What a verdict says in a duel."""
+
+    winner: str  #: id of an answer
+    loser: str
+    tie: bool
+    counts: bool  #: it was given blind: the first verdict on these two answers
+
+
+def follow(store: Store, verdict: Judgment) -> Vote | None:
     """Record who won, where verdict is a choice between two answers of two versions that were shown together.
 
-    What was recorded of these two before is superseded. Returns (winner, loser, tie) as ids of answers, or None.
+    With the first verdict on the two it is seen who is who, so only that one is a vote: what is said later teaches, but
+    does not count, also where the vote was taken back.
     """
     ids = [item.message_id for item in verdict.items]
     if verdict.kind not in OVERALL or not _is_duel(store, ids):
@@ -57,17 +68,17 @@ def follow(store: Store, verdict: Judgment) -> tuple[str, str, bool] | None:
     ranks = {item.message_id: item.rank or 0 for item in verdict.items}
     winner, loser = sorted(ids, key=lambda id: ranks[id])
     tie = verdict.kind == "all_bad" or ranks[winner] == ranks[loser]
-    before = _recorded(store, verdict.prompt_id, ids)
-    about = {"supersedes": before[-1].id} if before else {}
-    store.judgments.duel(verdict.prompt_id, winner, loser, tie, source=verdict.source, **about)
-    return winner, loser, tie
+    counts = not _votes(store, verdict)
+    if counts:
+        store.judgments.duel(verdict.prompt_id, winner, loser, tie, source=verdict.source)
+    return Vote(winner, loser, tie, counts)
 
 
 def withdraw(store: Store, verdict: Judgment) -> None:
-    """verdict was taken back: who won by it counts no more, and who won before it counts again."""
-    if verdict.kind in OVERALL:
-        for judgment in _recorded(store, verdict.prompt_id, [item.message_id for item in verdict.items])[-1:]:
-            store.judgments.retract(judgment.id)
+    """verdict was taken back: where it was the vote, there is none now."""
+    for vote, cast_by in _votes(store, verdict):
+        if cast_by == verdict.id and vote.retracted_at is None:
+            store.judgments.retract(vote.id)
 
 
 def _is_duel(store: Store, ids: Sequence[str]) -> bool:
@@ -81,13 +92,19 @@ def _is_duel(store: Store, ids: Sequence[str]) -> bool:
     )
 
 
-def _recorded(store: Store, prompt_id: str, ids: Sequence[str]) -> list[Judgment]:
-    """The duel of these answers that counts."""
-    return [
-        judgment
-        for judgment in store.judgments.for_prompt(prompt_id)
-        if judgment.kind == "duel" and {item.message_id for item in judgment.items} == set(ids)
-    ]
+def _votes(store: Store, verdict: Judgment) -> list[tuple[Judgment, str | None]]:
+    """All votes on the answers of a verdict, with the verdict that each was recorded with."""
+    ids = {item.message_id for item in verdict.items}
+    found: list[tuple[Judgment, str | None]] = []
+    cast_by = None
+    for judgment in store.judgments.for_prompt(verdict.prompt_id, live_only=False):
+        if {item.message_id for item in judgment.items} != ids:
+            continue
+        if judgment.kind == "duel":
+            found.append((judgment, cast_by))
+        elif judgment.kind in OVERALL:
+            cast_by = judgment.id
+    return found
 
 
 def tally(store: Store, model_hash: str, a: str | None, b: str | None) -> Tally:

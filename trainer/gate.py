@@ -118,17 +118,29 @@ def prompt_loss(turn: Turn, ratios: Ratios, beta: float, drift: float = 0.0) -> 
     A pair: -log sigmoid(beta * (r_chosen - r_rejected)). A single answer: -log sigmoid(+-beta * (r - drift * tokens)).
     The base scores log 2 on either. None where a turn holds nothing but demonstrations of which no pair came.
     """
+    found = _margins(turn, ratios, drift)
+    weight = sum(w for w, _ in found)
+    return sum(w * log_loss(beta * margin) for w, margin in found) / weight if weight else None
+
+
+def accuracies(turns: Sequence[Turn], ratios: Sequence[Ratios]) -> list[float]:
+    """The weighted share of each turn's judgments that a version agrees with; the base's, which prefers nothing: 0.5.
+
+    By the margins that `losses` is of, so a version cannot be right here and wrong there.
+    """
+    rate = drift(turns, ratios)
+    found = [_margins(turn, of, rate) for turn, of in zip(turns, ratios, strict=True)]
+    return [sum(w * half(margin) for w, margin in turn) / sum(w for w, _ in turn) for turn in found]
+
+
+def _margins(turn: Turn, ratios: Ratios, drift: float) -> list[tuple[float, float]]:
+    """(weight, nats) of each judgment of a turn: how far a version agrees with it, negative where it does not."""
     r = ratios.beyond
-    total = weight = 0.0
-    for pair in turn.pairs:
-        total += pair.weight * log_loss(beta * (r[pair.chosen] - r[pair.rejected]))
-        weight += pair.weight
+    found = [(pair.weight, r[pair.chosen] - r[pair.rejected]) for pair in turn.pairs]
     for single in turn.singles:
-        sign = 1 if single.good else -1
         rest = r[single.response] - drift * len(turn.responses[single.response])
-        total += single.weight * log_loss(sign * beta * rest)
-        weight += single.weight
-    return total / weight if weight else None
+        found.append((single.weight, rest if single.good else -rest))
+    return found
 
 
 def pair_accuracy(turns: Sequence[Turn], ratios: Sequence[Sequence[float]]) -> tuple[float, float, int]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from chatapp.engine.model_files import file_hash
@@ -150,10 +151,22 @@ class Trial:
 
     def losses(self, new: dict[str, Ratios]) -> tuple[list[float], list[float]]:
         """The log-losses of the new and of the live version on the turns of `new`."""
-        turns = [t for t in [*self.held_out, *self.unseen] if t.key in new]
+        turns, mine, live = self._side_by_side(new)
         beta = 1.0 if self.likeness else self.config.beta * gate.CAUTION
-        mine, live = ([ratios[t.key] for t in turns] for ratios in (new, self.live_ratios))
         return gate.losses(turns, mine, beta), gate.losses(turns, live, beta)
+
+    def accuracies(self, new: dict[str, Ratios]) -> dict[str, float]:
+        """How often the new and the live version agree with the judgments of the turns of `new`, a mean over these.
+
+        Where likeness is tested there is no figure of the live version: it is what the likeness is measured from.
+        """
+        turns, mine, live = self._side_by_side(new)
+        found = {"gate.accuracy": mean(gate.accuracies(turns, mine))}
+        return found if self.likeness else {**found, "gate.live_accuracy": mean(gate.accuracies(turns, live))}
+
+    def _side_by_side(self, new: dict[str, Ratios]) -> tuple[list[Turn], list[Ratios], list[Ratios]]:
+        turns = [t for t in [*self.held_out, *self.unseen] if t.key in new]
+        return turns, [new[t.key] for t in turns], [self.live_ratios[t.key] for t in turns]
 
     def gain(self, new: dict[str, Ratios], *, certain: bool) -> gate.Bound:
         """Of the new version over the live one, over the turns of `new`."""
@@ -188,6 +201,7 @@ class Trial:
         base = sampled.base or seen.base
         new_losses, live_losses = self.losses(new)
         figures = {
+            **self.accuracies(new),
             "neutral.base_nll": neutral.base_nll,
             "neutral.new_nll": neutral.new_nll,
             "neutral.rise": neutral.rise,

@@ -14,6 +14,9 @@ from typing import Any
 from chatapp.cli import UserError
 from chatapp.commands.common import Model, choose_adapter, find_model, print_json, say
 from chatapp.config import Settings
+from chatapp.gate_words import as_sentence, refused, tested
+from chatapp.lessons import judgments
+from chatapp.switching import HELD
 from chatapp.times import when
 from storage import pruning
 from storage.adapters import Adapter
@@ -62,8 +65,9 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
                     say(f"{name:<12} {_shown(name, value, adapter)}")
                 for note in _notes(found):
                     print(note)
-                for title, split in (("learned from", "train"), ("tested on", "held_out")):
-                    print(f"{title} {len(behind[split])} judgments{':' if behind[split] else ''}")
+                print(tested(len(behind["held_out"]), adapter.report.get("metrics", {})))
+                for title, split in (("learned from", "train"), ("held out", "held_out")):
+                    print(f"{title} {judgments(len(behind[split]))}{':' if behind[split] else ''}")
                     for id in behind[split]:
                         say(f"  {id}  {store.judgments.describe(id)}")
             return 0
@@ -85,7 +89,9 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         else:
             if passed:
                 print(f"passed over, since their files are gone: {', '.join(adapter.name for adapter in passed)}")
-            print(said + "; automatic promotion waits for new judgments")
+            print(f"{said}; {HELD}")
+            if chosen is not None and refused(chosen.verdict):
+                say(f"{chosen.name} was refused by its test: {as_sentence(chosen.verdict)}")
     return 0
 
 
@@ -141,9 +147,10 @@ def _shown(name: str, value: Any, adapter: Adapter) -> str:
 def _notes(row: dict[str, Any]) -> list[str]:
     """What a list says of a version beside its verdict."""
     notes = []
+    if row["state"] in ("live", "retired") and refused(row["verdict"]):
+        notes.append(f"{'used' if row['state'] == 'live' else 'was used'} by hand although refused")
     if row["forgotten"]:
-        judgments = f"{row['forgotten']} judgment{'s' if row['forgotten'] != 1 else ''}"
-        notes.append(f"learned from {judgments} forgotten since")
+        notes.append(f"learned from {judgments(row['forgotten'])} forgotten since")
     return notes if row["there"] else [*notes, "its files were removed"]
 
 

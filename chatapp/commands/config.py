@@ -1,7 +1,7 @@
 """`hone config`: the settings, each with where it has its value from; their file, documented; where it lies.
 
 JSON of `show`: file, there, settings [{name, value, source ("default", "file", "environment" or "flag"), where}]; keys
-is {id: keys}. `init` and `path`: file, there.
+is {id: keys}; amiss, a sentence for each key and theme that does not work. `init` and `path`: file, there.
 """
 
 from __future__ import annotations
@@ -94,6 +94,8 @@ def _write(file: Path, force: bool) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> int:
+    from chatapp.own_keys import amiss  # with Textual
+
     settings, sources = Settings.trace(vars(arguments))
     file = settings.config_file
     rows: list[dict[str, Any]] = []
@@ -104,14 +106,17 @@ def _show(arguments: argparse.Namespace) -> int:
         elif isinstance(value, Path):
             value = str(value)
         rows.append({"name": name, "value": value, "source": source, "where": where})
+    wrong = amiss(settings)
     if arguments.json:
-        print_json({"file": str(file), "there": file.exists(), "settings": rows})
+        print_json({"file": str(file), "there": file.exists(), "settings": rows, "amiss": wrong})
         return 0
     for row in rows:
         where = row["where"].replace(f"{file}:", "line ") or "default"
         for name, value in _lines(row["name"], row["value"]):
             say(f"{name:<16} {value:<42} {clean(where)}")
     say(f"\nLines are those of {file}" if file.exists() else f"\nThere is no {file} yet: `hone config init` writes it")
+    for line in wrong:
+        say(f"WARN  {line}")
     return 0
 
 

@@ -141,9 +141,19 @@ def _memory(settings: Settings) -> Finding:
     return state, f"{total:.1f} GB, {cores} cores", {"gb": round(total, 1), "cores": cores}
 
 
+def _settings(settings: Settings) -> Finding:
+    from chatapp.own_keys import amiss
+
+    found = amiss(settings)
+    if found:
+        return "warn", f"{settings.config_file}: {' '.join(found)}", {"amiss": found}
+    return "ok", "keys and theme are those that there are", {"amiss": []}
+
+
 CHECKS: dict[str, Callable[[Settings], Finding]] = {
     "python": _python,
     "memory": _memory,
+    "settings": _settings,
     "data": _home,
     "backups": _backups,
     "disk": _disk,

@@ -130,7 +130,7 @@ def duel(talk: Talk, rest: str) -> None:
         talk.say(dueling.ended(over))
         return
     if rest == "end":
-        raise SessionError("No duel goes on: /duel begins one.")
+        raise SessionError(dueling.NONE_ON)
     found = dueling.matches(session.store, session.model.hash, session.adapter)
     if not found:
         raise SessionError(dueling.NOBODY)

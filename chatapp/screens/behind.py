@@ -12,6 +12,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from chatapp.clean import one_line
+from chatapp.lessons import judgments
 from chatapp.screens.dialogs import Dialog
 from chatapp.times import when
 from chatapp.widgets.panel import Hint, Panel
@@ -68,8 +69,9 @@ class Behind(Dialog):
         Binding("o,q", "cancel", "Close", id="behind.close", tooltip="Back to the versions")
     ]
 
-    def __init__(self, name: str, told: Sequence[Told], count: int) -> None:
-        super().__init__(f"What {name} learned from: {count} judgment{'s' if count != 1 else ''}")
+    def __init__(self, name: str, told: Sequence[Told], count: int, held_out: int = 0) -> None:
+        test = f", and {held_out} held out to test with" if held_out else ""
+        super().__init__(f"What {name} learned from: {judgments(count - held_out)}{test}")
         self.told = told
         self.count = count
 

@@ -172,7 +172,7 @@ class ChatScreen(SlashActions):
         if not self._news or self.generating or self.answers.draft is not None or self.answers.rating:
             return
         told, self._news = self._news, []
-        self.say(" ".join(note.text for note in told), any(note.error for note in told), quiet=True, whole=True)
+        self._tell_here(told)
 
     def _lesson(self, what: str) -> None:
         if self.opened is not None:

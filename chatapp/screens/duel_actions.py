@@ -8,8 +8,6 @@ from chatapp.screens.forget_actions import ForgetActions
 from chatapp.session import SessionError
 from chatapp.view import Note
 
-END = "end"
-
 
 class DuelActions(ForgetActions):
     """Begin a duel, end it."""
@@ -22,21 +20,25 @@ class DuelActions(ForgetActions):
         if self.generating:
             raise SessionError("Still answering. Esc stops it.")
         session = self.session
+        if session.duel is not None:
+            await self._end_duel()
+            return
         matches = await self.jobs.call(dueling.matches, session.store, session.model.hash, session.adapter)
         if not matches:
             self.say(dueling.NOBODY, quiet=True)
             return
-        now = session.duel
-        choices = [(END, f"End the duel of {now.words}")] if now is not None else []
-        choices += [(str(at), f"{one.words}{about}") for at, (one, about) in enumerate(matches)]
+        choices = [(str(at), f"{one.words}{about}") for at, (one, about) in enumerate(matches)]
         chosen = await self.app.push_screen_wait(Choose("Who answers, one answer each, without a name?", choices))
         if chosen is None:
             return
-        if chosen == END:
-            session.duel = None
-            if now is not None:
-                self.tell(Note(dueling.ended(now)))
-        else:
-            session.duel = duel = matches[int(chosen)][0]
-            self.tell(Note(dueling.begun(duel)))
+        session.duel = duel = matches[int(chosen)][0]
+        self.tell(Note(dueling.begun(duel)))
+        await self._refresh_status()
+
+    async def _end_duel(self) -> None:
+        session = self.session
+        over, session.duel = session.duel, None
+        if over is None:
+            raise SessionError(dueling.NONE_ON)
+        self.tell(Note(dueling.ended(over)))
         await self._refresh_status()

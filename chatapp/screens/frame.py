@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -24,6 +26,7 @@ from chatapp.turn import PastTurn, Turn
 from chatapp.view import Note, View
 from chatapp.widgets.answers import Answers
 from chatapp.widgets.keys_line import KeysLine
+from chatapp.widgets.past import Line
 from chatapp.widgets.prompt import HINT, SHORT_HINT, Prompt
 from chatapp.widgets.status import StatusLine
 from chatapp.widgets.threads import ThreadList
@@ -67,6 +70,7 @@ class ChatFrame(Screen[None]):
         self.jobs = Jobs(self, self.say, self.note)
         self._saved_draft = ""
         self.said_now = ""  #: in that line
+        self._told_here: list[Line] = []  # of the conversation, not shown there while they are said beneath it
         self._sidebar: bool | None = None  # whether the list is shown; None: as the width has it
         self._focus_before: Widget | None = None
 
@@ -161,15 +165,25 @@ class ChatFrame(Screen[None]):
         said.update(text)
         said.tooltip = None
         self.said_now = str(text)
+        for line in self._told_here:
+            line.display = True
+        self._told_here.clear()
 
     def note(self, note: Note) -> None:
         """A line in the conversation."""
         self.transcript.say(note)
 
     def tell(self, note: Note) -> None:
-        """What came of something that was asked for: in the conversation, and where the eye is."""
+        """What came of something that was asked for."""
         self.note(note)
-        self.say(note.text, error=note.error, quiet=True, whole=True)
+        self._tell_here([note])
+
+    def _tell_here(self, notes: Sequence[Note]) -> None:
+        """Where the eye is. In the conversation, which has them too, they are seen from when that line says more."""
+        self.say(" ".join(note.text for note in notes), any(note.error for note in notes), quiet=True, whole=True)
+        self._told_here = [line for line in self.transcript.query(Line) if any(line.note is note for note in notes)]
+        for line in self._told_here:
+            line.display = False
 
     async def _refresh_status(self) -> None:
         if self.opened is None:

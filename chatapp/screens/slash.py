@@ -50,6 +50,8 @@ class SlashActions(ModelActions):
         if word not in COMMANDS:
             self.prompt.give_back(text)
             self.say(slash.unknown(word, COMMANDS), error=True)
+        elif word == "/duel" and rest == "end":
+            self._panel(self._end_duel)
         elif rest and not COMMANDS[word][0]:
             self.prompt.give_back(text)
             self.say(slash.nothing_behind(word), error=True)
@@ -145,9 +147,7 @@ class SlashActions(ModelActions):
 
     async def _export(self, file: str) -> None:
         session = self.session
-        said = await self.jobs.call(slash.save, session.store, session.thread, file)
-        self.note(Note(said))
-        self.say(said, quiet=True, whole=True)  # a path is long, and what is said of a private thread stands behind it
+        self.tell(Note(await self.jobs.call(slash.save, session.store, session.thread, file)))
 
     async def _retitle(self, id: str, title: str) -> None:
         await self.jobs.call(slash.rename, self.session.store, id, title)

@@ -182,7 +182,8 @@ class VersionsPage(ExportActions):
             name = looked.row.name if looked and looked.row.adapter else "The base"
             raise SessionError(f"{name} learned from no judgment of yours.")
         told = await self.call(tell, self.store, looked.learned)
-        await self.app.push_screen_wait(Behind(looked.row.name, told, len(looked.learned)))
+        held_out = sum(one.split == "held_out" for one in looked.learned)
+        await self.app.push_screen_wait(Behind(looked.row.name, told, len(looked.learned), held_out))
 
     def action_compare(self) -> None:
         self.start("dialog", self._compare)

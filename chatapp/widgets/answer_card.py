@@ -8,9 +8,10 @@ from time import monotonic
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
-from textual.events import Click, MouseDown, MouseUp
+from textual.events import Click, MouseDown, MouseMove, MouseUp
 from textual.geometry import Offset
 from textual.message import Message
+from textual.widget import Widget
 
 from chatapp.turn import label
 from chatapp.widgets.prose import Prose
@@ -37,6 +38,7 @@ class AnswerCard(Vertical):
         border-title-style: bold;
         border-subtitle-color: $text-muted;
         &.-focused { border: heavy $accent; border-title-color: $text-accent; }
+        &.-target { border: double $accent; }
         &.-chosen { background: $success 8%; }
         &.-chosen:ansi { background: ansi_default; }
         &.-stacked {
@@ -44,6 +46,7 @@ class AnswerCard(Vertical):
             border: none;
             border-top: solid $foreground 25%;
             &.-focused { border-top: heavy $accent; }
+            &.-target { border-top: double $accent; }
             &.-folded { max-height: 4; overflow: hidden; }
             &.-folded.-short { max-height: 3; }
         }
@@ -113,9 +116,19 @@ class AnswerCard(Vertical):
             self._grabbed = True
             self.capture_mouse()  # wherever it is let go, that is heard here
 
+    def on_mouse_move(self, event: MouseMove) -> None:
+        if self._grabbed:
+            self._mark_target(event.screen_offset)
+
+    def _mark_target(self, at: Offset | None) -> None:
+        """Show whose place it would take where it is let go now; None: it was."""
+        for card in self.parent.query(AnswerCard) if isinstance(self.parent, Widget) else ():
+            card.set_class(at is not None and card is not self and card.region.contains_point(at), "-target")
+
     def on_mouse_up(self, event: MouseUp) -> None:
         if self._grabbed:
             self._grabbed = False
+            self._mark_target(None)
             self.release_mouse()
             self.post_message(self.Dropped(self.index, event.screen_offset))
 

@@ -98,6 +98,7 @@ class Answers(Container, can_focus=True):
         super().__init__(**kwargs)
         self.turn: Turn | None = None
         self.draft: Groups | None = None
+        self._drafted_on: Turn | None = None  # the turn as it was when the draft was last changed
         self.cards: list[AnswerCard] = []
         self.focused_index = 0
         self.rating = False  #: the next digit rates the focused answer
@@ -201,9 +202,7 @@ class Answers(Container, can_focus=True):
         for card in self.cards:
             card.set_class(stacked, "-stacked")
             card.set_class(self.has_focus and card.index == self.focused_index, "-focused")
-        self._fold()
-        for card in self.cards:
-            card.set_title(*self._marks(card.index))
+        self._refold()
         if stacked:
             self.call_after_refresh(self._refold)
 
@@ -222,7 +221,7 @@ class Answers(Container, can_focus=True):
             card.set_class(room < 24, "-short")
 
     def _refold(self) -> None:
-        """Once the heights are known."""
+        """Fold them and say so; again once the heights are known."""
         self._fold()
         for card in self.cards:
             card.set_title(*self._marks(card.index))
@@ -325,7 +324,7 @@ class Answers(Container, can_focus=True):
         if groups is not None and self.alone:
             self.post_message(self.Ranked(groups))  # it is no ranking, and that is said
             return
-        self.draft = groups
+        self.draft, self._drafted_on = groups, self.turn
         self._arrange()
         self.refresh_bindings()
         self.post_message(self.Drafted(groups))
@@ -366,7 +365,7 @@ class Answers(Container, can_focus=True):
 
     def action_wish(self, wish: Wish) -> None:
         self._rate(False)
-        if wish == "undo" and self.draft is not None:
+        if wish == "undo" and self.draft is not None and self.turn == self._drafted_on:
             self._drafted(None)
         elif self._settled():
             self._step_aside(self.Wished(wish, self.focused_index))

@@ -9,7 +9,7 @@ from typing import Any
 
 from chatapp.config import Settings
 from chatapp.engine.base import ModelFileError
-from chatapp.lessons import Lessons
+from chatapp.lessons import Lessons, Progress
 from storage import paths
 from storage.store import Store
 from tests.chat.fakes import FakeEngine
@@ -140,7 +140,7 @@ async def test_learning_on_command_and_paused(open_chat: Open) -> None:
         await chat.says("nothing new to learn from")
         await chat.ask()
         await chat.press("1")
-        await chat.until(lambda: chat.screen.status.lesson == "1/1 to next lesson")
+        await chat.until(lambda: chat.screen.status.lesson == "lesson at the next pause")
         assert chat.spawn.commands == [], "not idle"
         chat.screen.action_toggle_learning()
         await chat.says("no longer start by themselves")
@@ -149,6 +149,46 @@ async def test_learning_on_command_and_paused(open_chat: Open) -> None:
         await chat.says("Lesson 1 begins")
         chat.screen.action_cancel_lesson()
         await chat.says("Lesson 1 was cancelled")
+
+
+async def test_after_a_cancelled_lesson_the_header_counts_to_when_the_next_one_comes(open_chat: Open) -> None:
+    async def judge() -> None:
+        before = len(chat.store.judgments.live())
+        await chat.ask()
+        await chat.press("1")
+        await chat.until(lambda: len(chat.store.judgments.live()) > before)
+
+    async with open_chat(auto_train=True, train_after=2) as chat:
+        await judge()
+        await judge()
+        await chat.says("Lesson 1 begins")
+        chat.screen.action_cancel_lesson()
+        await chat.says("Its judgments are still waiting; the next lesson comes after 2 more judgments.")
+        await chat.until(lambda: chat.screen.status.lesson == "2/4 to next lesson")
+        await judge()
+        await chat.until(lambda: chat.screen.status.lesson == "3/4 to next lesson")
+        assert Progress(3, 4).words == "1 more judgment to the next lesson"
+        await judge()
+        await chat.says("Lesson 2 begins")
+        run = chat.store.runs.active()
+        with Store.open(chat.store.home) as other:
+            other.runs.claim(run.id)
+            other.runs.record_judgments(run.id, [(judgment.id, "train") for judgment in other.judgments.live()])
+            other.runs.finish(run.id, "rejected", {"verdict": "It was no better."})
+        await chat.says("It was no better. The next lesson comes after 2 more judgments.")
+        await chat.until(lambda: chat.screen.status.lesson == "0/2 to next lesson")
+
+
+async def test_a_version_chosen_by_hand_is_said_in_the_header_as_on_the_page(open_chat: Open) -> None:
+    async with open_chat(auto_train=True, train_after=2) as chat:
+        adapter(chat, "")
+        await chat.says("Now answering with v1.")
+        with Store.open(chat.store.home) as other:
+            other.adapters.rollback(chat.screen.session.model.hash)
+        await chat.until(lambda: chat.screen.status.lesson == "learning waits for a new judgment")
+        await chat.ask()
+        await chat.press("1")
+        await chat.until(lambda: chat.screen.status.lesson == "1/2 to next lesson")
 
 
 async def test_a_run_that_died_with_its_process_is_told_at_the_start(open_chat: Open, tmp_path: Path) -> None:
@@ -171,6 +211,22 @@ def test_a_reward_model_that_failed_holds_no_lesson_back(store: Store, tmp_path:
     assert note.error
     again = Lessons(store, settings, "m" * 64)
     assert (lessons._not_before, again._not_before) == (0, 0)
+
+
+async def test_a_notice_is_read_once_and_stays_in_the_conversation(open_chat: Open) -> None:
+    def seen(chat: Any) -> int:
+        return "\n".join(chat.drawn).count("There is nothing new to learn from yet")
+
+    async with open_chat() as chat:
+        await chat.ask()
+        await chat.press("ctrl+l")
+        await chat.says("There is nothing new to learn from yet")
+        await chat.until(lambda: seen(chat) == 1 and "There is nothing new" in chat.said)
+        await chat.press("1")
+        await chat.until(lambda: "A > B" in chat.said)
+        await chat.until(lambda: seen(chat) == 1)
+        await chat.ask("And now?")
+        assert any("There is nothing new to learn from yet" in note for note in chat.notes)
 
 
 async def test_news_waits_while_a_ranking_is_being_made(open_chat: Open) -> None:

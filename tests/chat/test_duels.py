@@ -6,10 +6,13 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from chatapp import restating
 from chatapp.dueling import Duel, fight
 from chatapp.engine.base import Sampling
 from chatapp.screens.dialogs import Choose
+from storage import history
 from storage.duels import Tally, tally
+from storage.store import Store
 from tests.chat.conftest import SMALL
 from tests.chat.fakes import FakeEngine
 from tests.chat.test_chat_lessons import adapter
@@ -33,6 +36,11 @@ def counts(chat: Any, id: str) -> Tally:
     return tally(chat.store, chat.screen.session.model.hash, id, None)
 
 
+def explain(chat: Any) -> list[Any]:
+    """What each judgment of the turn teaches."""
+    return list(chat.store.judgments.explain(chat.answers.turn.prompt_id).values())
+
+
 async def test_without_a_version_there_is_no_duel(open_chat: Open) -> None:
     async with open_chat() as chat:
         chat.screen.prompt.put("/duel")
@@ -50,9 +58,14 @@ async def test_a_duel_under_way_is_seen_and_its_rules_are_said_whole(open_chat: 
         assert said.endswith("/duel ends it.")
         chat.screen.prompt.put("/duel")
         await chat.press("enter")
-        await chat.until(lambda: isinstance(chat.app.screen, Choose))
-        await chat.press("enter")
+        await chat.says("The duel of v1 against base has ended")
         await chat.until(lambda: "duel" not in chat.drawn[0])
+        chat.screen.prompt.put("/duel end")
+        await chat.press("enter")
+        await chat.says("No duel goes on: /duel begins one.")
+        chat.screen.prompt.put("/duel base")
+        await chat.press("enter")
+        await chat.says("/duel takes nothing but `end` behind it.")
 
 
 async def test_who_answered_is_said_after_the_choice_and_counted(open_chat: Open) -> None:
@@ -72,7 +85,7 @@ async def test_who_answered_is_said_after_the_choice_and_counted(open_chat: Open
         assert [j.kind for j in chat.judgments()] == ["pick", "duel"]
 
 
-async def test_another_choice_and_undo_move_the_count(open_chat: Open) -> None:
+async def test_what_is_said_once_the_names_are_known_teaches_but_does_not_count(open_chat: Open) -> None:
     async with open_chat() as chat:
         id = await begin(chat)
         await chat.ask()
@@ -80,16 +93,52 @@ async def test_another_choice_and_undo_move_the_count(open_chat: Open) -> None:
         await chat.press(str(mine + 1))
         await chat.says("v1 won over base")
         await chat.press(str(2 - mine))
-        await chat.says("base won over v1")
-        assert counts(chat, id) == Tally(0, 0, 1)
-        await chat.press("u")
-        await chat.says("Taken back")
+        await chat.says("it teaches, but is no vote in the duel")
         assert counts(chat, id) == Tally(1, 0, 0)
+        (pair,) = [pair for taught in explain(chat) for pair in taught.pairs]
+        assert pair.chosen_id == chat.answers.turn.answers[1 - mine].message_id
+        await chat.press("x")
+        await chat.says("it teaches, but is no vote in the duel")
+        assert counts(chat, id) == Tally(1, 0, 0)
+        await chat.press("u")
+        await chat.until(lambda: [j.kind for j in chat.judgments()] == ["duel", "pick"])
+        await chat.press("u")
+        await chat.until(lambda: [j.kind for j in chat.judgments()] == ["pick", "duel"])
+        assert counts(chat, id) == Tally(1, 0, 0), "the vote is in force again, and never ceased to count"
+
+
+async def test_a_vote_that_is_taken_back_drops_out_and_is_not_given_again(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        id = await begin(chat)
+        await chat.ask()
+        await chat.press("1")
+        await chat.until(lambda: counts(chat, id).n == 1)
         await chat.press("u")
         await chat.until(lambda: counts(chat, id) == Tally(0, 0, 0))
         await chat.press("x")
+        await chat.says("it teaches, but is no vote in the duel")
+        assert counts(chat, id) == Tally(0, 0, 0)
+        await chat.ask("And now?")
+        await chat.press("x")
         await chat.says("are tied")
         assert counts(chat, id) == Tally(0, 1, 0)
+
+
+async def test_a_vote_that_is_edited_on_the_page_stays_the_first(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        id = await begin(chat)
+        await chat.ask()
+        mine = next(i for i, answer in enumerate(chat.answers.turn.answers) if answer.version == "v1")
+        await chat.press(str(mine + 1))
+        await chat.until(lambda: counts(chat, id) == Tally(1, 0, 0))
+        with Store.open(chat.store.home) as other:
+            old = next(j for j in other.judgments.live() if j.kind == "pick")
+            new = restating.record(other, old, restating.all_bad(old))
+            assert counts(chat, id) == Tally(1, 0, 0)
+            history.retract(other, new)
+            assert counts(chat, id) == Tally(1, 0, 0)
+            history.retract(other, old)
+            assert counts(chat, id) == Tally(0, 0, 0)
 
 
 async def test_the_live_version_answers_again_when_the_duel_is_ended(open_chat: Open) -> None:
@@ -99,8 +148,6 @@ async def test_the_live_version_answers_again_when_the_duel_is_ended(open_chat: 
         before = list(chat.engine.swaps)
         assert before[-1] is None or before[-1].name == "adapter.gguf"
         await chat.press("v")
-        await chat.until(lambda: isinstance(chat.app.screen, Choose))
-        await chat.press("enter")
         await chat.says("has ended")
         await chat.ask("And now?")
         assert [answer.version for answer in chat.answers.turn.answers] == ["v1"] * 3

@@ -104,6 +104,17 @@ def test_a_version_tells_the_same(store: Store) -> None:
     assert "Verdict: On 12 judged prompts, each left out in turn, it was not surely better" in said
 
 
+def test_a_refused_version_that_is_used_is_told_apart(store: Store) -> None:
+    store.adapters.register("a", model_hash="m", files={}, state="rejected", verdict=REFUSED)
+    store.adapters.register("b", model_hash="m", files={}, state="live", verdict=REFUSED)
+    store.adapters.register("c", model_hash="m", files={}, state="retired", verdict=REFUSED)
+    store.adapters.register("d", model_hash="m", files={}, state="retired", verdict="Better on 40 held-out prompts.")
+    rows = [Row(store.adapters.get(id), "", False, True) for id in "abcd"]
+    assert [row.state for row in rows] == ["not adopted", "answers, by hand", "was used by hand", "was in use"]
+    told_of = ["\n".join(head + text for head, text in details(Looked(row, "base", 1, 0, [], []))) for row in rows]
+    assert ["It was refused, and put in use by hand." in text for text in told_of] == [False, True, True, False]
+
+
 async def test_the_chat_says_it_with_the_next_step(open_chat: Open) -> None:
     async with open_chat(auto_train=True, train_after=30) as chat:
         with Store.open(chat.store.home) as other:

@@ -119,6 +119,15 @@ async def test_going_on_without_a_choice_follows_the_first_and_records_nothing(o
         assert [past.turn.mark for past in chat.screen.transcript.past.turns] == ["A, the first of 3"]
 
 
+async def test_that_all_were_bad_is_said_of_an_earlier_turn(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask("One?")
+        await chat.press("x")
+        await chat.says("all bad")
+        await chat.ask("Two?")
+        assert [past.turn.mark for past in chat.screen.transcript.past.turns] == ["A, the first of 3; all bad"]
+
+
 async def test_a_correction_gives_three_pairs_and_is_gone_on_from(open_chat: Open) -> None:
     async with open_chat() as chat:
         await chat.ask()

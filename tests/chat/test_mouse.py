@@ -30,6 +30,46 @@ async def test_a_card_drawn_onto_another_takes_its_place(open_chat: Open, size: 
         await chat.says("C > A > B: 3 pairs")
 
 
+@pytest.mark.parametrize("size", [WIDE, SMALL], ids=["wide", "small"])
+async def test_the_card_whose_place_it_would_take_is_marked(open_chat: Open, size: tuple[int, int]) -> None:
+    async with open_chat(size) as chat:
+        await chat.ask()
+        cards = chat.answers.cards
+
+        def marked() -> list[bool]:
+            return [card.has_class("-target") for card in cards]
+
+        await chat.pilot.mouse_down(cards[2], offset=(3, 0))
+        await chat.pilot.hover(cards[1], offset=(3, 1))
+        await chat.until(lambda: marked() == [False, True, False])
+        assert any("═" in line for line in chat.drawn)
+        await chat.pilot.hover(cards[0], offset=(3, 1))
+        await chat.until(lambda: marked() == [True, False, False])
+        await chat.pilot.hover(chat.screen.prompt, offset=(3, 1))
+        await chat.until(lambda: marked() == [False] * 3)
+        await chat.pilot.hover(cards[0], offset=(3, 1))
+        await chat.pilot.mouse_up(cards[0], offset=(3, 1))
+        await chat.until(lambda: marked() == [False] * 3)
+
+
+async def test_undo_takes_the_newest_act_back_be_it_a_ranking_that_is_being_made(open_chat: Open) -> None:
+    async with open_chat() as chat:
+        await chat.ask()
+        await chat.pilot.mouse_down(chat.answers.cards[2], offset=(3, 0))
+        await chat.pilot.hover(chat.answers.cards[0], offset=(3, 1))
+        await chat.pilot.mouse_up(chat.answers.cards[0], offset=(3, 1))
+        await chat.says("C > A > B · Enter records this ranking")
+        await chat.press("+")
+        await chat.until(lambda: [j.kind for j in chat.judgments()] == ["thumb"])
+        await chat.until(lambda: chat.answers.turn.thumbs == {2: 1})
+        await chat.press("u")
+        await chat.says("Taken back: C good")
+        assert chat.judgments() == []
+        assert chat.answers.draft is not None
+        await chat.press("u")
+        await chat.says("The new ranking was dropped.")
+
+
 async def test_a_press_inside_the_text_ranks_nothing(open_chat: Open) -> None:
     async with open_chat() as chat:
         await chat.ask()

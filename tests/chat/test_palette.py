@@ -7,8 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.binding import Binding
 from textual.command import CommandList, CommandPalette
+from textual.widgets import Input
 
+from chatapp.palette import ALSO
+from chatapp.screens.chat_keys import CHAT_KEYS, KEYLESS
+from chatapp.widgets.answers import Answers
 from tests.chat.conftest import SMALL
 
 Open = Callable[..., Any]
@@ -87,3 +92,31 @@ async def test_a_screenshot_that_cannot_be_saved_says_why(
         assert "No such file or directory" in said(chat)
         assert str(tmp_path / "gone") in said(chat)
         assert "Failed" not in said(chat)
+
+
+@pytest.mark.parametrize(
+    ("typed", "first"),
+    [
+        ("export", "Chat: Save this thread as Markdown"),
+        ("settings", "Chat: How answers are drawn"),
+        ("temper", "Chat: How answers are drawn"),
+        ("rules", "Answers: Flag"),
+        ("clear", "Chat: New"),
+        ("/clear", "Chat: New"),
+        ("roll ba", "Chat: Roll back"),
+        ("folder started", "Chat: Save this thread as Markdown"),
+        ("svthr", "Chat: Save this thread as Markdown"),
+    ],
+)
+async def test_a_command_is_found_by_the_words_people_have_for_it(open_chat: Open, typed: str, first: str) -> None:
+    async with open_chat() as chat:
+        await titles(chat)
+        chat.app.screen.query_one(Input).value = typed
+        options = chat.app.screen.query_one(CommandList)
+        await chat.until(lambda: options.option_count and str(options.options[0].hit.text) == first)
+
+
+def test_what_people_call_a_command_names_one_that_there_is() -> None:
+    there = {f"Chat: {title}" for title, _, _ in KEYLESS} | {f"Chat: {one.description}" for one in CHAT_KEYS}
+    there |= {f"Answers: {one.description}" for one in Answers.BINDINGS if isinstance(one, Binding)} | {"Theme", "Quit"}
+    assert set(ALSO) <= there

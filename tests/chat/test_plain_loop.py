@@ -27,8 +27,8 @@ def lines(said: str, start: str) -> list[str]:
 
 def test_a_choice_is_said_with_its_weight_and_how_far_the_next_lesson_is(tmp_path: Path) -> None:
     said = talk(tmp_path, "Why?", "2", "1>2>3", auto_train=True)
-    assert "B > A, C: 2 pairs, weight 1. All are from the base. 1 of 16 judgments to the next lesson." in said
-    assert "A > B > C: 3 pairs, weight 1. 1 of 16 judgments to the next lesson." in said
+    assert "B > A, C: 2 pairs, weight 1. All are from the base. 15 more judgments to the next lesson." in said
+    assert "A > B > C: 3 pairs, weight 1. 15 more judgments to the next lesson." in said
 
 
 @pytest.mark.parametrize("line", ["B", "b", "2"])

@@ -42,7 +42,7 @@ def test_versions_are_listed_and_told_of(learned: Path) -> None:
 
 def test_back_forth_and_use(learned: Path) -> None:
     said = talk(learned, "/rollback", "Why?", "/forward", "/use base", "/use base", "/use v1")
-    assert "v1 answers from now on; /forward brings v2 back. No lesson changes that until you judge again." in said
+    assert "v1 answers from now on; /forward brings v2 back. Learning waits for a new judgment." in said
     assert "v2 answers from now on; /rollback brings v1 back." in said
     assert "The base answers from now on; " in said
     assert "Error: The base answers already." in said

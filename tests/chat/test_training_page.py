@@ -89,6 +89,29 @@ async def test_each_lesson_is_told_with_its_verdict_and_curves(open_chat: Open) 
         await chat.until(lambda: chat.app.screen is chat.screen)
 
 
+async def test_the_curve_of_agreement_is_of_the_new_versions_and_the_one_before_is_named(open_chat: Open) -> None:
+    """Who takes the curve for how well it learns is right: it does not fall because an earlier version was wrong."""
+    async with open_chat() as chat:
+
+        def work() -> None:
+            with Store.open(chat.store.home) as store:
+                for new, live in ((0.6, 0.5), (0.75, 0.0667)):
+                    run = begin(store, chat.screen.session.model.hash)
+                    figures = {"gate.accuracy": new, "gate.live_accuracy": live}
+                    store.runs.metrics(
+                        run.id, 1, {**figures, "prequential.accuracy": live, "prequential.longer_wins": 0.5}
+                    )
+                    store.runs.finish(run.id, "done", {"verdict": "Better."}, None)
+
+        await chat.screen.jobs.call(work)
+        page = await training(chat)
+        await chat.until(lambda: shown(page) == ["agreement"])
+        (curve,) = [plot.curve for plot in page.query(MetricPlot) if plot.display and plot.curve]
+        assert curve.points == ((1.0, 0.6), (2.0, 0.75))
+        assert "Of the judgments that it was tested on, it agrees with 75%, the version before with 7%." in text(page)
+        assert "the version before was right in 7%; taking the longer answer is in 50%." in text(page)
+
+
 async def test_a_lesson_under_way_is_followed_and_the_cursor_stays(open_chat: Open, monkeypatch: Any) -> None:
     monkeypatch.setattr(TrainingPage, "POLL", 0.05)
     async with open_chat() as chat:

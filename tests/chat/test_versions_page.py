@@ -127,9 +127,7 @@ async def test_what_it_says_is_said_to_the_end(open_chat: Open) -> None:
         await add(chat, "live", "live")
         await versions(chat)
         await chat.press("b")
-        await chat.until(
-            lambda: "No lesson changes that until you judge again." in " ".join("".join(chat.drawn).split())
-        )
+        await chat.until(lambda: "Learning waits for a new judgment." in " ".join("".join(chat.drawn).split()))
 
 
 async def test_duels_are_told(open_chat: Open) -> None:

@@ -322,7 +322,9 @@ def test_ask_keeps_nothing_when_told_so(hone: Shell, home: Path) -> None:
 def test_doctor_finds_this_machine_healthy(hone: Shell) -> None:
     report = hone.json("doctor")
     assert report["ok"] is True
-    assert {c["check"] for c in report["checks"]} == {"python", "memory", "data", "backups", "disk", "model", "engine"}
+    assert {c["check"] for c in report["checks"]} == {
+        "python", "memory", "settings", "data", "backups", "disk", "model", "engine",
+    }  # fmt: skip
 
 
 def test_the_trainer_is_ours_wherever_the_user_is(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from chatapp.commands.doctor import CHECKS
 from chatapp.config import PLACES, Settings
 from tests.commands.shell import Shell
 
@@ -86,6 +87,20 @@ def test_each_value_is_shown_with_where_it_comes_from(hone: Shell, file: Path, m
     assert re.search(r"^alternatives +5 +line 2$", out, re.M)
     assert re.search(r"^keys +answers.correct = ctrl\+j,c +line 5$", out, re.M)
     assert max(map(len, out.splitlines()[:-1])) <= 80
+
+
+def test_keys_and_a_theme_that_do_not_work_are_said(hone: Shell, file: Path) -> None:
+    file.write_text('theme = "foo"\n[keys]\n"answers.correct" = "x"\n"answers.rate" = "ctrl+hyper+q"\n')
+    wrong = hone.json("config", "show")["amiss"]
+    for line, part in zip(wrong, ("'ctrl+hyper+q'", "All bad (answers.all_bad)", "no theme 'foo'"), strict=True):
+        assert part in line
+        assert f"WARN  {line}" in hone("config", "show")
+    state, said, details = CHECKS["settings"](Settings.load())
+    assert (state, details) == ("warn", {"amiss": wrong})
+    assert said.startswith(f"{file}: ")
+    file.write_text('[keys]\n"answers.correct" = "c"\n')
+    assert hone.json("config", "show")["amiss"] == []
+    assert CHECKS["settings"](Settings.load())[0] == "ok"
 
 
 def test_folders_come_from_the_environment_too(hone: Shell, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

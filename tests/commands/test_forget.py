@@ -150,10 +150,29 @@ def test_versions_say_what_they_may_remember_and_can_be_removed(
     assert "the files of v1 are gone from" in hone("adapters", "use", "v1", code=1)
     assert hone("adapters", "rollback").splitlines() == [
         "passed over, since their files are gone: v1",
-        "the base model answers from now on; automatic promotion waits for new judgments",
+        "the base model answers from now on; learning waits for a new judgment",
     ]
     assert hone("adapters", "use", "base").startswith("the base model answers already; ")
     assert "`hone train` makes" not in hone("forget", world.ids["pick"], "-y")
+
+
+def test_a_refused_version_that_is_used_says_so(hone: Shell, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from chatapp.commands import adapters
+
+    model = SimpleNamespace(hash=MODEL, file=SimpleNamespace(name="tiny"))
+    monkeypatch.setattr(adapters, "find_model", lambda _: model)
+    with Store.open(world.home) as store:
+        v1 = store.adapters.get("v1", MODEL)
+        store.adapters.update(v1.id, verdict="Refused: it drifted 0.200 nats a token from the base (at most 0.1).")
+    assert hone("adapters", "use", "v1").splitlines() == [
+        "v1 answers from now on; learning waits for a new judgment",
+        "v1 was refused by its test: It drifted 0.200 nats a token from the base (at most 0.1).",
+    ]
+    assert "used by hand although refused" in hone("adapters", "list")
+    hone("adapters", "use", "base")
+    assert "(was used by hand although refused" in hone("adapters", "list")
+    shown = hone("adapters", "show", "v1")
+    assert "held out" in shown
 
 
 def test_a_version_is_shown_in_lines_that_can_be_read(

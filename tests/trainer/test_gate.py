@@ -75,6 +75,18 @@ def test_what_became_likelier_than_under_the_base_shows_in_good_answers_alone() 
     assert gate.losses([good], [likelier], 0.5)[0] < math.log(2) < gate.losses([bad], [likelier], 0.5)[0]
 
 
+def test_how_often_a_version_agrees_by_hand() -> None:
+    """The turn of before: all three as judged, of a weight of 2 + 1 + 1. Of another, s = (2, 2, 0): the pair 0 over 2
+    is as judged (weight 2), 0 over 1 is a tie (1), and 2 over 0 is not (1), so (2 + 0.5) / 4. The base ties all."""
+    one = turn([PairRef(0, 3, 2.0)], [SingleRef(1, True, 1.0), SingleRef(2, False, 1.0)])
+    ratios = Ratios([-2.0, -1.0, -10.0, -13.0], [-1.0, 0.0, -1.0, -1.0])
+    assert gate.accuracies([one], [ratios]) == [1.0]
+    assert gate.accuracies([turn(one.pairs, [SingleRef(1, False, 2.0)])], [ratios]) == [0.5]
+    other = turn([PairRef(0, 2, 2.0), PairRef(0, 1, 1.0), PairRef(2, 0, 1.0)], None, 3)
+    assert gate.accuracies([other], [beyond(2.0, 2.0, 0.0)]) == [0.625]
+    assert gate.accuracies([one, other], [Ratios.of_base(4), Ratios.of_base(3)]) == [0.5, 0.5]
+
+
 def test_pair_accuracy_beside_longer_wins() -> None:
     t = turn([PairRef(0, 1, 0.5), PairRef(2, 1, 0.5)], None, 3)
     assert gate.pair_accuracy([t], [[0.0, 1.0, 2.0]]) == (0.5, 0.5, 2)

@@ -209,6 +209,7 @@ def test_a_version_lists_what_it_learned_from_and_a_retraction_reaches_it(
     assert first.metrics["start.warm"] == 0
     assert first.metrics["prequential.pairs"] == 36  # every pair, also of what is trained on; the base prefers nothing
     assert first.metrics["prequential.accuracy"] == 0.5
+    assert first.metrics["gate.live_accuracy"] == 0.5 < first.metrics["gate.accuracy"]
     use(first)
     tiny_runs.judge(judged, gguf, 10, first=50)
     warm = learn(judged, gguf, start="warm", epochs=1, min_steps=1)
@@ -216,6 +217,7 @@ def test_a_version_lists_what_it_learned_from_and_a_retraction_reaches_it(
     new = warm.metrics["start.new_turns"]
     assert 7 <= new <= 9  # of five new prompts one is held out
     assert warm.metrics["start.replayed_turns"] == new
+    assert warm.metrics["gate.live_accuracy"] > 0.5  # on what it did not learn from
     assert warm.metrics["prequential.accuracy"] > 0.9  # of the first version, on what was judged since
     report = judged.adapters.get(warm.adapter or "").report
     assert report["start"] == {"from": first.adapter, "why": "a warm start was asked for"}
