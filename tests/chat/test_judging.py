@@ -387,18 +387,3 @@ async def test_notes_and_flags(open_chat: Open) -> None:
         await chat.press("f", "escape")
         await chat.until(lambda: chat.app.screen is chat.screen)
         assert len(chat.judgments()) == 2
-
-
-async def test_flagging_needs_an_active_rule(open_chat: Open) -> None:
-    async with open_chat() as chat:
-        for rule in chat.store.rules.list():
-            chat.store.rules.disable(rule.id)
-        await chat.ask()
-        await chat.press("f")
-        await chat.says("No rule is active")
-        chat.store.rules.add("rhymes\u202e", "Does not rhyme.")
-        await chat.press("f")
-        await chat.until(lambda: isinstance(chat.app.screen, Flag))
-        assert "\u202e" not in str(chat.app.screen.query_one("OptionList").get_option_at_index(0).prompt)
-        await chat.press("enter")
-        await chat.says("A breaks the rule")
