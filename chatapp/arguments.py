@@ -277,6 +277,7 @@ def _looking(command: Callable[..., Parser], actions: Callable[..., dict[str, Pa
     threads["show"].add_argument("--branches", action="store_true", help="all branches, not only the one that goes on")
     threads["export"].add_argument("--markdown", action="store_true", help="as Markdown (the only form so far)")
     threads["export"].add_argument("-o", "--output", metavar="F", help="without it: stdout")
+    threads["export"].add_argument("--force", action="store_true", help="replace a file that is there already")
     threads["private"].add_argument("--off", action="store_true", help="learn from it again")
 
     rules = actions(
@@ -300,6 +301,7 @@ def _exchange(command: Callable[..., Parser]) -> None:
     export = command("export", Lazy("exchange", "run_export"), "write your preferences to a file or stdout")
     export.add_argument("format", choices=[*BOTH, LOSSLESS], metavar="FORMAT", help=", ".join([*BOTH, LOSSLESS]))
     export.add_argument("-o", "--output", metavar="F", help="without it: stdout; a name ending in .gz is compressed")
+    export.add_argument("--force", action="store_true", help="replace a file that is there already")
     export.add_argument("--include", **INCLUDE)
     export.add_argument(
         "--rows",

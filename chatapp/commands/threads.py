@@ -10,7 +10,6 @@ text}]}]; with --branches instead of turns: messages [{id, name, text, depth, on
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from chatapp.commands.common import print_json, say
 from chatapp.config import Settings
 from chatapp.privacy import UNPROTECTED
 from chatapp.times import when
+from storage import exporting
 from storage.importing import learned
 from storage.lookup import find, short
 from storage.store import Store
@@ -164,15 +164,8 @@ def _export(store: Store, thread: Thread, arguments: argparse.Namespace) -> int:
             print(text, end="", flush=True)
         return 0
     path = Path(arguments.output).expanduser()
-    # beside it and renamed, so that a failed export never leaves half a file under the name asked for
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    with exporting.writing(path, arguments.force) as file:
+        file.write(text)
     if arguments.json:
         print_json({"thread": thread.id, "file": str(path)})
     else:

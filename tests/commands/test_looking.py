@@ -331,6 +331,11 @@ def test_a_thread_is_exported_whole_or_not_at_all(hone: Shell, chat: dict, tmp_p
     assert file.read_text() == text == hone.json("threads", "export", chat["thread"])["markdown"]
     assert "cannot write" in hone("threads", "export", chat["thread"], "-o", tmp_path / "no" / "out.md", code=1)
     assert list(tmp_path.glob(".out*")) == []
+    file.write_text("mine")
+    assert "already: --force replaces it" in hone("threads", "export", chat["thread"], "-o", file, code=1)
+    assert file.read_text() == "mine"
+    hone("threads", "export", chat["thread"], "-o", file, "--force")
+    assert file.read_text() == text
 
 
 def test_the_copy_of_a_private_thread_comes_with_a_warning(hone: Shell, chat: dict, tmp_path: Path) -> None:
