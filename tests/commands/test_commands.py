@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from chatapp.arguments import BENCHES, with_list
+from chatapp.cli import main
 from storage import paths
 from storage.store import Store
 from tests.commands.shell import TURN, Shell, lines
@@ -418,3 +419,32 @@ def test_a_command_without_an_action_lists(hone: Shell, command: str, home: Path
 def test_a_prompt_that_is_called_like_a_command_is_a_prompt() -> None:
     assert with_list(["ask", "rules"]) == ["ask", "rules"]
     assert with_list(["--model", "rules", "ask", "threads"]) == ["--model", "rules", "ask", "threads"]
+
+
+@pytest.mark.parametrize(
+    ("words", "usage", "why"),
+    [
+        (["rules", "add", "x"], "hone rules add [options] NAME TEXT", "required: TEXT; `hone rules add --help`"),
+        (["forget", "x", "--temperature", "1"], "hone forget [options] ID", "unrecognized arguments: --temperature 1"),
+        (["judgments", "edit"], "hone judgments edit [options] ID", "required: ID"),
+        (["ask", "hi", "-n", "x"], "hone ask [options] [PROMPT]", "argument -n: invalid int value: 'x'"),
+        (["--colour"], "hone [options] COMMAND", "unrecognized arguments: --colour"),
+    ],
+)
+def test_a_wrong_command_line_is_told_in_two_lines(
+    capsys: pytest.CaptureFixture[str], words: list[str], usage: str, why: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.removeprefix("usage: ").replace("[COMMAND]", "COMMAND") == usage
+    assert why in second
+
+
+def test_help_says_how_answers_are_drawn_only_where_some_are(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, drawn in ((["ask"], True), (["adapters", "export"], True), (["forget"], False), (["train"], False)):
+        with pytest.raises(SystemExit, match="0"):
+            main([*words, "--help"])
+        said = capsys.readouterr().out
+        assert "--home" in said
+        assert ("--temperature" in said) == drawn
