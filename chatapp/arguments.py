@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from storage.formats import BOTH, LABELLED, LOSSLESS, READ_ONLY
 from storage.methods import METHODS
@@ -15,6 +15,9 @@ from storage.methods import METHODS
 _SETTINGS: list[tuple[str, type, str, str]] = [
     ("--home", str, "DIR", "folder of the database and the adapters (also HONE_HOME)"),
     ("--model", str, "MODEL", "GGUF path, ollama:NAME or hf:owner/repo/file.gguf (default: the bundled SmolLM2 135M)"),
+]
+#: of what draws answers, or says how they are drawn
+_DRAWING: list[tuple[str, type, str, str]] = [
     ("--alternatives", int, "N", "answers to each prompt (default 3)"),
     ("--temperature", float, "T", "0 is greedy (default 0.8)"),
     ("--top-p", float, "P", "keep the likeliest tokens up to this total probability (default 0.95; 1 is off)"),
@@ -37,7 +40,32 @@ INCLUDE: dict[str, Any] = {
 }
 #: chatapp.version_export says what each holds; it is not imported, as --help waits for nothing
 VERSION_FORMATS = ["peft", "gguf", "ollama", "merged"]
-Parser = argparse.ArgumentParser
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with a command line in two lines, where argparse shows all that there is."""
+
+    def error(self, message: str) -> NoReturn:
+        needed = [_shown(action) for action in self._actions if action.required or not action.option_strings]
+        self.exit(
+            2,
+            f"usage: {' '.join([self.prog, '[options]', *needed])}\n"
+            f"{self.prog}: {message}; `{self.prog} --help` says what there is\n",
+        )
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """What this command does not know, none does: the words are its own."""
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return found, rest
+
+
+def _shown(action: argparse.Action) -> str:
+    """As it stands in the line of usage, in brackets where it may be left out."""
+    name = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
+    said = " ".join([*action.option_strings[:1], name])
+    return said if action.required else f"[{said}]"
 
 
 class Lazy:
@@ -65,7 +93,7 @@ BENCHES = ["fooled", "gate", "loop", "parity", "people", "reward", "rollouts", "
 def with_list(words: Sequence[str]) -> list[str]:
     """`hone judgments` is `hone judgments list`, with its options; an action that is not there stays an error."""
     found = list(words)
-    flags = {flag for flag, *_ in _SETTINGS} | {"-r", "--resume"}
+    flags = {flag for flag, *_ in [*_SETTINGS, *_DRAWING]} | {"-r", "--resume"}
     for at, word in enumerate(found):
         if word.startswith("-") or (at and found[at - 1] in flags):
             continue  # a setting, or its value
@@ -79,13 +107,10 @@ def with_list(words: Sequence[str]) -> list[str]:
 
 
 def parser() -> Parser:
-    common = Parser(add_help=False, argument_default=argparse.SUPPRESS)
-    group = common.add_argument_group("settings (flags win over the environment, that over the file)")
-    for flag, kind, metavar, text in _SETTINGS:
-        group.add_argument(flag, type=kind, metavar=metavar, help=text)
+    common, drawing = _flags(_SETTINGS), _flags([*_SETTINGS, *_DRAWING])
     main = Parser(
         "hone",
-        parents=[common, _opening()],
+        parents=[drawing, _opening()],
         description="A chat with a model on your own machine that learns from your judgments. It opens where the last "
         "session ended.",
     )
@@ -93,8 +118,8 @@ def parser() -> Parser:
     main.set_defaults(run=Lazy("chat"), plain=False, newest=False, resume=None)
     commands = main.add_subparsers(title="commands", metavar="COMMAND")
 
-    def command(name: str, run: Lazy, text: str, json: bool = True, more: Sequence[Parser] = ()) -> Parser:
-        sub: Parser = commands.add_parser(name, parents=[common, *more], help=text, description=text)
+    def command(name: str, run: Lazy, text: str, json: bool = True, more: Sequence[Parser] = (common,)) -> Parser:
+        sub: Parser = commands.add_parser(name, parents=list(more), help=text, description=text)
         sub.set_defaults(run=run)
         if json:
             sub.add_argument("--json", **JSON)
@@ -102,14 +127,18 @@ def parser() -> Parser:
 
     def actions(sub: Parser, *named: tuple[str, str]) -> dict[str, Parser]:
         group = sub.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
-        found = {name: group.add_parser(name, parents=[common], help=text, description=text) for name, text in named}
+        found = {}
+        for name, text in named:
+            # both say how answers are drawn: in a file for another program, and which of the settings holds
+            flags = drawing if (sub.prog, name) in (("hone adapters", "export"), ("hone config", "show")) else common
+            found[name] = group.add_parser(name, parents=[flags], help=text, description=text)
         for action in found.values():
             action.add_argument("--json", **JSON)
         return found
 
-    command("chat", Lazy("chat"), "open the chat where the last session ended", json=False, more=[_opening()])
+    command("chat", Lazy("chat"), "open the chat where the last session ended", json=False, more=[drawing, _opening()])
 
-    ask = command("ask", Lazy("ask"), "print answers to a prompt, or to each prompt of a file")
+    ask = command("ask", Lazy("ask"), "print answers to a prompt, or to each prompt of a file", more=[drawing])
     ask.add_argument("prompt", nargs="?", help="the prompt; without it and --file, it is read from stdin")
     ask.add_argument("--file", metavar="F.jsonl", help='lines of {"prompt": text or messages}')
     ask.add_argument("-n", type=int, metavar="N", help="answers to each prompt (default 1)")
@@ -137,6 +166,14 @@ def parser() -> Parser:
     )
     config["init"].add_argument("--force", action="store_true", help="in the place of the file that is there")
     return main
+
+
+def _flags(settings: Sequence[tuple[str, type, str, str]]) -> Parser:
+    found = Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    group = found.add_argument_group("settings (flags win over the environment, that over the file)")
+    for flag, kind, metavar, text in settings:
+        group.add_argument(flag, type=kind, metavar=metavar, help=text)
+    return found
 
 
 def _opening() -> Parser:
@@ -271,12 +308,16 @@ def _looking(command: Callable[..., Parser], actions: Callable[..., dict[str, Pa
     )
     threads["list"].add_argument("--archived", action="store_true", help="those put away")
     threads["list"].add_argument("--deleted", action="store_true", help="those deleted")
+    threads["list"].add_argument(
+        "--all", action="store_true", help="also those of `hone ask`, `hone judge` and imports"
+    )
     threads["list"].add_argument("--limit", type=int, default=50, metavar="N", help="at most so many (default 50)")
     for name in ("show", "export", "private"):
         threads[name].add_argument("id", metavar="ID", help="as the list shows it")
     threads["show"].add_argument("--branches", action="store_true", help="all branches, not only the one that goes on")
     threads["export"].add_argument("--markdown", action="store_true", help="as Markdown (the only form so far)")
     threads["export"].add_argument("-o", "--output", metavar="F", help="without it: stdout")
+    threads["export"].add_argument("--force", action="store_true", help="replace a file that is there already")
     threads["private"].add_argument("--off", action="store_true", help="learn from it again")
 
     rules = actions(
@@ -300,6 +341,7 @@ def _exchange(command: Callable[..., Parser]) -> None:
     export = command("export", Lazy("exchange", "run_export"), "write your preferences to a file or stdout")
     export.add_argument("format", choices=[*BOTH, LOSSLESS], metavar="FORMAT", help=", ".join([*BOTH, LOSSLESS]))
     export.add_argument("-o", "--output", metavar="F", help="without it: stdout; a name ending in .gz is compressed")
+    export.add_argument("--force", action="store_true", help="replace a file that is there already")
     export.add_argument("--include", **INCLUDE)
     export.add_argument(
         "--rows",

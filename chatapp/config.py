@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
@@ -149,6 +149,9 @@ class Settings:
             else:
                 values[name] = _convert(name, value, types[name], where)
             sources[name] = Source("file", where)
+        for variable in environ:
+            if slip := meant_variable(variable, types):
+                raise ConfigError(f"{variable}: there is no such setting; did you mean {slip}?")
         for name in types:
             variable = f"HONE_{name.upper()}"
             if name == "keys" or (text := environ.get(variable)) is None:
@@ -169,6 +172,21 @@ class Settings:
             # it begins with the name of the field
             where = sources.get(str(error).partition(" is ")[0], Source("default", "")).where
             raise ConfigError(f"{where}: {error}" if where else str(error)) from error
+
+
+def variables(names: Iterable[str]) -> list[str]:
+    """What the environment may say: of these settings, and where things lie."""
+    return ["HONE_HOME", "HONE_CONFIG", "HONE_CACHE", *(f"HONE_{name.upper()}" for name in names if name != "keys")]
+
+
+def meant_variable(name: str, names: Iterable[str]) -> str | None:
+    """The variable that one with a slip of the pen was meant to be. Others that begin with HONE_ may be the user's."""
+    known = variables(names)
+    if not name.startswith("HONE_") or name in known:
+        return None
+    import difflib
+
+    return next(iter(difflib.get_close_matches(name, known, 1, 0.85)), None)
 
 
 def converted(name: str, text: str, where: str) -> Any:

@@ -42,7 +42,7 @@ def short_question(store: Store, id: str) -> str:
     what = {
         "thread": "this thread",
         "message": "this question, its answers and all that followed",
-        "judgment": f"“{one_line(seen.named[0].text, 60)}”",
+        "judgment": f"“{one_line(seen.named[0].text, 60)}”{_of(seen.named[0])}",
     }[seen.named[0].kind]
     lines = [f"Forget {what} for good? {counts(seen)} go, from the backups too. It cannot be undone."]
     lines += [f"What stays: {kept.why}." for kept in seen.kept if seen.named[0].kind == "judgment"]
@@ -59,7 +59,12 @@ def _named(named: Named) -> str:
 
     more = {"message": ", and all below it", "thread": ", with all that is in it", "judgment": ""}[named.kind]
     text = f"“{one_line(named.text, 50)}” " if named.text else ""
-    return f"{named.kind.capitalize()} {text}({short(named.id)}){more}"
+    return f"{named.kind.capitalize()} {text}({short(named.id)}){_of(named)}{more}"
+
+
+def _of(named: Named) -> str:
+    """Many judgments say the same: the question tells them apart."""
+    return f" of “{one_line(named.question, 60)}”" if named.question else ""
 
 
 def counts(seen: Preview | Forgotten) -> str:

@@ -342,6 +342,7 @@ class Contents:
     messages: int
     judgments: int
     latest: str | None  #: when the last message was written
+    others: int = 0  #: of the threads, those of the shell and of imports, which lists leave out
 
 
 def inspect(path: Path) -> Contents:
@@ -364,12 +365,13 @@ def inspect(path: Path) -> Contents:
             problem = health.quick(connection)
             if problem is not None:
                 raise DatabaseCorrupt(f"the backup {path} is damaged: {problem}. `hone backup --list` shows others")
-            threads, messages, judgments, latest = connection.execute(
+            threads, messages, judgments, latest, others = connection.execute(
                 "SELECT (SELECT count(*) FROM threads WHERE deleted_at IS NULL), (SELECT count(*) FROM messages), "
-                "(SELECT count(*) FROM judgments WHERE retracted_at IS NULL), (SELECT max(created_at) FROM messages)"
+                "(SELECT count(*) FROM judgments WHERE retracted_at IS NULL), (SELECT max(created_at) FROM messages), "
+                "(SELECT count(*) FROM threads WHERE deleted_at IS NULL AND origin <> 'chat')"
             ).fetchone()
     except sqlite3.Error as error:
         raise DatabaseCorrupt(
             f"{path} is damaged or no database ({error}); `hone backup --list` shows the backups"
         ) from error
-    return Contents(threads, messages, judgments, latest)
+    return Contents(threads, messages, judgments, latest, others)

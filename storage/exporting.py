@@ -72,6 +72,8 @@ def rows(store: Store, export: Export, include: Sequence[str] = ()) -> Iterator[
             if export.kind == "unpaired":
                 answers.append(example.good)
             try:
+                if export.kind == "pairs" and answers[0] == answers[1]:
+                    raise RecordError("both answers are the same text, which no import takes for a preference")
                 row = write(prompts[example.prompt_id], *answers, about)
             except RecordError as error:
                 export.left_out += 1
@@ -89,30 +91,60 @@ def _answers(example: Any) -> tuple[str, ...]:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[IO[str]]:
+def writing(path: Path, force: bool = False) -> Iterator[IO[str]]:
     """A text file that appears whole or not at all, readable by its owner alone; gzip by suffix, with time 0.
 
-    Raises StorageError for what cannot be written.
+    A link is followed. What is no file (a pipe, a device, the terminal) is written through, as the shell's > does. A
+    file that is there already is replaced where force says so. Raises StorageError for what cannot be written.
     """
-    # beside it and renamed, so that a failed export never leaves half a file under the name asked for
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        raw = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(raw, "wb") as file, ExitStack() as stack:
-            inner: Any = file
-            if path.suffix == ".gz":
-                inner = stack.enter_context(gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0))
-            with io.TextIOWrapper(inner, encoding="utf-8", newline="\n") as text:
+        # what /dev/stdout stands for may be a file, which the shell has opened and emptied already
+        opened = str(path.parent) in ("/dev/fd", "/proc/self/fd") or str(path) in ("/dev/stdout", "/dev/stderr")
+        if opened or (path.exists() and not (path.is_file() or path.is_dir())):
+            with open(path, "wb") as file, _text(file, path) as text:
                 yield text
-                text.flush()
+            return
+        target = Path(os.path.realpath(path))
+        _refuse(path, target, force)
+        # beside it and renamed, so that a failed export never leaves half a file under the name asked for
+        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            raw = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(raw, "wb") as file:
+                with _text(file, path) as text:
+                    yield text
                 os.fsync(file.fileno())
-        os.replace(part, path)
+            _refuse(path, target, force)  # another may have come meanwhile
+            os.replace(part, target)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         if isinstance(error, StorageError):
             raise
         raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
+
+
+def _refuse(path: Path, target: Path, force: bool) -> None:
+    if target.is_dir():
+        raise StorageError(f"cannot write {path}: it is a folder; name a file in it")
+    if target.exists() and not force:
+        raise StorageError(f"there is a file {path} already: --force replaces it, or choose another name")
+
+
+@contextmanager
+def _text(file: IO[bytes], path: Path) -> Iterator[IO[str]]:
+    """UTF-8 in gzip where the name says so; the file stays open."""
+    with ExitStack() as stack:
+        inner: Any = file
+        if path.suffix == ".gz":
+            inner = stack.enter_context(gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0))
+        text = io.TextIOWrapper(inner, encoding="utf-8", newline="\n")
+        try:
+            yield text
+            text.flush()
+        finally:
+            text.detach()
+    file.flush()
 
 
 def write_lines(file: IO[str], lines: Iterable[str]) -> int:

@@ -47,6 +47,7 @@ class Named:
     kind: str  #: thread, message or judgment
     id: str
     text: str  #: a title, a content or what a judgment says; empty where that is gone
+    question: str = ""  #: that a judgment is of
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def preview(store: Store, ids: Sequence[str], copies: bool = False) -> Preview:
     except sqlite3.Error as error:
         raise translate(error, store.path) from error
     return Preview(
-        [Named(kind, id, _text(store, kind, id)) for kind, id in dict.fromkeys(found)],
+        [_named(store, kind, id) for kind, id in dict.fromkeys(found)],
         plan.messages,
         plan.judgments,
         plan.threads,
@@ -196,12 +197,13 @@ def _asked(found: Sequence[tuple[str, str]], copies: bool) -> Asked:
     return Asked(ids[lookup.MESSAGE], ids[lookup.THREAD], ids[lookup.JUDGMENT], copies)
 
 
-def _text(store: Store, kind: str, id: str) -> str:
+def _named(store: Store, kind: str, id: str) -> Named:
     if kind == lookup.MESSAGE:
-        return store.threads.message(id).text
+        return Named(kind, id, store.threads.message(id).text)
     if kind == lookup.THREAD:
-        return store.threads.get(id).title
-    return store.judgments.describe(id)
+        return Named(kind, id, store.threads.get(id).title)
+    judgment = store.judgments.get(id)
+    return Named(kind, id, store.judgments.describe(judgment), store.threads.message(judgment.prompt_id).text)
 
 
 def _versions(store: Store, plan: Plan) -> list[Version]:

@@ -211,6 +211,12 @@ class Judgments:
         where, parameters = _sources(include)
         return self._select(f"WHERE {USABLE} AND ({where})", parameters)
 
+    def own(self, prompt_ids: Sequence[str]) -> list[Judgment]:
+        """What `live` gives of these turns, with nothing included."""
+        where, parameters = _sources(())
+        wanted = "j.prompt_message_id IN (SELECT value FROM json_each(?))"
+        return self._select(f"WHERE {USABLE} AND ({where}) AND {wanted}", [*parameters, json.dumps(list(prompt_ids))])
+
     def each_turn(self, include: Sequence[str] = ()) -> Iterator[list[Judgment]]:
         """What `live` gives, turn by turn in the order of prompt ids: a million judgments take no more memory than ten.
 
@@ -284,17 +290,10 @@ class Judgments:
         )
 
     def waiting(self, model_hash: str) -> int:
-        """How many of one's own judgments no finished run that trained a version of this model has seen."""
-        where, parameters = _sources(())
-        kinds = ",".join(f"'{kind}'" for kind in LEARNABLE)
-        sql = (
-            f"SELECT count(*) FROM judgments j WHERE {USABLE} AND ({where}) AND j.kind IN ({kinds}) "
-            "AND json_extract(j.payload, '$.reasked') IS NULL "
-            "AND NOT EXISTS (SELECT 1 FROM run_judgments rj JOIN runs r ON r.id = rj.run_id "
-            "WHERE rj.judgment_id = j.id AND r.kind <> 'reward' AND r.model_hash = ? "
-            "AND r.state IN ('done', 'rejected'))"
-        )
-        return int(self._store.value(sql, [*parameters, model_hash]))
+        """How many of one's own judgments would teach a model something new; see `storage.waiting`."""
+        from storage.waiting import waiting  # it reads through this
+
+        return waiting(self._store, model_hash)
 
     def describe(self, judgment: Judgment | str, labels: Mapping[str, str] | None = None) -> str:
         """What was recorded, in one line: "B > A, C: 2 pairs". labels name answers; by default their letters."""

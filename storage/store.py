@@ -168,18 +168,18 @@ class Store:
         except sqlite3.Error as error:
             raise translate(error, self.path) from error
 
-    def tuples(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def tuples(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
         """`rows` without the names, for many."""
         try:
             return self.db.conn.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
             raise translate(error, self.path) from error
 
-    def row(self, sql: str, parameters: Sequence[Any] = ()) -> dict[str, Any] | None:
+    def row(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> dict[str, Any] | None:
         rows = self.rows(sql, parameters)
         return rows[0] if rows else None
 
-    def value(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+    def value(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Any:
         """The first column of the first row, or None."""
         row = self.row(sql, parameters)
         return next(iter(row.values())) if row else None

@@ -153,10 +153,19 @@ class Threads:
         return _thread(row)
 
     def list(
-        self, archived: bool = False, query: str | None = None, limit: int | None = None, deleted: bool = False
+        self,
+        archived: bool = False,
+        query: str | None = None,
+        limit: int | None = None,
+        deleted: bool = False,
+        all: bool = False,
     ) -> builtins.list[Thread]:
-        """Threads of the chat, the latest first. With a query, those whose title or messages hold all its words."""
-        where = ["t.origin = 'chat'", "t.deleted_at IS NOT NULL" if deleted else "t.deleted_at IS NULL"]
+        """Threads of the chat, the latest first; all: of the shell and of imports too. With a query, those whose title
+        or messages hold all its words."""
+        where = [
+            COMPLETE if all else "t.origin = 'chat'",
+            "t.deleted_at IS NOT NULL" if deleted else "t.deleted_at IS NULL",
+        ]
         parameters: builtins.list[Any] = []
         if not deleted:
             where.append("t.archived_at IS NOT NULL" if archived else "t.archived_at IS NULL")

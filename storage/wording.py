@@ -12,6 +12,11 @@ def letter(index: int) -> str:
     return chr(ord("A") + index % 26) + (str(index // 26 + 1) if index >= 26 else "")
 
 
+def counted(count: int, word: str) -> str:
+    """ "1 pair", "2 pairs"."""
+    return f"{count} {word}{'s' if count != 1 else ''}"
+
+
 def describe(judgment: Judgment, names: Mapping[str, str]) -> str:
     """What a judgment says and what can be learned from it, in one line."""
 
@@ -42,7 +47,7 @@ def describe(judgment: Judgment, names: Mapping[str, str]) -> str:
         said = f"note on {', '.join(name(i) for i in items)}"
     derived = derive([judgment])
     gives = [
-        f"{count} {word}{'s' if count != 1 else ''}"
+        counted(count, word)
         for count, word in (
             (len(derived.pairs), "pair"),
             (len([u for u in derived.unpaired if u.good]), "good example"),

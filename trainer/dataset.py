@@ -139,6 +139,7 @@ class Dataset:
     turns: list[Turn]
     judgments: list[tuple[str, str]]  #: (judgment, split) of all that the turns come from
     dropped: dict[str, int]  #: what could not be used and why: "forgotten", "too_long", "empty", "identical"
+    unused: list[str] = field(default_factory=list)  #: one's own judgments that could not be used at all
 
     @property
     def train(self) -> list[Turn]:
@@ -304,7 +305,9 @@ def build(
     for turn in kept:
         turn.temperature = temperature or drawn_at(drawn.get(turn.key, {}).values())
     judgments = [(j, t.split) for t in kept for j in sorted(t.judgments)]
-    return Dataset(kept, judgments, {why: n for why, n in dropped.items() if n})
+    used = {judgment for turn in kept for judgment in turn.judgments}
+    unused = sorted({e.judgment_id for e in examples if e.source in OWN} - used)
+    return Dataset(kept, judgments, {why: n for why, n in dropped.items() if n}, unused)
 
 
 def drawn_at(temperatures: Iterable[float]) -> float:

@@ -338,6 +338,7 @@ class Lesson(Task):
             adapter_state=state,
             verdict=sentence,
             metrics=self.metrics,
+            unused=dataset.unused,
             seconds=self.clock.finished(),
         )
 

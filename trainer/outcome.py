@@ -19,6 +19,7 @@ class Outcome:
     adapter_state: str | None = None  #: live, candidate or rejected
     verdict: str | None = None
     error: str | None = None
+    unused: list[str] = field(default_factory=list)  #: judgments that it could not use: they wait for no other run
     metrics: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -30,6 +31,7 @@ class Outcome:
             "adapter_state": self.adapter_state,
             "verdict": self.verdict or self.error,
             "metrics": self.metrics,
+            **({"unused": self.unused} if self.unused else {}),
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
         }
 

@@ -13,6 +13,7 @@ from chatapp.times import when
 from storage import backups, restoring
 from storage.backups import Backup, Contents
 from storage.store import Store
+from storage.wording import counted
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -108,9 +109,6 @@ def _counts(contents: Contents) -> dict[str, object]:
 
 def _said(contents: Contents) -> str:
     latest = f", the last of {when(contents.latest)}" if contents.latest else ""
-    threads, messages = _many(contents.threads, "thread"), _many(contents.messages, "message")
-    return f"{threads}, {messages}{latest}, {_many(contents.judgments, 'judgment')}"
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+    others = f" ({contents.others} from the shell or imports)" if contents.others else ""
+    threads, messages = counted(contents.threads, "thread"), counted(contents.messages, "message")
+    return f"{threads}{others}, {messages}{latest}, {counted(contents.judgments, 'judgment')}"

@@ -1,7 +1,8 @@
 """`hone config`: the settings, each with where it has its value from; their file, documented; where it lies.
 
-JSON of `show`: file, there, settings [{name, value, source ("default", "file", "environment" or "flag"), where}]; keys
-is {id: keys}; amiss, a sentence for each key and theme that does not work. `init` and `path`: file, there.
+JSON of `show`: file, there, settings [{name, value, source ("default", "file", "environment", "flag" or "chat": what
+was chosen in the chat wins), where}]; keys is {id: keys}; amiss, a sentence for each key and theme that does not work.
+`init` and `path`: file, there.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import inspect
 import json
 import os
 import re
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +30,7 @@ _HEAD = f"""\
 # Not set here: {"; ".join(f"{name} ({flag})" for name, flag in PLACES.items())}.
 """
 _WIDTH = 36  #: columns of a setting in it, before what is said of it
+_VALUE = 36  #: columns of a value that is shown
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -99,12 +102,15 @@ def _show(arguments: argparse.Namespace) -> int:
     settings, sources = Settings.trace(vars(arguments))
     file = settings.config_file
     rows: list[dict[str, Any]] = []
+    chosen = _chosen(settings.home)
     for name, (source, where) in sources.items():
         value = getattr(settings, name)
         if isinstance(value, tuple):
             value = [str(part) for part in value]
         elif isinstance(value, Path):
             value = str(value)
+        if name in chosen:  # what the chat keeps wins over everything
+            value, source, where = chosen[name], "chat", "chosen in the chat"
         rows.append({"name": name, "value": value, "source": source, "where": where})
     wrong = amiss(settings)
     if arguments.json:
@@ -113,17 +119,33 @@ def _show(arguments: argparse.Namespace) -> int:
     for row in rows:
         where = row["where"].replace(f"{file}:", "line ") or "default"
         for name, value in _lines(row["name"], row["value"]):
-            say(f"{name:<16} {value:<42} {clean(where)}")
+            say(f"{name:<21} {value:<{_VALUE}} {clean(where)}")
     say(f"\nLines are those of {file}" if file.exists() else f"\nThere is no {file} yet: `hone config init` writes it")
     for line in wrong:
         say(f"WARN  {line}")
     return 0
 
 
+def _chosen(home: Path) -> dict[str, str]:
+    """What was chosen in the chat of this home, and outlives it."""
+    from storage import health, paths
+
+    names = {"theme": "theme", "alternatives.when": "alternatives_when"}
+    database = paths.database(home)
+    if not database.is_file():
+        return {}
+    try:
+        with health.reading(database) as connection:
+            rows = connection.execute("SELECT key, value FROM meta WHERE key IN (?, ?)", list(names)).fetchall()
+    except (sqlite3.Error, OSError):
+        return {}  # `hone doctor` says what is wrong with it
+    return {names[key]: str(value) for key, value in rows if value is not None}
+
+
 def _lines(name: str, value: Any) -> Iterator[tuple[str, str]]:
     """(name, value) of each line that a setting takes."""
     if isinstance(value, dict):
-        yield from ((name, f"{one_line(id, 26)} = {one_line(keys, 13)}") for id, keys in value.items())
+        yield from ((name, f"{one_line(id, 22)} = {one_line(keys, 11)}") for id, keys in value.items())
     elif isinstance(value, list):
         yield from ((name, _short(part)) for part in value)
     if value in ({}, []):
@@ -138,6 +160,6 @@ def _short(text: str) -> str:
     if text.startswith(home):
         text = f"~{os.sep}{text.removeprefix(home)}"
     line = one_line(text, 1000)
-    if os.sep in line[:2] and len(line) > 42:
-        return "…" + line[-41:]
-    return one_line(line, 42)
+    if os.sep in line[:2] and len(line) > _VALUE:
+        return "…" + line[1 - _VALUE :]
+    return one_line(line, _VALUE)

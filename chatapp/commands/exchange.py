@@ -47,7 +47,7 @@ def run_export(settings: Settings, arguments: argparse.Namespace) -> int:
                 count = exporting.write_lines(sys.stdout, lines)
                 sys.stdout.flush()
             else:
-                with exporting.writing(Path(output).expanduser()) as file:
+                with exporting.writing(Path(output).expanduser(), arguments.force) as file:
                     count = exporting.write_lines(file, lines)
     if arguments.json and output is not None:
         report = {"format": format, "kind": kind, "rows": count, "file": str(Path(output).expanduser())}

@@ -70,9 +70,11 @@ def _list(store: Store, arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(rows)
         return 0
-    for row, (_, state) in zip(rows, found, strict=True):
+    questions = store.threads.contents(judgment.prompt_id for judgment, _ in found)
+    for row, (judgment, state) in zip(rows, found, strict=True):
         words = row["said"] + (f": {one_line(row['text'], 40)}" if row["text"] else "")
-        place = one_line(row["title"] or "untitled", 30)
+        # the question and not the thread: a thread has many, and its title is the first of them
+        place = one_line(questions.get(judgment.prompt_id) or "(forgotten)", 50)
         if row["source"] != "chat":
             place += f" · {row['source']}"
         why = f" [{'; '.join(state.why(day))}]" if row["reasons"] else ""

@@ -1,6 +1,7 @@
 """`hone threads`: look at what was said, take one along as Markdown, keep one from being learned from.
 
-JSON of `list`, an array: id, short, title, created_at, updated_at, messages, judgments, private, archived, deleted.
+JSON of `list`, an array: id, short, title, created_at, updated_at, messages, judgments, origin (chat, judge or
+import:NAME), private, archived, deleted.
 `show`: the thread (as in the list, and system, its prompt), turns [{question {id, text, created_at}, answers [{id,
 name, text}], follows (the name of the answer that it goes on from, or null), said [judgments in words], notes [{answer,
 text}]}]; with --branches instead of turns: messages [{id, name, text, depth, on_path}]. A forgotten text is null.
@@ -10,7 +11,6 @@ text}]}]; with --branches instead of turns: messages [{id, name, text, depth, on
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,12 @@ from chatapp.commands.common import print_json, say
 from chatapp.config import Settings
 from chatapp.privacy import UNPROTECTED
 from chatapp.times import when
+from storage import exporting
 from storage.importing import learned
 from storage.lookup import find, short
 from storage.store import Store
-from storage.threads import Thread
+from storage.threads import COMPLETE, Thread
+from storage.wording import counted
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -46,7 +48,9 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
 def _list(store: Store, arguments: argparse.Namespace) -> int:
     if arguments.limit < 1:
         raise UserError(f"--limit is {arguments.limit}; it must be at least 1")
-    threads = store.threads.list(archived=arguments.archived, deleted=arguments.deleted, limit=arguments.limit)
+    threads = store.threads.list(
+        archived=arguments.archived, deleted=arguments.deleted, limit=arguments.limit, all=arguments.all
+    )
     if arguments.json:
         print_json([row(thread) for thread in threads])
         return 0
@@ -60,6 +64,9 @@ def _list(store: Store, arguments: argparse.Namespace) -> int:
         say(f"no {which}threads" + ("" if which else " yet: `hone` opens the chat"))
     elif len(threads) == arguments.limit:
         print(f"there may be more: --limit {2 * arguments.limit}", file=sys.stderr)
+    elsewhere = f"SELECT count(*) FROM threads t WHERE t.origin <> 'chat' AND t.deleted_at IS NULL AND {COMPLETE}"
+    if not (arguments.all or arguments.archived or arguments.deleted) and (count := int(store.value(elsewhere))):
+        print(f"{counted(count, 'thread')} from the shell or imports: --all lists them too", file=sys.stderr)
     return 0
 
 
@@ -68,6 +75,7 @@ def row(thread: Thread) -> dict[str, Any]:
         "id": thread.id,
         "short": short(thread.id),
         "title": thread.title,
+        "origin": thread.origin,
         "created_at": thread.created_at,
         "updated_at": thread.updated_at,
         "messages": thread.message_count,
@@ -84,7 +92,8 @@ def _judged(thread: Thread) -> str:
 
 def _marks(thread: Thread) -> list[str]:
     states = (("private", thread.private), ("archived", thread.archived_at), ("deleted", thread.deleted_at))
-    return [name for name, true in states if true]
+    origin = {"chat": [], "judge": ["from the shell"]}.get(thread.origin, [thread.origin])
+    return [*origin, *(name for name, true in states if true)]
 
 
 # -- showing -----------------------------------------------------------------------------------------------------------
@@ -164,15 +173,8 @@ def _export(store: Store, thread: Thread, arguments: argparse.Namespace) -> int:
             print(text, end="", flush=True)
         return 0
     path = Path(arguments.output).expanduser()
-    # beside it and renamed, so that a failed export never leaves half a file under the name asked for
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    with exporting.writing(path, arguments.force) as file:
+        file.write(text)
     if arguments.json:
         print_json({"thread": thread.id, "file": str(path)})
     else:

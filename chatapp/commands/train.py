@@ -21,7 +21,7 @@ from chatapp.commands.course import course, drawn
 from chatapp.config import Settings
 from chatapp.engine.base import Message
 from chatapp.times import when
-from chatapp.watching import doing, watch
+from chatapp.watching import doing, took, watch
 from storage import rewards
 from storage.runs import Run
 from storage.store import Store
@@ -287,10 +287,8 @@ def runs(settings: Settings, arguments: argparse.Namespace) -> int:
                 if arguments.plot:
                     print("\n".join(drawn(rows)))
                 elif wanted:
-                    for line in _given(run):
+                    for line in _closely(store, run):
                         say(line)
-                    if run.result.get("metrics"):
-                        say(json.dumps(run.result["metrics"], indent=2))
         if not found and not arguments.json:
             print("no runs yet; `hone train` starts one")
     return OK
@@ -318,6 +316,20 @@ def _nothing_to_draw(run: Run) -> str:
 def _config(run: Run) -> dict[str, Any]:
     """The settings that a run was given, and the algorithm of one that learns from a reward."""
     return ({"algorithm": "ppo"} if run.kind in ("ppo", "rlhf") else {}) | run.config  # ppo: where none was given
+
+
+def _closely(store: Store, run: Run) -> Iterator[str]:
+    """What is known of one run beside its verdict, for people: sentences, and what --json has more of."""
+    seen = watch(store, run.id)
+    yield from _given(run)
+    if lasted := took(run):
+        yield f"It took {lasted}."
+    if seen.learned:
+        yield seen.learned
+    yield from seen.figures
+    yield from (curve.words for curve in seen.curves)
+    if metrics := run.result.get("metrics"):
+        yield f"All {len(metrics)} figures, and the seconds of each part: hone runs {run.number} --json"
 
 
 def _given(run: Run) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from chatapp.arguments import BENCHES, with_list
+from chatapp.cli import main
 from storage import paths
 from storage.store import Store
 from tests.commands.shell import TURN, Shell, lines
@@ -72,7 +73,12 @@ def test_notes_and_flags_beside_a_judgment_or_alone(hone: Shell, home: Path, tmp
         assert sorted(labels) == [("rule-human", True), ("rule-insult", True), ("rule-made-up", False)]
         assert {j.payload["text"] for j in store.judgments.live() if j.kind == "note"} == {"to the point", "x", "y"}
     hone("judge", "--file", lines(tmp_path / "more.jsonl", {**TURN, "flags": flags}))
-    assert hone.out == "2 judgments recorded: 0 pairs, 0 single examples, 2 rule labels\n"
+    assert hone.out == "nothing new: 2 judgments had been recorded before\n"
+    other = [{**flags[0], "violated": False}]
+    hone("judge", "--file", lines(tmp_path / "more.jsonl", {**TURN, "flags": [*other, flags[1]]}))
+    assert hone.out == (
+        "1 judgment recorded: 0 pairs, 0 single examples, 1 rule label; 1 judgment had been recorded before\n"
+    )
 
 
 def test_flags_of_a_rule_that_is_not_offered_are_refused(hone: Shell, tmp_path: Path) -> None:
@@ -98,7 +104,7 @@ def test_judging_the_same_answers_twice_is_one_turn(hone: Shell, home: Path, tmp
 
 
 def test_the_same_file_twice_teaches_once(hone: Shell, home: Path, tmp_path: Path) -> None:
-    """A correction and a note are not taken twice; a verdict takes the place of the one before."""
+    """The same judgment is not taken twice, and nothing waits because of it."""
 
     def taught() -> tuple[int, int, int, float]:
         with Store.open(home) as store:
@@ -112,13 +118,13 @@ def test_the_same_file_twice_teaches_once(hone: Shell, home: Path, tmp_path: Pat
         {**TURN, "prompt": "how?", "ranking": [[2], [0], [1]]},
     ]
     file = lines(tmp_path / "j.jsonl", *rows)
-    said = "4 judgments recorded: 6 pairs, 0 single examples, 1 demonstrations, 1 rule labels, 1 notes"
+    said = "4 judgments recorded: 6 pairs, 0 single examples, 1 demonstration, 1 rule label, 1 note"
     assert hone("judge", "--file", file) == f"{said}\n"
     once = taught()
     again = hone.json("judge", "--file", file)
-    assert (again["judgments"], again["demonstrations"], again["notes"], again["already"]) == (2, 0, 0, 2)
+    assert (again["judgments"], again["demonstrations"], again["notes"], again["already"]) == (0, 0, 0, 4)
     assert taught() == once
-    assert "; 2 corrections or notes had been recorded before\n" in hone("judge", "--file", file)
+    assert hone("judge", "--file", file) == "nothing new: 4 judgments had been recorded before\n"
     other = [{**TURN, "correction": {"of": 0, "text": "other"}}, {**TURN, "correction": {"of": 1, "text": "fixed"}}]
     assert hone.json("judge", "--file", lines(tmp_path / "new.jsonl", *other))["already"] == 0
     with Store.open(home) as store:
@@ -155,9 +161,61 @@ def test_a_correction_over_more_answers_replaces_the_one_before(hone: Shell, hom
         assert (len(found.pairs), len(found.demonstrations)) == (2, 1)
 
 
-def test_equal_answers_stay_apart(hone: Shell, tmp_path: Path) -> None:
-    row = {"prompt": "q", "responses": ["same", "same", "other"], "ranking": [[2], [0], [1]]}
-    assert hone.json("judge", "--file", lines(tmp_path / "j.jsonl", row))["pairs"] == 3
+@pytest.mark.parametrize(
+    "judgment",
+    [
+        {"ranking": [[2], [0, 1]]},
+        {"pick": 1},
+        {"all_bad": True},
+        {"thumbs": [1, -1, None]},
+        {"ratings": [7, None, 4]},
+        {"ratings": [None, 4, None]},  # which teaches nothing
+        {"flags": [{"response": 0, "rule": 3, "violated": True}]},
+    ],
+)
+def test_every_kind_is_known_again_until_something_else_was_said(
+    hone: Shell, home: Path, tmp_path: Path, judgment: dict
+) -> None:
+    def waiting() -> int:
+        with Store.open(home) as store:
+            return store.judgments.waiting("m")
+
+    file = lines(tmp_path / "j.jsonl", {**TURN, **judgment}, {**TURN, **judgment})
+    first = hone.json("judge", "--file", file)
+    assert first["already"] == first["judgments"] > 0
+    once = waiting()
+    assert hone.json("judge", "--file", file)["judgments"] == 0
+    assert waiting() == once
+    assert hone("judge", "--file", file).startswith("nothing new: ")
+
+
+def test_a_judgment_counts_again_after_another_one(hone: Shell, home: Path, tmp_path: Path) -> None:
+    """Pick A, pick B, pick A: the third says something, and what the first two say waits no more than once."""
+    for pick, judged in ((0, 1), (1, 1), (0, 1), (0, 0)):
+        row = {"prompt": "q", "responses": ["a", "b"], "pick": pick}
+        assert hone.json("judge", "--file", lines(tmp_path / "j.jsonl", row))["judgments"] == judged
+        with Store.open(home) as store:
+            (pair,) = store.judgments.derived().pairs
+            assert store.threads.message(pair.chosen_id).text == "ab"[pick]
+            assert store.judgments.waiting("m") == 1
+
+
+def test_a_text_is_never_better_than_itself(hone: Shell, tmp_path: Path) -> None:
+    """What says nothing of its twins teaches nothing of them; what tells them apart is refused."""
+    twins = {"prompt": "q", "responses": ["same", "same", "other"]}
+    good = [{"ranking": [[2], [0, 1]]}, {"pick": 0}, {"correction": {"of": 0, "text": "other"}}]
+    rows = [{**twins, "prompt": str(at), **judgment} for at, judgment in enumerate(good)]
+    assert hone.json("judge", "--file", lines(tmp_path / "j.jsonl", *rows))["pairs"] == 2 + 1 + 2
+    hone("export", "trl-preference", "-o", tmp_path / "out.jsonl")
+    read = hone.json("import", "trl-preference", tmp_path / "out.jsonl", "--home", tmp_path / "elsewhere", "--strict")
+    assert read["skipped_count"] == 0
+
+
+def test_a_field_that_is_none_of_a_judgments_is_named(hone: Shell, tmp_path: Path) -> None:
+    row = {**TURN, "pick": 0, "id": 17, "by\x1b[2J": "me"}
+    assert hone.json("judge", "--file", lines(tmp_path / "j.jsonl", row))["judgments"] == 1
+    assert hone.err.startswith("hone: fields that are none of a judgment's were left alone: id, by")
+    assert "\x1b" not in hone.err
 
 
 @pytest.mark.parametrize(
@@ -189,6 +247,15 @@ def test_equal_answers_stay_apart(hone: Shell, tmp_path: Path) -> None:
         ({**TURN, "flags": [{"response": 0, "rule": 77, "violated": True}]}, "no rule '77'"),
         ({**TURN, "flags": [{"response": 0, "rule": r, "violated": True} for r in (3, "insults")]}, "twice"),
         ({**TURN, "notes": [None, "\ud83d", None]}, "cut in two"),
+        ({**TURN, "pick": 0, "note": ["a", None, None]}, "there is no field 'note'; did you mean notes?"),
+        ({**TURN, "pick": 0, "correct": {"of": 0, "text": "x"}}, "did you mean correction?"),
+        ({**TURN, "Flag": [], "pick": 0}, "did you mean flags?"),
+        ({**TURN, "ranking": [[]]}, "names no response"),
+        ({"prompt": "q", "responses": ["x", "x"], "pick": 0}, "prefers a text to itself: all 2"),
+        ({"prompt": "q", "responses": ["x", "x", "y"], "ranking": [[0], [1, 2]]}, "response 0 is better or worse"),
+        ({"prompt": "q", "responses": ["x", "x"], "thumbs": [1, -1]}, "the same text"),
+        ({"prompt": "q", "responses": ["x", "x"], "ratings": [1, 7]}, "the same text"),
+        ({**TURN, "correction": {"of": 0, "text": "one"}}, "it corrects nothing"),
     ],
 )
 def test_a_bad_line_is_named_and_nothing_is_recorded(
@@ -196,6 +263,7 @@ def test_a_bad_line_is_named_and_nothing_is_recorded(
 ) -> None:
     said = hone("judge", "--file", lines(tmp_path / "j.jsonl", {**TURN, "pick": 0}, row), code=1)
     assert why in said
+    assert said.endswith("j.jsonl was recorded.\n")
     assert len(said.splitlines()) == 1
     if paths.database(home).exists():
         with Store.open(home) as store:
@@ -353,3 +421,32 @@ def test_a_command_without_an_action_lists(hone: Shell, command: str, home: Path
 def test_a_prompt_that_is_called_like_a_command_is_a_prompt() -> None:
     assert with_list(["ask", "rules"]) == ["ask", "rules"]
     assert with_list(["--model", "rules", "ask", "threads"]) == ["--model", "rules", "ask", "threads"]
+
+
+@pytest.mark.parametrize(
+    ("words", "usage", "why"),
+    [
+        (["rules", "add", "x"], "hone rules add [options] NAME TEXT", "required: TEXT; `hone rules add --help`"),
+        (["forget", "x", "--temperature", "1"], "hone forget [options] ID", "unrecognized arguments: --temperature 1"),
+        (["judgments", "edit"], "hone judgments edit [options] ID", "required: ID"),
+        (["ask", "hi", "-n", "x"], "hone ask [options] [PROMPT]", "argument -n: invalid int value: 'x'"),
+        (["--colour"], "hone [options] COMMAND", "unrecognized arguments: --colour"),
+    ],
+)
+def test_a_wrong_command_line_is_told_in_two_lines(
+    capsys: pytest.CaptureFixture[str], words: list[str], usage: str, why: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.removeprefix("usage: ").replace("[COMMAND]", "COMMAND") == usage
+    assert why in second
+
+
+def test_help_says_how_answers_are_drawn_only_where_some_are(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, drawn in ((["ask"], True), (["adapters", "export"], True), (["forget"], False), (["train"], False)):
+        with pytest.raises(SystemExit, match="0"):
+            main([*words, "--help"])
+        said = capsys.readouterr().out
+        assert "--home" in said
+        assert ("--temperature" in said) == drawn

@@ -12,6 +12,8 @@ import pytest
 
 from chatapp.commands.doctor import CHECKS
 from chatapp.config import PLACES, Settings
+from storage import paths
+from storage.store import Store
 from tests.commands.shell import Shell
 
 
@@ -153,3 +155,29 @@ def test_a_mark_at_the_beginning_and_quotes_in_a_comment_hide_nothing(hone: Shel
     assert "alternatives" in hone("config", "show")
     file.write_text('# say """ here\nalternatives = 99\n')
     assert f"{file}:2: " in hone("config", "show", code=1)
+
+
+def test_what_was_chosen_in_the_chat_is_what_is_in_force(hone: Shell, file: Path, home: Path) -> None:
+    file.write_text('theme = "hone-light"\nalternatives_cooldown = 3\n')
+    with Store.open(home) as store:
+        store.meta_set("theme", "dracula")
+        store.meta_set("alternatives.when", "never")
+    rows = {row["name"]: (row["value"], row["source"]) for row in hone.json("config", "show")["settings"]}
+    assert rows["theme"] == ("dracula", "chat")
+    assert rows["alternatives_when"] == ("never", "chat")
+    out = hone("config", "show")
+    assert re.search(r"^theme +dracula +chosen in the chat$", out, re.M)
+    assert all(line[58] == " " != line[59] for line in out.splitlines()[:-2])
+    assert max(map(len, out.splitlines()[:-1])) <= 80
+    paths.database(home).write_text("no database")
+    assert re.search(r"^theme +hone-light +line 1$", hone("config", "show"), re.M)
+
+
+@pytest.mark.parametrize(("name", "why"), [("HONE_ALTERNATVES", "HONE_ALTERNATIVES"), ("HONE_HOEM", "HONE_HOME")])
+def test_a_slip_of_the_pen_in_the_environment_is_named(
+    hone: Shell, file: Path, monkeypatch: pytest.MonkeyPatch, name: str, why: str
+) -> None:
+    monkeypatch.setenv("HONE_OF_THE_RANGE", "4")  # not ours, and like nothing of ours
+    hone("config", "show")
+    monkeypatch.setenv(name, "4")
+    assert f"{name}: there is no such setting; did you mean {why}?" in hone("config", "show", code=1)

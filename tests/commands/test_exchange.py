@@ -39,7 +39,8 @@ def test_every_format_goes_out_and_comes_in(hone: Shell, tmp_path: Path, format:
     assert len(gzip.decompress(out.read_bytes()).splitlines()) == written["rows"]
     assert out.stat().st_mode & 0o077 == 0
     first = out.read_bytes()
-    hone("export", format, "-o", out)
+    assert "already: --force replaces it" in hone("export", format, "-o", out, code=1)
+    hone("export", format, "-o", out, "--force")
     assert out.read_bytes() == first
     elsewhere = ("--home", tmp_path / "elsewhere")
     read = hone.json("import", format, out, *elsewhere)

@@ -52,6 +52,7 @@ def test_judgments_are_listed_the_newest_first(hone: Shell, home: Path, chat: di
     assert (rows[1]["text"], rows[1]["thread"], rows[1]["title"]) == ("too\nshort", chat["thread"], "About apples")
     text = hone("judgments", "list").splitlines()
     assert "note on A: too short" in text[1]
+    assert text[2].endswith("B > A, C: 2 pairs  (Why apples?)")  # the question; the thread has another title
     assert text[2].startswith(chat["pick"][-8:])
     assert [r["kind"] for r in hone.json("judgments", "list", "--kind", "note")] == ["note"]
     assert [r["kind"] for r in hone.json("judgments", "list", "--source", "judge")] == ["rating"]
@@ -331,6 +332,11 @@ def test_a_thread_is_exported_whole_or_not_at_all(hone: Shell, chat: dict, tmp_p
     assert file.read_text() == text == hone.json("threads", "export", chat["thread"])["markdown"]
     assert "cannot write" in hone("threads", "export", chat["thread"], "-o", tmp_path / "no" / "out.md", code=1)
     assert list(tmp_path.glob(".out*")) == []
+    file.write_text("mine")
+    assert "already: --force replaces it" in hone("threads", "export", chat["thread"], "-o", file, code=1)
+    assert file.read_text() == "mine"
+    hone("threads", "export", chat["thread"], "-o", file, "--force")
+    assert file.read_text() == text
 
 
 def test_the_copy_of_a_private_thread_comes_with_a_warning(hone: Shell, chat: dict, tmp_path: Path) -> None:
@@ -387,3 +393,15 @@ def test_an_empty_home_is_no_error(hone: Shell) -> None:
         assert json.loads(hone(*command, "--json")) == []
     assert "nothing is judged yet" in hone("judgments", "list")
     assert "Nothing is judged yet" in hone("stats")
+
+
+def test_threads_of_the_shell_are_counted_and_listed_when_asked_for(hone: Shell, chat: dict, tmp_path: Path) -> None:
+    hone("threads", "list")
+    assert hone.err == ""
+    hone("judge", "--file", lines(tmp_path / "j.jsonl", {"prompt": "of the shell", "responses": ["a", "b"], "pick": 0}))
+    assert "of the shell" not in hone("threads", "list")
+    assert hone.err == "1 thread from the shell or imports: --all lists them too\n"
+    assert "of the shell (from the shell)" in hone("threads", "list", "--all")
+    assert hone.err == ""
+    assert {row["origin"] for row in hone.json("threads", "list", "--all")} == {"chat", "judge"}
+    assert "(1 from the shell or imports)" in hone("backup")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -127,6 +128,27 @@ def test_runs_says_what_a_run_is_at(hone: Shell, home: Path, tmp_path: Path) -> 
         assert "reading judgments" in hone("runs")
         store.runs.metrics(run.id, 2, {"progress.step": 2, "progress.total": 8, "train.step_seconds": 2.0})
         assert "learning 2/8 · about 12 s left, then a test" in hone("runs", "1")
+
+
+def test_one_run_is_told_in_sentences_and_its_raw_figures_are_json(hone: Shell, home: Path, tmp_path: Path) -> None:
+    judge(hone, tmp_path, "one?")
+    metrics = {"gate.new_loss": 0.4, "gate.live_loss": 0.6931471805599453, "answers.base_length": 47.327586206896555}
+    with Store.open(home) as store:
+        run = store.runs.queue("dpo", {"epochs": 2})
+        assert store.runs.claim(run.id)
+        store.runs.record_judgments(run.id, [(judgment.id, "train") for judgment in store.judgments.live()])
+        for step, loss in enumerate((0.7, 0.4)):
+            store.runs.metrics(run.id, step, {**metrics, "train.loss": loss})
+        store.runs.finish(run.id, "done", {"verdict": "Better.", "metrics": metrics})
+    said = hone("runs", "show", 1)
+    assert "Better." in said
+    assert "settings given: epochs=2" in said
+    assert "Learned from 1 judgment " in said
+    assert "Log-loss on what it was tested on: 0.400, before 0.693" in said
+    assert "loss: 0.7, then 0.4 (by step" in said
+    assert "All 3 figures, and the seconds of each part: hone runs 1 --json" in said
+    assert not re.search(r"\d\.\d{4}|gate\.|answers\.", said)
+    assert hone.json("runs", "show", 1)["metrics"] == metrics
 
 
 def test_settings_are_kept_with_the_run(hone: Shell, home: Path, tmp_path: Path, spawned: list[Any]) -> None:

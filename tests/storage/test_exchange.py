@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -199,12 +201,23 @@ def test_what_a_format_cannot_say_is_left_out_and_counted(store: Store) -> None:
         exporting.choose("hh-rlhf", "unpaired")
 
 
+def test_a_text_over_itself_is_no_row(store: Store) -> None:
+    thread = store.threads.new()
+    prompt = store.threads.add_message(thread.id, None, "user", "q")
+    a, b = (store.threads.add_message(thread.id, prompt.id, "assistant", "same") for _ in range(2))
+    store.judgments.pick(prompt.id, a.id, [a.id, b.id])
+    asked = exporting.Export("trl-preference", "pairs")
+    assert list(exporting.rows(store, asked)) == []
+    assert asked.left_out == 1
+    assert "the same text" in asked.reasons[0][1]
+
+
 def test_a_failed_export_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     path.write_text("old")
 
     def fail() -> None:
-        with exporting.writing(path) as file:
+        with exporting.writing(path, force=True) as file:
             file.write("half")
             raise KeyError
 
@@ -214,3 +227,48 @@ def test_a_failed_export_leaves_nothing(tmp_path: Path) -> None:
     assert path.read_text() == "old"
     with pytest.raises(StorageError, match="cannot write"), exporting.writing(tmp_path / "no" / "f"):
         pass
+    with pytest.raises(StorageError, match="it is a folder"), exporting.writing(tmp_path):
+        pass
+
+
+def test_an_export_replaces_a_file_only_when_told_to_and_follows_a_link(tmp_path: Path) -> None:
+    path, link, new = tmp_path / "out.jsonl", tmp_path / "link", tmp_path / "to"
+    path.write_text("old")
+    link.symlink_to(path)
+    for there in (path, link):
+        with pytest.raises(StorageError, match="already: --force replaces it"), exporting.writing(there):
+            pass
+        assert path.read_text() == "old"
+    with exporting.writing(link, force=True) as file:
+        file.write("new")
+    assert link.is_symlink()
+    assert path.read_text() == "new"
+    path.unlink()
+    with exporting.writing(link) as file:  # to nothing yet
+        file.write("newer")
+    assert link.is_symlink()
+    assert path.read_text() == "newer"
+
+    def late() -> None:
+        with exporting.writing(new) as file:
+            file.write("mine")
+            new.write_text("of another, who came meanwhile")
+
+    with pytest.raises(StorageError, match="already"):
+        late()
+    assert new.read_text() == "of another, who came meanwhile"
+    assert {p.name for p in tmp_path.iterdir()} == {"out.jsonl", "link", "to"}
+
+
+def test_an_export_goes_through_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.gz"
+    os.mkfifo(pipe)
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    with exporting.writing(pipe) as file:
+        file.write("line\n")
+    reader.join(timeout=10)
+    assert gzip.decompress(read[0]) == b"line\n"
+    assert pipe.is_fifo()
+    assert [p.name for p in tmp_path.iterdir()] == ["pipe.gz"]

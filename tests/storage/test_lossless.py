@@ -18,7 +18,7 @@ from tests.storage.exchanging import GOOD, chat, counts, many, take, write
 
 
 def save(store: Store, path: Path, private: bool = False) -> bytes:
-    with exporting.writing(path) as file:
+    with exporting.writing(path, force=True) as file:
         exporting.write_lines(file, hone.export(store, private))
     return path.read_bytes()
 

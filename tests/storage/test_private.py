@@ -30,9 +30,9 @@ def test_nothing_of_it_is_learned_or_leaves(world: World) -> None:
     assert all(world.text(name) in exported(world) for name in CHAT)
     before = judgments.waiting("another model")
 
+    taught = [t for id in prompts for t in judgments.explain(id).values() if t.pairs or t.unpaired or t.demonstrations]
     store.threads.set_private(world.ids["thread"])
-    learnable = [j for id in prompts for j in judgments.for_prompt(id) if j.kind != "note"]
-    assert judgments.waiting("another model") == before - len(learnable)
+    assert judgments.waiting("another model") == before - len(taught)
     assert judgments.waiting(MODEL) == 1  # of the shell
     include = ["imports", "ai"]
     assert prompts.isdisjoint(j.prompt_id for j in judgments.live(include))

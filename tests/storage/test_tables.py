@@ -181,6 +181,26 @@ def test_waiting_counts_what_no_finished_run_has_seen(store: Store) -> None:
     assert store.judgments.waiting("another") == 1
 
 
+def test_what_another_judgment_overrides_or_no_run_can_use_never_waits(store: Store) -> None:
+    _, prompt, ids = turn(store)
+    first = store.judgments.pick(prompt.id, ids[0], ids)
+    store.judgments.pick(prompt.id, ids[0], ids)  # the same again: one of the two teaches
+    assert store.judgments.waiting("m") == 1
+    store.judgments.rank(prompt.id, [ids])  # all alike: nothing is left
+    assert store.judgments.waiting("m") == 0
+    _, prompt, ids = turn(store, "two")
+    store.judgments.rate(prompt.id, {ids[0]: 4})
+    assert store.judgments.waiting("m") == 0
+    thumb = store.judgments.thumb(prompt.id, ids[1], 1)
+    rating = store.judgments.rate(prompt.id, {ids[0]: 6})
+    assert store.judgments.waiting("m") == 2
+    run = store.runs.queue(model_hash="m")
+    store.runs.record_judgments(run.id, [(rating.id, "train"), (first.id, "train")])
+    store.runs.finish(run.id, "done", {"unused": [thumb.id]})
+    assert store.judgments.waiting("m") == 0
+    assert store.judgments.waiting("another") == 2
+
+
 def test_a_run_is_claimed_once_and_a_dead_worker_is_told(store: Store) -> None:
     run = store.runs.queue(model_hash="m", config={"epochs": 3})
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)

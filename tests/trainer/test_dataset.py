@@ -124,10 +124,11 @@ def test_the_same_conversation_twice_is_one_turn(store: Store, vocab: Vocab, ask
 
 def test_identical_answers_give_no_pair(store: Store, vocab: Vocab, asked: Any) -> None:
     prompt, (_, b, c) = asked("Hello?", ["x", "two", "two"])
-    store.judgments.rank(prompt, [[b], [c]])
+    judgment = store.judgments.rank(prompt, [[b], [c]])
     found = dataset(store, vocab)
     assert found.turns == []
     assert found.dropped == {"identical": 1}
+    assert found.unused == [judgment.id]
 
 
 def test_empty_answers_are_left_out(store: Store, vocab: Vocab, asked: Any) -> None:
@@ -151,7 +152,9 @@ def test_long_answers_are_cut_and_long_prompts_lose_old_turns(store: Store, voca
     assert fit_prompt(vocab, messages, 1000) == vocab.prompt_ids(messages)
     assert fit_prompt(vocab, messages, 60) == vocab.prompt_ids([messages[0], messages[3]])
     assert fit_prompt(vocab, messages, 5) is None
+    assert found.unused == []
     assert dataset(store, vocab, max_prompt=5).dropped == {"too_long": 1}
+    assert len(dataset(store, vocab, max_prompt=5).unused) == 1
 
 
 def test_split_is_stored_and_by_prompt(store: Store, vocab: Vocab, asked: Any) -> None:
