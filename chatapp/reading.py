@@ -98,6 +98,36 @@ def visited_turn(store: Store, thread: Thread, prompt_id: str) -> tuple[Turn, in
     return read_turn(store, path[at], answer), later
 
 
+def way_to(store: Store, thread: Thread, message_id: str) -> tuple[str, str | None] | None:
+    """(its question, where the thread has to go on from) so that the way leads through the turn of a message.
+
+    The second is None where it does already; else it is the end of the latest branch that holds the turn. None for a
+    message that is in no turn, or is there no more.
+    """
+    tree = store.threads.tree(thread.id)
+    nodes = {node.id: node for node in tree if not node.forgotten}
+    batch_of = _batches(tree)
+    message = nodes.get(message_id)
+    prompt_id = message.parent_id if message is not None and message.role == "assistant" else message_id
+    if message is None or prompt_id not in nodes or nodes[prompt_id].role != "user":
+        return None
+    batch = batch_of.get(message_id)
+
+    def leads(end: str | None) -> bool:
+        seen = None
+        while end is not None and end != prompt_id:
+            seen, end = end, nodes[end].parent_id if end in nodes else None
+        return end == prompt_id and (batch is None or (seen is not None and batch_of.get(seen) == batch))
+
+    if leads(thread.tip_message_id):
+        return prompt_id, None
+    for end, answers in reversed(_ends(tree)):
+        if leads(answers[0] if answers else end):
+            turn = read_turn(store, store.threads.message(end), answers[0] if answers else None)
+            return prompt_id, turn.continues_id or end
+    return None
+
+
 def way(store: Store, thread: Thread) -> list[str]:
     """The questions on the way to the thread's tip, oldest first."""
     path = store.threads.path(thread.tip_message_id) if thread.tip_message_id else []
