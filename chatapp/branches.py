@@ -68,8 +68,12 @@ class Tree:
         after = [id for id, follows in self._follows.items() if follows in before]
         if not after:
             return branch
-        newest = [*self._branches[after[-1]].values()]
-        return self.end(newest[-1] if newest else Branch(after[-1], "", None))
+        return self.end(self.newest(after[-1]))
+
+    def newest(self, prompt_id: str) -> Branch:
+        """Of the branches of a question, the latest."""
+        found = [*self._branches[prompt_id].values()]
+        return found[-1] if found else Branch(prompt_id, "", None)
 
 
 def parting(store: Store, tree: Tree, turn: Turn) -> Parting:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from chatapp.branches import Tree
+from chatapp.branches import Branch, Tree
 from chatapp.turn import FORGOTTEN, Answer, PastTurn, Turn, label
 
 if TYPE_CHECKING:
@@ -94,6 +94,29 @@ def visited_turn(store: Store, thread: Thread, prompt_id: str) -> tuple[Turn, in
     answer = path[at + 1].id if at + 1 < len(path) else None
     later = sum(message.role == "user" for message in path[at + 1 :])
     return read_branch(store, path[at], answer), later
+
+
+def way_to(store: Store, thread: Thread, message_id: str) -> tuple[str, str | None] | None:
+    """(its question, where the thread has to go on from) so that the way leads through the turn of a message.
+
+    The second is None where it does already; else it is the end of the latest branch that holds the turn. None for a
+    message that is in no turn, or is there no more.
+    """
+    messages = store.threads.tree(thread.id)
+    tree, nodes = Tree(messages), {node.id: node for node in messages if not node.forgotten}
+    message = nodes.get(message_id)
+    prompt_id = message.parent_id if message is not None and message.role == "assistant" else message_id
+    if prompt_id is None or prompt_id not in nodes or nodes[prompt_id].role != "user":
+        return None
+    batch = tree.batch(message_id) if prompt_id != message_id else None
+    seen, end = None, thread.tip_message_id
+    while end is not None and end != prompt_id:
+        seen, end = end, nodes[end].parent_id if end in nodes else None
+    if end == prompt_id and (batch is None or (seen is not None and tree.batch(seen) == batch)):
+        return prompt_id, None
+    last = tree.end(tree.newest(prompt_id) if batch is None else Branch(prompt_id, batch, message_id))
+    turn = read_branch(store, store.threads.message(last.prompt_id), last.answer_id)
+    return prompt_id, turn.continues_id or turn.prompt_id
 
 
 def way(store: Store, thread: Thread) -> list[str]:

@@ -36,7 +36,8 @@ class Thread:
     created_at: str
     updated_at: str
     message_count: int = 0
-    judgment_count: int = 0
+    judgment_count: int = 0  #: judgments in force
+    judged_count: int = 0  #: turns that hold one
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +104,14 @@ class NewAnswer:
     timings: Mapping[str, float] = field(default_factory=dict)
 
 
-_THREAD = """
-SELECT t.*,
-  (SELECT count(*) FROM messages m WHERE m.thread_id = t.id) AS message_count,
-  (SELECT count(*) FROM judgments j JOIN messages m ON m.id = j.prompt_message_id
-   WHERE m.thread_id = t.id AND j.retracted_at IS NULL) AS judgment_count
+_JUDGED = """
+FROM messages m JOIN judgments j ON j.prompt_message_id = m.id WHERE m.thread_id = t.id AND m.content IS NOT NULL
+AND j.retracted_at IS NULL AND j.forgotten_at IS NULL
+AND NOT EXISTS (SELECT 1 FROM judgments s WHERE s.supersedes = j.id AND s.retracted_at IS NULL)
+"""
+_THREAD = f"""
+SELECT t.*, (SELECT count(*) FROM messages m WHERE m.thread_id = t.id) AS message_count,
+  (SELECT count(*) {_JUDGED}) AS judgment_count, (SELECT count(DISTINCT m.id) {_JUDGED}) AS judged_count
 FROM threads t
 """
 #: of a thread t: of no import that is under way or was taken back
@@ -155,13 +159,12 @@ class Threads:
     def list(
         self,
         archived: bool = False,
-        query: str | None = None,
+        among: Iterable[str] | None = None,
         limit: int | None = None,
         deleted: bool = False,
         all: bool = False,
     ) -> builtins.list[Thread]:
-        """Threads of the chat, the latest first; all: of the shell and of imports too. With a query, those whose title
-        or messages hold all its words."""
+        """Threads of the chat, the latest first; all: of the shell and of imports too; among: of these ids alone."""
         where = [
             COMPLETE if all else "t.origin = 'chat'",
             "t.deleted_at IS NOT NULL" if deleted else "t.deleted_at IS NULL",
@@ -174,12 +177,9 @@ class Threads:
                 "(NOT EXISTS (SELECT 1 FROM messages m WHERE m.thread_id = t.id AND m.forgotten_at IS NOT NULL) "
                 "OR EXISTS (SELECT 1 FROM messages m WHERE m.thread_id = t.id AND m.content IS NOT NULL))"
             )
-        if query and query.strip():
-            where.append(
-                "(t.title LIKE ? ESCAPE '\\' OR t.id IN (SELECT m.thread_id FROM messages_fts f "
-                "JOIN messages m ON m.seq = f.rowid WHERE messages_fts MATCH ?))"
-            )
-            parameters += [f"%{like(query.strip())}%", fts_query(query)]
+        if among is not None:
+            where.append("t.id IN (SELECT value FROM json_each(?))")
+            parameters.append(json.dumps(list(among)))
         sql = _THREAD + "WHERE " + " AND ".join(where) + " ORDER BY t.updated_at DESC, t.id DESC"
         if limit is not None:
             sql += f" LIMIT {int(limit)}"

@@ -1,7 +1,7 @@
 """`hone threads`: look at what was said, take one along as Markdown, keep one from being learned from.
 
-JSON of `list`, an array: id, short, title, created_at, updated_at, messages, judgments, origin (chat, judge or
-import:NAME), private, archived, deleted.
+JSON of `list`, an array: id, short, title, created_at, updated_at, messages, judgments (those in force), judged
+(the turns that hold one), origin (chat, judge or import:NAME), private, archived, deleted.
 `show`: the thread (as in the list, and system, its prompt), turns [{question {id, text, created_at}, answers [{id,
 name, text}], follows (the name of the answer that it goes on from, or null), said [judgments in words], notes [{answer,
 text}]}]; with --branches instead of turns: messages [{id, name, text, depth, on_path}]. A forgotten text is null.
@@ -80,6 +80,7 @@ def row(thread: Thread) -> dict[str, Any]:
         "updated_at": thread.updated_at,
         "messages": thread.message_count,
         "judgments": thread.judgment_count,
+        "judged": thread.judged_count,
         "private": thread.private,
         "archived": thread.archived_at is not None,
         "deleted": thread.deleted_at is not None,
@@ -87,7 +88,7 @@ def row(thread: Thread) -> dict[str, Any]:
 
 
 def _judged(thread: Thread) -> str:
-    return f"{thread.judgment_count} judged" if thread.judgment_count else ""
+    return f"{thread.judged_count} judged" if thread.judged_count else ""
 
 
 def _marks(thread: Thread) -> list[str]:

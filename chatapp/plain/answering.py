@@ -193,6 +193,8 @@ def show(talk: Talk, view: View) -> None:
     for past in view.past[-RECENT:]:
         whole(talk.out, "You", past.prompt)
         whole(talk.out, past.mark or "Answer", past.answer)
+    if view.later:
+        talk.say(f"An earlier turn, {view.later} more after it. P goes on, /latest returns.")
     if view.turn is not None:
         say_turn(talk, view.turn)
         say_branch(talk, view.turn)

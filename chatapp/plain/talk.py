@@ -65,6 +65,7 @@ class Talk:
         self.deleted: str | None = None
         # what the numbers of the last lists stand for
         self.threads: list[str] = []
+        self.found: dict[str, str | None] = {}  # the message that each of them was found by
         self.judgments: list[str] = []
         self.models: list[str] = []
         self.duels: list[Duel] = []

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from chatapp import slash
 from chatapp.clean import clean, one_line
+from chatapp.finding import open_at, pieces
 from chatapp.plain.answering import ask, show
 from chatapp.plain.talk import Talk, numbered
 from chatapp.privacy import MARK, next_is_private, toggle_open
 from chatapp.session import SessionError
 
 LISTED = 30
+WIDE = 100  #: cells of a line of text with the words
 
 
 def new(talk: Talk, rest: str) -> None:
@@ -30,12 +32,19 @@ def system(talk: Talk, rest: str) -> None:
 
 
 def listed(talk: Talk, rest: str) -> None:
+    from storage.search import threads
+
     session = talk.session
-    found = session.store.threads.list(query=rest or None, limit=LISTED)
-    talk.threads = [thread.id for thread in found]
-    for number, thread in enumerate(found, 1):
+    found = threads(session.store, rest, limit=LISTED)
+    talk.threads = [one.thread.id for one in found]
+    talk.found = {one.thread.id: one.message_id for one in found}
+    for number, one in enumerate(found, 1):
+        thread = one.thread
         here = " (this one)" if session.thread and thread.id == session.thread.id else ""
         talk.out(f"{number}. {one_line(thread.title or 'untitled')}{MARK if thread.private else ''}{here}")
+        if one.snippet:
+            line = "".join(text for text, _ in pieces(one.snippet, WIDE))
+            talk.out(f"   In it: {one_line(line, 2 * WIDE)}")
     talk.say("/open and a number opens one." if found else "No thread.")
 
 
@@ -44,7 +53,7 @@ def open_one(talk: Talk, rest: str) -> None:
     if talk.session.store.threads.get(id).deleted_at is not None:  # since it was listed
         back = "/undelete brings it back" if id == talk.deleted else "/threads lists those there are"
         raise SessionError(f"That thread was deleted: {back}.")
-    show(talk, talk.session.open(id))
+    show(talk, open_at(talk.session, id, talk.found.get(id)))
 
 
 def rename(talk: Talk, rest: str) -> None:

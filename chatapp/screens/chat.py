@@ -33,6 +33,8 @@ from chatapp.widgets.threads import ThreadList, Threads
 if TYPE_CHECKING:
     from chatapp.screens.page import PageName
 
+TYPED = "Typed in the prompt"
+
 
 class ChatScreen(SlashActions):
     """Where one writes, reads and judges."""
@@ -212,7 +214,7 @@ class ChatScreen(SlashActions):
                 sections.append((where.capitalize(), key_rows(bindings, own)))
         sections.append(("Everywhere", key_rows([*CHAT_KEYS, *EVERYWHERE], own)))
         commands = [(f"{name} {follows}".strip(), "", about) for name, (follows, about) in COMMANDS.items()]
-        return [*sections, ("Typed in the prompt", commands)]
+        return [*sections, (TYPED, commands)]
 
     def action_page(self, name: PageName) -> None:
         """Lay a page over the chat, once there is something to read."""
@@ -230,8 +232,9 @@ class ChatScreen(SlashActions):
         if not self.transcript.show_earlier():
             self.say("Nothing comes before this.", quiet=True)
 
-    def action_help(self) -> None:
-        self.app.push_screen(Help(self.key_sections()))
+    def action_help(self, what: str = "") -> None:
+        """What: "typed" for the commands, which stand behind all the keys."""
+        self.app.push_screen(Help(self.key_sections(), begin=TYPED if what == "typed" else ""))
 
     def commands(self) -> Iterable[SystemCommand]:
         """Every action of the chat and its pages, for the palette."""

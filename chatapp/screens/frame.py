@@ -53,6 +53,7 @@ class ChatFrame(Screen[None]):
             link-color: $text-muted; link-background: transparent; link-style: bold;
             link-color-hover: $text-accent; link-background-hover: transparent; link-style-hover: bold underline;
         }
+        &.-covered #said { visibility: hidden; }
         & #said.-whole { height: auto; max-height: 6; text-wrap: wrap; }
         & #said.-error { color: $text-error; }
         & #said.-quiet { color: $text-muted; }
@@ -155,7 +156,7 @@ class ChatFrame(Screen[None]):
             self.say(said, quiet=True)
 
     def say(self, text: str | Content, error: bool = False, quiet: bool = False, whole: bool = False) -> None:
-        """The one line beneath the answers; whole: as many as it needs."""
+        """The one line beneath the answers (in the list, where that lies over it); whole: as many as it needs."""
         said = self.query_one("#said", Static)
         said.set_class(error, "-error")
         said.set_class(quiet, "-quiet")
@@ -168,6 +169,7 @@ class ChatFrame(Screen[None]):
         for line in self._told_here:
             line.display = True
         self._told_here.clear()
+        self.threads.tell(text, "-error" if error else "-quiet" if quiet else "")
 
     def note(self, note: Note) -> None:
         """A line in the conversation."""
@@ -235,3 +237,4 @@ class ChatFrame(Screen[None]):
             threads.closed()
         threads.set_class(shown, "-shown")
         threads.set_class(shown and width < 100, "-over")
+        self.set_class(shown and width < 100, "-covered")

@@ -9,7 +9,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.events import Resize
+from textual.geometry import Size
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
@@ -32,12 +32,15 @@ class Rows(Static):
     def __init__(self, rows: Sequence[tuple[str, str, str]]) -> None:
         super().__init__(markup=False)
         self.rows = [(keys, f"{name}: {what}" if name and what else name or what) for keys, name, what in rows]
-        self._draw(84)
 
-    def on_resize(self, event: Resize) -> None:
-        self._draw(event.size.width)
+    # not one text that is laid out anew when the width is known: the height of the first one would stay
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return len(self._lines(width))
 
-    def _draw(self, width: int) -> None:
+    def render(self) -> Content:
+        return Content("\n").join(self._lines(self.content_size.width or 84))
+
+    def _lines(self, width: int) -> list[Content]:
         column = KEYS if width >= 50 else KEYS_NARROW
         lines: list[Content] = []
         for keys, what in self.rows:
@@ -47,7 +50,7 @@ class Rows(Static):
             else:
                 lines += [Content.styled(keys, "bold"), Content(" " * column + first)]
             lines += [Content(" " * column + line) for line in more]
-        self.update(Content("\n").join(lines))
+        return lines
 
 
 class Help(ModalScreen[None]):
@@ -74,8 +77,12 @@ class Help(ModalScreen[None]):
 
     VERTICAL_BREAKPOINTS = BY_HEIGHT
 
-    def __init__(self, sections: Sequence[tuple[str, Sequence[tuple[str, str, str]]]], intro: str = INTRO) -> None:
+    def __init__(
+        self, sections: Sequence[tuple[str, Sequence[tuple[str, str, str]]]], intro: str = INTRO, begin: str = ""
+    ) -> None:
+        """begin: the section that is seen first."""
         super().__init__()
+        self._begin = begin
         self.sections = sections
         self.intro = intro
 
@@ -90,3 +97,9 @@ class Help(ModalScreen[None]):
 
     def on_mount(self) -> None:
         self.query_one(Scroller).focus()
+        if self._begin:
+            self.call_after_refresh(self._go_to, self._begin)
+
+    def _go_to(self, title: str) -> None:
+        at = [title for title, _ in self.sections].index(title)
+        self.query_one(Scroller).scroll_to_widget(self.query(".heading")[at], top=True, animate=False)

@@ -20,7 +20,7 @@ from chatapp.widgets.prompt import Prompt
 
 #: command -> the action that it stands for; those without one are methods here
 ACTIONS = {
-    "/help": "help",
+    "/help": "help('typed')",
     "/new": "new_thread",
     "/clear": "new_thread",
     "/again": "again",

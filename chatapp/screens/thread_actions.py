@@ -10,6 +10,7 @@ from textual import on
 
 from chatapp.clean import one_line
 from chatapp.config import Settings
+from chatapp.finding import open_at
 from chatapp.privacy import heading, toggle_open
 from chatapp.screens.dialogs import AskText, Confirm
 from chatapp.screens.judging_actions import JudgingActions
@@ -44,6 +45,16 @@ class ThreadActions(JudgingActions):
             self._lay_out()
         self.threads.refresh_rows()
 
+    async def _open_at(self, id: str, message_id: str | None) -> None:
+        """Open a thread; where it was searched for at the turn, and the answer, that has the words."""
+        await self._go(lambda: open_at(self.session, id, message_id))
+        turn = self.answers.turn
+        ids = [answer.message_id for answer in turn.answers] if turn is not None else []
+        if message_id in ids:
+            self.answers.action_focus_card(ids.index(message_id) - self.answers.focused_index)
+        if message_id is not None and not self.visiting:
+            self._hint_branch(turn)
+
     async def _save_draft(self) -> None:
         text = self.prompt.text
         if self.is_open and self.editing is None and text != self._saved_draft:
@@ -56,11 +67,11 @@ class ThreadActions(JudgingActions):
             self.jobs.start("threads", self._list, event.archived, event.query)
 
     async def _list(self, archived: bool, query: str) -> None:
+        from storage.search import threads
+
         session = self.session
-        rows = await self.jobs.call(
-            lambda: session.store.threads.list(archived=archived, query=query or None, limit=200)
-        )
-        self.threads.show(rows, session.thread.id if session.thread else None)
+        rows = await self.jobs.call(threads, session.store, query, archived)
+        self.threads.show(rows, session.thread.id if session.thread else None, query, archived)
 
     @on(ThreadList.Left)
     def threads_left(self) -> None:
@@ -73,7 +84,7 @@ class ThreadActions(JudgingActions):
     def thread_wished(self, event: ThreadList.Wished) -> None:
         id = event.thread_id
         if event.wish == "open":
-            self.jobs.start("turn", self._go, lambda: self.session.open(id))
+            self.jobs.start("turn", self._open_at, id, event.message_id)
         elif event.wish == "new":
             self.action_new_thread()
         elif event.wish == "rename":

@@ -13,6 +13,7 @@ from chatapp.session import ChatSession, Model, SessionError
 from chatapp.turn import FORGOTTEN, start_order
 from storage.errors import StorageError
 from storage.forgetting import forget
+from storage.search import threads
 from storage.store import Store
 from tests.chat.fakes import FakeEngine, make_settings
 
@@ -41,7 +42,7 @@ async def test_this_turn_is_forgotten_and_the_chat_goes_on_before_it(open_chat: 
         await chat.says("Forgotten: 4 messages and 0 judgments")
         assert chat.answers.turn.prompt == "About apples"
         assert chat.store.threads.message(pears).content is None
-        assert chat.store.threads.list(query="pears") == []
+        assert threads(chat.store, "pears") == []
         await chat.ask("About plums")
         assert [m["content"] for m in chat.engine.asked[-1]][::2] == ["About apples", "About plums"]
         assert len(chat.judgments()) == 0

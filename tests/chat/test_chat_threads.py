@@ -34,7 +34,7 @@ async def test_threads(open_chat: Open) -> None:
         await chat.press("ctrl+t", "ctrl+t", "slash", *"apples")
         await chat.until(lambda: rows.option_count == 1)
         assert any(line.lstrip().startswith("apples ") for line in chat.drawn), "what is typed is seen"
-        await chat.press("enter", "down", "enter")
+        await chat.press("enter")
         await chat.until(lambda: chat.answers.turn and chat.answers.turn.prompt == "About apples")
         assert chat.answers.turn.picked == 0
         # delete, with what it means, and back
@@ -164,12 +164,12 @@ async def test_a_search_ends_with_the_list_and_the_cursor_is_at_the_current_thre
         assert field.has_focus, "the first Esc is for what was typed"
         await chat.press("escape")
         await chat.until(lambda: chat.screen.prompt.has_focus)
-        for close in (["enter", "escape"], ["ctrl+t"]):
+        for close in (["tab", "escape"], ["ctrl+t"]):
             chat.screen.set_focus(rows)
             await search()
             await chat.press(*close)
             await chat.until(lambda: field.value == "" and rows.option_count == 2)
-            if close == ["enter", "escape"]:
+            if close == ["tab", "escape"]:
                 await chat.press("ctrl+t")
                 await chat.until(lambda: not chat.screen.threads.display)
             rows.highlighted = next(at for at in range(2) if rows.get_option_at_index(at).id != here)

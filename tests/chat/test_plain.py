@@ -98,6 +98,13 @@ def test_threads(tmp_path: Path) -> None:
     assert "There is no command /nonsense" in said
 
 
+def test_what_is_found_is_read_out_and_opens_at_its_turn(tmp_path: Path) -> None:
+    said = talk(tmp_path, "About apples", "About pears", "/new", "About plums", "/find apples", "/open 1", "/status")
+    assert "1. About apples\n   In it: About apples" in said
+    assert "An earlier turn, 1 more after it. P goes on, /latest returns." in said
+    assert "In it:" not in talk(tmp_path, "/threads")
+
+
 def test_the_next_start_shows_where_one_was(tmp_path: Path) -> None:
     talk(tmp_path, "Why?", "2")
     said = talk(tmp_path, "Go on")

@@ -22,6 +22,7 @@ from chatapp.screens.help import Help
 from chatapp.screens.reask import Reask
 from chatapp.screens.remarks import Flag
 from chatapp.screens.teaches import Teaches
+from chatapp.widgets.threads import Threads
 from tests.chat import test_insights_page, test_judgments_page, test_training_page, test_versions_page
 from tests.chat.fakes import FakeEngine
 from tests.chat.snapshots import look
@@ -184,6 +185,25 @@ async def test_dialogs(open_chat: Open, name: str, key: str, kind: type) -> None
             await chat.press(*" Really.")
             await chat.until(lambda: "1 new" in "".join(chat.drawn))
         await look(chat, name)
+
+
+async def test_threads_that_are_searched_for(open_chat: Open) -> None:
+    async with open_chat(engine=engine()) as chat:
+        await chat.ask("Why does it rain?")
+        await chat.press("ctrl+n")
+        await chat.until(lambda: chat.screen.transcript.has_class("-blank"))
+        await chat.ask("When does water vapour fall?")
+        rows = chat.screen.query_one(Threads)
+        chat.screen.threads.query_one("Input").focus()
+        await chat.press(*"vapour")
+        await chat.until(lambda: "vapour" in str(rows.get_option_at_index(1).prompt))
+        chat.screen._sidebar = True  # in the narrow terminal too
+        await look(chat, "searched")
+        await chat.press("escape", "tab", "a")
+        await chat.says("was archived")
+        await chat.press("v")
+        await chat.until(lambda: "Archived" in "".join(chat.drawn))
+        await look(chat, "archived")
 
 
 async def test_a_terminal_too_small(open_chat: Open) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
+from textual.containers import VerticalScroll
+from textual.widgets import Static
+
 from chatapp.screens.generation import Generation
 from chatapp.screens.help import Help
-from tests.chat.conftest import SMALL
+from tests.chat.conftest import SMALL, WIDE
 
 Open = Callable[..., Any]
 
@@ -27,6 +32,35 @@ async def test_a_command_is_carried_out_and_not_asked(open_chat: Open) -> None:
         await chat.press("enter")
         await chat.until(lambda: chat.screen.status.heading == "A better name")
         assert len(chat.engine.asked) == 1
+
+
+@pytest.mark.parametrize("size", [SMALL, WIDE, (40, 14)])
+async def test_help_that_is_typed_begins_with_what_can_be_typed(open_chat: Open, size: tuple[int, int]) -> None:
+    async with open_chat(size) as chat:
+        chat.screen.prompt.put("/help")
+        await chat.press("i", "backspace", "enter")
+        await chat.until(lambda: isinstance(chat.app.screen, Help) and "Typed in the prompt" in "".join(chat.drawn))
+        await chat.until(lambda: any("/system TEXT" in line for line in chat.drawn))
+        assert isinstance(chat.app.focused, VerticalScroll), "the arrows scroll it"
+        await chat.press("escape", "f1")
+        await chat.until(lambda: any("Hone answers in several ways" in line for line in chat.drawn))
+
+
+@pytest.mark.parametrize("size", [SMALL, WIDE, (40, 14)])
+async def test_sections_of_the_help_are_one_blank_line_apart(open_chat: Open, size: tuple[int, int]) -> None:
+    async with open_chat(size) as chat:
+        await chat.press("f1")
+        await chat.until(lambda: isinstance(chat.app.screen, Help))
+        for width in (size[0], size[0] - 8):
+            await chat.pilot.resize_terminal(width, size[1])
+            parts = list(chat.app.screen.query_one(VerticalScroll).query(Static))
+            await chat.until(lambda parts=parts: all(part.region.height == lines(part) for part in parts[2::2]))
+            assert [below.region.y - above.region.bottom for above, below in pairwise(parts)] == [1, 0] * 5
+            assert all(str(part.render()).strip().count("\n") + 1 == lines(part) for part in parts[2::2])
+
+
+def lines(part: Static) -> int:
+    return str(part.render()).count("\n") + 1
 
 
 async def test_a_misspelt_command_is_given_back(open_chat: Open) -> None:

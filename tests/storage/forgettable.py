@@ -14,6 +14,7 @@ from pathlib import Path
 from storage import importing, paths
 from storage.adapters import GGUF
 from storage.ids import now
+from storage.search import threads
 from storage.store import Store
 from storage.threads import Message, NewAnswer
 
@@ -173,7 +174,7 @@ class World:
                 db.execute("INSERT INTO messages_fts(messages_fts, rank) VALUES ('integrity-check', 1)")
 
     def search(self, name: str) -> list[str]:
-        return [thread.id for thread in self.store.threads.list(query=self.word(name))]
+        return [found.thread.id for found in threads(self.store, self.word(name))]
 
     def message(self, name: str) -> Message:
         return self.store.threads.message(self.ids[name])

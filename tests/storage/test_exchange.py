@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from storage import exporting, importing
+from storage import exporting, importing, search
 from storage.errors import NotFound, RecordError, StorageError
 from storage.formats import BOTH, module, pairs
 from storage.formats.canonical import dumps
@@ -80,7 +80,7 @@ def test_an_import_counts_for_nothing_until_it_is_complete(store: Store, tmp_pat
         importing.take_in(store, Dies(file), "trl-preference", file.name, "x")
     assert counts(store)["judgments"] == 400
     assert store.judgments.live(["imports"]) == []
-    assert store.threads.list(query="question") == []
+    assert search.threads(store, "question") == []
     summary = take(store, file, "x")
     assert (summary.added, summary.already) == (500, 400)
     assert len(store.judgments.live(["import:x"])) == 900

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from storage.errors import StorageError
-from storage.search import HITS, Hit, search
+from storage.search import HITS, IN_THREADS, MARKS, Hit, search, threads
 from storage.store import Store
 
 
@@ -107,5 +109,70 @@ def test_forgotten_messages_are_not_found(store: Store) -> None:
 
 def test_a_million_hits_are_not_sorted(store: Store) -> None:
     plan = [row["detail"] for row in store.rows("EXPLAIN QUERY PLAN " + HITS, ['"a"', 20])]
+    assert plan[0].startswith("SCAN f VIRTUAL TABLE")
+    assert not [step for step in plan if "TEMP B-TREE" in step]
+
+
+# -- threads -----------------------------------------------------------------------------------------------------------
+
+
+def titles(store: Store, query: str, **how: Any) -> list[str]:
+    return [found.thread.title for found in threads(store, query, **how)]
+
+
+def thread(store: Store, title: str, *texts: str, **about: Any) -> list[str]:
+    """A thread of messages below one another; their ids."""
+    made = store.threads.new(title, **about)
+    ids: list[str] = []
+    for text in texts:
+        ids.append(store.threads.add_message(made.id, ids[-1] if ids else None, "user", text, tip=True).id)
+    return ids
+
+
+def test_threads_are_found_by_title_and_by_text(store: Store) -> None:
+    thread(store, "Eggs", "how do I boil them?")
+    thread(store, "100% search", 'what is "FTS5" AND how?')
+    assert titles(store, "boil") == titles(store, "egg") == titles(store, "GG") == ["Eggs"]
+    assert titles(store, "100%") == titles(store, '"FTS5" AND') == titles(store, "fts5 how") == ["100% search"]
+    assert titles(store, "nowhere") == titles(store, "boil FTS5") == titles(store, "\ud83d") == []
+    assert titles(store, "how") == titles(store, "  ") == titles(store, "") == ["100% search", "Eggs"]
+    assert titles(store, "how", limit=1) == titles(store, "", limit=1) == ["100% search"]
+
+
+def test_a_thread_says_where_the_words_stand_last(store: Store) -> None:
+    _, last, _ = thread(store, "Languages", "Haskell is one", "before " * 40 + "Haskell, again " + "x " * 40, "and C")
+    thread(store, "Haskell in the title", "nothing else")
+    named, found = threads(store, "haskell")
+    assert (named.message_id, named.snippet) == (None, "")
+    assert found.message_id == last
+    assert "before {}Haskell{}, again".format(*MARKS) in found.snippet
+    assert len(found.snippet) < 200
+    assert [one.message_id for one in threads(store, "")] == [None, None]
+
+
+def test_which_threads_are_searched(store: Store) -> None:
+    thread(store, "shown", "word")
+    thread(store, "private", "word", private=True)
+    thread(store, "from the shell", "word", origin="judge")
+    for name, change in (("archived", store.threads.archive), ("deleted", store.threads.delete)):
+        (id,) = thread(store, name, "word")
+        change(store.threads.message(id).thread_id)
+    assert titles(store, "word") == ["private", "shown"]
+    assert titles(store, "word", archived=True) == titles(store, "archi", archived=True) == ["archived"]
+
+
+def test_a_thread_with_most_of_the_hits_hides_no_other(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.search.PIECE", 3)
+    thread(store, "one", "word")
+    ids = thread(store, "many", *["word"] * 40)
+    thread(store, "latest", "word")
+    assert titles(store, "word") == ["latest", "many", "one"]
+    assert threads(store, "word")[1].message_id == ids[-1]
+    assert titles(store, "word", limit=2) == ["latest", "many"]
+
+
+def test_the_hits_of_threads_are_not_sorted(store: Store) -> None:
+    sql = IN_THREADS.format(which="t.origin = 'chat'")
+    plan = [row["detail"] for row in store.rows("EXPLAIN QUERY PLAN " + sql, ['"a"', 1 << 62, 20])]
     assert plan[0].startswith("SCAN f VIRTUAL TABLE")
     assert not [step for step in plan if "TEMP B-TREE" in step]

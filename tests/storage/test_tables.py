@@ -43,17 +43,6 @@ def test_answers_keep_how_they_came_to_be(store: Store) -> None:
     assert (made.sampling, made.timings, made.finish_reason) == ({"temperature": 0.8}, {"total_ms": 3.5}, "stop")
 
 
-def test_threads_are_found_by_title_and_by_text(store: Store) -> None:
-    turn(store, "how do I boil an egg?", title="Eggs")
-    turn(store, 'what is "FTS5" AND how?', title="100% search")
-    assert [t.title for t in store.threads.list(query="boil")] == ["Eggs"]
-    assert [t.title for t in store.threads.list(query="egg")] == ["Eggs"]
-    assert [t.title for t in store.threads.list(query="100%")] == ["100% search"]
-    assert [t.title for t in store.threads.list(query='"FTS5" AND')] == ["100% search"]
-    assert store.threads.list(query="nowhere") == []
-    assert len(store.threads.list(query="  ")) == 2
-
-
 def test_archive_and_delete_hide_and_can_be_undone(store: Store) -> None:
     thread, prompt, ids = turn(store, title="x")
     store.judgments.pick(prompt.id, ids[0], ids)

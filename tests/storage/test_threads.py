@@ -33,3 +33,29 @@ def test_a_tree_says_what_was_shown_together_and_what_corrects_what(store: Store
 
 def test_a_thread_that_is_not_there_has_an_empty_tree(store: Store) -> None:
     assert store.threads.tree("nowhere") == []
+
+
+def test_what_was_judged_is_counted_once(store: Store) -> None:
+    store.add_model("m" * 64, "tiny", "llama", "t", "tiny.gguf")
+    thread = store.threads.new()
+    prompt = store.threads.add_message(thread.id, None, "user", "why?")
+    ids = [a.id for a in store.threads.add_answers(thread.id, prompt.id, [answer("one", 0), answer("two", 1)])]
+
+    def counted() -> tuple[int, int]:
+        now = store.threads.get(thread.id)
+        return now.judgment_count, now.judged_count
+
+    assert counted() == (0, 0)
+    last = store.judgments.pick(prompt.id, ids[0], ids)
+    for best in (1, 0, 1):  # the same turn, picked again and again
+        last = store.judgments.pick(prompt.id, ids[best], ids, supersedes=last.id)
+    assert counted() == (1, 1)
+    store.judgments.thumb(prompt.id, ids[1], 1)
+    assert counted() == (2, 1), "two judgments of one turn"
+    again = store.threads.add_message(thread.id, ids[1], "user", "and then?")
+    (only,) = store.threads.add_answers(thread.id, again.id, [answer("three", 0)])
+    store.judgments.thumb(again.id, only.id, -1)
+    assert counted() == (3, 2)
+    store.judgments.retract(last.id)  # what it replaced counts again
+    assert counted() == (3, 2)
+    assert [t.judged_count for t in store.threads.list()] == [2]
