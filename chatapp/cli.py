@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -11,6 +12,8 @@ from typing import Any
 
 # exit codes
 OK, FAILED, USAGE, REJECTED, INTERRUPTED = 0, 1, 2, 3, 130
+#: what a file that takes no more says
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,18 +22,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     arguments = parser().parse_args(with_list(sys.argv[1:] if argv is None else argv))
     try:
-        return int(arguments.run(arguments) or OK)
+        code = int(arguments.run(arguments) or OK)
+        sys.stdout.flush()  # what cannot be written is to be said here, not when Python ends
+        return code
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # the reader has gone (`hone ... | head`): keep Python from complaining again at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()  # the reader has gone (`hone ... | head`)
         return 128 + signal.SIGPIPE
     except Exception as error:
         if not expected(error):
+            # of a file it would have a name, and of the home it would be one of ours
+            if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+                _silence()
+                print(f"hone: cannot write the output: {error.strerror}", file=sys.stderr)
+                return FAILED
             return crashed(error)
         complain(str(error))
         return FAILED
+
+
+def _silence() -> None:
+    """Nothing more goes to stdout: Python would try again at the end what is left in its buffer, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def expected(error: Exception) -> bool:

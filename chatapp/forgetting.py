@@ -96,6 +96,8 @@ def report(done: Forgotten) -> list[str]:
             )
     lines += [f"The backup {path} could not be cleaned and was deleted." for path in files.deleted]
     for copy in files.unreached:
+        if copy.told:  # every time, of a file that was deleted, is noise
+            continue
         lines.append(
             f"The backup at {copy.path}, written on {copy.made_at}, could not be reached and still holds the text: "
             f"{copy.why}"

@@ -38,7 +38,7 @@ class AlreadyRunning(RuntimeError):
 def lock_home(settings: Settings) -> FileLock:
     """Take the one place of the chat in this home. Raises AlreadyRunning or StorageError."""
     from storage import paths
-    from storage.errors import HomeError
+    from storage.errors import unusable_home
     from storage.locks import FileLock
 
     lock = FileLock(paths.chat_lock(settings.home))
@@ -46,10 +46,7 @@ def lock_home(settings: Settings) -> FileLock:
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         taken = lock.acquire(blocking=False)
     except OSError as error:
-        raise HomeError(
-            f"cannot use {settings.home} as the home folder: {error.strerror or error}. "
-            "Choose another with --home or HONE_HOME, or mend its permissions."
-        ) from error
+        raise unusable_home(settings.home, error) from error
     if not taken:
         holder = lock.holder()
         who = f" (process {holder})" if holder else ""

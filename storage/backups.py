@@ -23,7 +23,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from storage import health, paths
-from storage.errors import DatabaseCorrupt, DatabaseTooNew, DiskFull, HomeError, NotFound, StorageError, translate
+from storage.errors import (
+    DatabaseCorrupt,
+    DatabaseTooNew,
+    DiskFull,
+    HomeError,
+    NotFound,
+    StorageError,
+    no_folder,
+    translate,
+)
 from storage.ids import now
 from storage.locks import FileLock
 from storage.migrations import APPLICATION_ID, migrations
@@ -157,7 +166,7 @@ def make_at(store: Store, file: Path) -> Path:
     if os.path.lexists(target):
         raise StorageError(f"there is a file {target} already, and a backup overwrites nothing: choose another name")
     if not target.parent.is_dir():
-        raise HomeError(f"there is no folder {target.parent}: make it first, or choose another one")
+        raise HomeError(no_folder(target.parent))
     with lock(store.home):
         clean(store.home)
         with store.write() as db:  # before there is a copy, so that none is ever unknown

@@ -45,6 +45,26 @@ class RecordError(StorageError, ValueError):
     """A line of an exchange file that cannot be used."""
 
 
+def unusable_home(home: Path, error: OSError) -> HomeError:
+    """What to say of a home that cannot be made or written."""
+    for place in (home, *home.parents):
+        if place.exists() and not place.is_dir():
+            return HomeError(
+                f"cannot use {home} as the home folder: {place} is a file. Choose another with --home or HONE_HOME."
+            )
+    return HomeError(
+        f"cannot use {home} as the home folder: {error.strerror or error}. "
+        "Choose another with --home or HONE_HOME, or mend its permissions."
+    )
+
+
+def no_folder(folder: Path) -> str:
+    """What to say of a folder that something is to be written to."""
+    if folder.exists():
+        return f"{folder} is a file and no folder: choose another place"
+    return f"there is no folder {folder}: make it first, or choose another one"
+
+
 def translate(error: sqlite3.Error, path: Path) -> StorageError:
     """The StorageError that says what a sqlite3 error means to a person."""
     text = str(error)

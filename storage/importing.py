@@ -189,6 +189,9 @@ class _Import:
 
     def complete(self) -> None:
         with self._store.write() as db:
+            if not self._store.value("SELECT EXISTS (SELECT 1 FROM import_keys WHERE import_id = ?)", [self._id]):
+                db.execute("DELETE FROM imports WHERE id = ?", [self._id])  # nothing of the file was taken in
+                return
             db.execute(
                 "UPDATE imports SET state = 'complete', completed_at = ?, summary = ? WHERE id = ?",
                 [now(), json.dumps({**self.summary.as_json(), "skipped": []}), self._id],

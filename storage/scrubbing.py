@@ -9,6 +9,7 @@ Cursors have to be closed before `compact`: a statement under way keeps an old s
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 import time
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 #: bytes up to which VACUUM works in memory; above, in a temporary file that has no name
 IN_MEMORY = 200_000_000
+#: in `meta`, a JSON list: backups that were not where they had been written
+_MISSING = "backups.missing"
 #: seconds that readers of an old state are waited for
 PATIENCE = 15.0
 #: seconds that a training run gets to end
@@ -43,6 +46,7 @@ class Unreached:
     path: str
     made_at: str
     why: str
+    told: bool = False  #: it is not there, and was not when something was forgotten before
 
 
 @dataclass(slots=True)
@@ -203,6 +207,7 @@ def known(store: Store) -> list[tuple[Path, str, bool]]:
 def _scrub_backups(store: Store, done: Scrubbed, say: Say) -> None:
     gone = forgotten(store)
     copies = known(store)
+    before = set(json.loads(store.meta_get(_MISSING) or "[]"))
     for number, (path, made_at, own) in enumerate(copies, 1):
         say(f"Cleaning backup {number} of {len(copies)}.")
         try:
@@ -216,7 +221,11 @@ def _scrub_backups(store: Store, done: Scrubbed, say: Say) -> None:
                     path.with_name(path.name + end).unlink(missing_ok=True)
                 done.deleted.append(str(path))
             else:
-                done.unreached.append(Unreached(str(path), made_at, str(error)))
+                told = not path.exists() and str(path) in before
+                done.unreached.append(Unreached(str(path), made_at, str(error), told))
+    missing = [copy.path for copy in done.unreached if not Path(copy.path).exists()]
+    # it stays known: a disk that is put in again has it still
+    store.meta_set(_MISSING, json.dumps(missing) if missing else None)
 
 
 def clean_copy(path: Path, gone: Asked) -> None:

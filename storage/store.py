@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage import health, paths
-from storage.errors import DatabaseTooNew, HomeError, StorageError, translate
+from storage.errors import DatabaseTooNew, StorageError, translate, unusable_home
 from storage.ids import new_id, now
 from storage.light import Database
 from storage.locks import FileLock
@@ -286,10 +286,7 @@ def _patiently(connection: sqlite3.Connection, statement: str) -> None:
 def _unusable(home: Path, error: OSError) -> StorageError:
     if isinstance(error, StorageError):
         return error
-    return HomeError(
-        f"cannot use {home} as the home folder: {error.strerror or error}. "
-        "Choose another with --home or HONE_HOME, or mend its permissions."
-    )
+    return unusable_home(home, error)
 
 
 __all__ = ["StorageError", "Store"]

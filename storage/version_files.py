@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from storage import paths
 from storage.backups import SPARE, sync
-from storage.errors import DiskFull, StorageError
+from storage.errors import DiskFull, StorageError, no_folder
 
 if TYPE_CHECKING:
     from storage.adapters import Adapter
@@ -98,7 +98,7 @@ def check_target(home: Path, target: Path, names: Collection[str] | None, force:
     if not target.name:
         raise StorageError(f"{target} is no name for {'a file' if names is None else 'a folder'}: add one")
     if not target.parent.is_dir():
-        raise StorageError(f"there is no folder {target.parent}: make it first, or choose another one")
+        raise StorageError(no_folder(target.parent))
     parent = target.parent.resolve()
     for folder in (paths.adapters_dir(home), paths.cache_dir(home), paths.backups_dir(home), home / "runs"):
         if parent.is_relative_to(folder.resolve()) or parent / target.name == folder.resolve():

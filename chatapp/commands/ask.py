@@ -180,7 +180,7 @@ def _prompts(settings: Settings, arguments: argparse.Namespace) -> Iterator[tupl
                 raise UserError("no prompt given: write it after `hone ask`, or pipe it in")
             text = sys.stdin.read()
         text = text.strip()
-        yield "the prompt", text, whole(text, "the prompt")
+        yield "the prompt", text, whole(text, "")
 
 
 def _print(candidates: list[Any], prompt: str | bool, rewards: dict[int, float]) -> None:

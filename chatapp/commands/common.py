@@ -142,21 +142,25 @@ def _parse(lines: IO[str], name: str) -> Iterator[tuple[int, Any]]:
         yield number, row
 
 
-def as_messages(prompt: Any, where: str) -> list[Message]:
-    """A prompt given as a text or as a list of messages that ends with the user's. Raises UserError."""
+def as_messages(prompt: Any, where: str = "") -> list[Message]:
+    """A prompt given as a text or as a list of messages that ends with the user's. where: in a file.
+
+    Raises UserError.
+    """
+    where = f"{where}: " if where else ""
     if isinstance(prompt, str):
         prompt = [{"role": "user", "content": prompt}]
     if not isinstance(prompt, list) or not prompt:
-        raise UserError(f'{where}: "prompt" must be a text or a list of messages')
+        raise UserError(f'{where}"prompt" must be a text or a list of messages')
     messages: list[Message] = []
     for message in prompt:
         if not isinstance(message, dict) or not isinstance(message.get("content"), str):
-            raise UserError(f'{where}: {str(message)[:60]!r} is no message; it needs "role" and a text "content"')
+            raise UserError(f'{where}{str(message)[:60]!r} is no message; it needs "role" and a text "content"')
         if message.get("role") not in ("system", "user", "assistant"):
-            raise UserError(f"{where}: the role {message.get('role')!r} must be system, user or assistant")
+            raise UserError(f"{where}the role {message.get('role')!r} must be system, user or assistant")
         messages.append({"role": message["role"], "content": message["content"]})
     if messages[-1]["role"] != "user" or not messages[-1]["content"].strip():
-        raise UserError(f"{where}: the prompt must end with a message of the user that is not empty")
+        raise UserError(f"{where}the prompt must end with a message of the user that is not empty")
     return messages
 
 

@@ -20,7 +20,10 @@ from storage.formats import LABELLED, LOSSLESS
 from storage.formats.canonical import dumps
 from storage.formats.files import size
 from storage.store import Store
+from storage.wording import counted
 
+#: what the lines of an export are
+_ROWS = {"lines": "line", "pairs": "pair", "unpaired": "single example", "demonstrations": "demonstration"}
 #: skipped records that are named one by one
 _NAMED = 20
 
@@ -53,7 +56,7 @@ def run_export(settings: Settings, arguments: argparse.Namespace) -> int:
         report = {"format": format, "kind": kind, "rows": count, "file": str(Path(output).expanduser())}
         print_json({**report, "left_out": export.left_out, "reasons": [why for _, why in export.reasons]})
     else:
-        print(f"{count} {kind} exported", file=sys.stderr)
+        print(f"{counted(count, _ROWS[kind])} exported", file=sys.stderr)
         for id, why in export.reasons[:_NAMED]:
             print(f"judgment {id[-8:]} left out: {clean(why)}", file=sys.stderr)
         if export.left_out > _NAMED:
@@ -121,7 +124,7 @@ def _say(summary: importing.Summary, format: str) -> None:
         print(f"line {line} skipped: {clean(why)}", file=sys.stderr)
     if summary.skipped.count > _NAMED:
         print(f"{summary.skipped.count} skipped in all; --json names more of them", file=sys.stderr)
-    said = [f"{summary.read} records read, {summary.added} added"]
+    said = [f"{counted(summary.read, 'record')} read, {summary.added} added"]
     for count, words in (
         (summary.already, "there already"),
         (summary.forgotten, "not taken in: forgotten once"),
@@ -145,7 +148,7 @@ def _list(settings: Settings, arguments: argparse.Namespace) -> int:
     else:
         for row in rows:
             time = when(row["completed_at"] or row["created_at"])
-            say(f"{row['name']:<24} {row['state']:<9} {time}  {row['records']:>8} records  {row['format']}")
+            say(f"{row['name']:<24} {row['state']:<9} {time}  {counted(row['records'], 'record'):>16}  {row['format']}")
     return 0
 
 
@@ -163,9 +166,11 @@ def _undo(settings: Settings, arguments: argparse.Namespace) -> int:
             }
         )
         return 0
-    say(f"import:{undone.name} was taken back: {undone.judgments} judgments in {undone.threads} threads")
+    threads = counted(undone.threads, "thread")
+    say(f"import:{undone.name} was taken back: {counted(undone.judgments, 'judgment')} in {threads}")
     if undone.kept_threads:
-        print(f"{undone.kept_threads} threads stay, since you wrote or judged in them")
+        stay = "1 thread stays" if undone.kept_threads == 1 else f"{undone.kept_threads} threads stay"
+        print(f"{stay}, since you wrote or judged there")
     if undone.adapters:
         print(f"{', '.join(undone.adapters)} learned from it; the next `hone train` does without")
     return 0

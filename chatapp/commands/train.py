@@ -210,7 +210,7 @@ def score(settings: Settings, arguments: argparse.Namespace) -> int:
     system: list[Message] = [{"role": "system", "content": settings.system_prompt}] if settings.system_prompt else []
     asked = []
     for where, prompt, response, finished in _scored(arguments):
-        messages = as_messages(prompt, where or "the prompt")
+        messages = as_messages(prompt, where)
         at = f"{where}: " if where else ""
         if not isinstance(response, str) or not response.strip():
             raise UserError(f"{at}the response is empty")

@@ -450,3 +450,29 @@ def test_help_says_how_answers_are_drawn_only_where_some_are(capsys: pytest.Capt
         said = capsys.readouterr().out
         assert "--home" in said
         assert ("--temperature" in said) == drawn
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="Linux has a device that is always full")
+def test_output_that_cannot_be_written_is_said_in_a_sentence(home: Path) -> None:
+    run = "import sys; from chatapp.cli import main; sys.exit(main(['stats']))"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", run], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "hone: cannot write the output: No space left on device\n")
+
+
+def test_a_home_that_is_a_file_is_called_one(hone: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    for home in (file, file / "below"):
+        assert f"{file} is a file. Choose another with --home" in hone("stats", "--home", home, code=1)
+    assert f"{file} is a file and no folder" in hone("backup", "--to", file / "copy.db", code=1)
+
+
+def test_an_import_of_nothing_is_none(hone: Shell, tmp_path: Path) -> None:
+    assert "Expecting value" in hone("import", "trl-preference", lines(tmp_path / "bad.jsonl", "x"), code=1)
+    assert hone("import", "--list").startswith("no imports")
+    row = {"prompt": "q", "chosen": "a", "rejected": "b"}
+    hone("import", "trl-preference", lines(tmp_path / "one.jsonl", row))
+    assert hone.out.startswith("1 record read, 1 added")
+    assert " 1 record " in hone("import", "--list")
+    assert "1 judgment in 1 thread\n" in hone("import", "--undo", "one")

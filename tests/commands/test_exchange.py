@@ -64,7 +64,7 @@ def test_an_import_is_listed_and_taken_back(hone: Shell, tmp_path: Path) -> None
     assert "import:reviews" in hone("import", "trl-preference", file)
     assert "reviews" in hone("import", "--list")
     assert hone.json("import", "--list")[0]["state"] == "complete"
-    assert "1 judgments" in hone("import", "--undo", "reviews")
+    assert "1 judgment in 1 thread" in hone("import", "--undo", "reviews")
     assert hone.json("import", "--list")[0] | {"state": "undone", "records": 0} == hone.json("import", "--list")[0]
     assert hone("export", "trl-preference", "--include", "imports") == ""
     assert "there is no import 'nobody'" in hone("import", "--undo", "nobody", code=1)

@@ -67,9 +67,13 @@ def test_it_says_what_it_did_and_what_is_left_to_do(
     assert lines[4] == f"The backup {broken} could not be cleaned and was deleted."
     assert lines[5].startswith(f"The backup at {missing}, written on 20")
     assert lines[5].endswith(f"could not be reached and still holds the text: there is no file {missing}")
+    assert hone.out.count(str(missing)) == 1
     assert lines[6].endswith("damaged database of an earlier day and may hold the text: delete it by hand.")
     assert world.found("a2", "correction") == set()
     assert world.found("q1", "a1") == {"q1", "a1"}
+    hone("forget", world.ids["note"], "-y")  # a file that is not there is told of once
+    assert str(missing) not in hone.out
+    assert hone.json("forget", world.ids["a1"], "-y")["unreached"][0]["path"] == str(missing)
 
 
 def test_scripts_get_everything_but_the_text(hone: Shell, world: World) -> None:

@@ -137,7 +137,7 @@ def test_places_that_cannot_be(home: Path, out: Path, one: Kept, store: Store) -
     (out / "file").write_text("x")
     cases = [
         (out / "none" / "a.gguf", "there is no folder"),
-        (out / "file" / "a.gguf", "there is no folder"),
+        (out / "file" / "a.gguf", "file is a file and no folder"),
         (home / "adapters" / "a.gguf", "among Hone's own files"),
         (home / "cache" / ".." / "adapters" / "a.gguf", "among Hone's own files|there is no folder"),
         (home / "adapters", "among Hone's own files"),
