@@ -59,6 +59,7 @@ def test_it_says_what_it_did_and_what_is_left_to_do(
     broken.write_text("no database")
     hone("forget", world.ids["a2"], world.ids["pick"])
     lines = hone.out[hone.out.index("Forgotten:") :].splitlines()
+    assert f"({short(world.ids['pick'])}) of “" in hone.out  # many say the same: the question is quoted
     missing = world.outside / "missing.db"
     assert lines[0] == "Forgotten: 6 messages and 4 judgments, in the database, its caches and 2 backups."
     assert lines[1] == f"The chat's question and answers stay: `hone forget {short(world.ids['q1'])}`"
@@ -67,7 +68,6 @@ def test_it_says_what_it_did_and_what_is_left_to_do(
     assert lines[4] == f"The backup {broken} could not be cleaned and was deleted."
     assert lines[5].startswith(f"The backup at {missing}, written on 20")
     assert lines[5].endswith(f"could not be reached and still holds the text: there is no file {missing}")
-    assert hone.out.count(str(missing)) == 1
     assert lines[6].endswith("damaged database of an earlier day and may hold the text: delete it by hand.")
     assert world.found("a2", "correction") == set()
     assert world.found("q1", "a1") == {"q1", "a1"}
