@@ -10,7 +10,9 @@ from textual.events import Click, MouseDown, MouseMove, MouseUp
 from textual.geometry import Offset
 from textual.selection import Selection
 
+from chatapp.app import HoneApp
 from chatapp.turn import put
+from chatapp.widgets import answer_card
 from chatapp.widgets.keys_line import KeysLine
 from tests.chat.conftest import SMALL, WIDE, Chat
 from tests.chat.fakes import TEXTS
@@ -79,7 +81,9 @@ async def test_a_press_inside_the_text_ranks_nothing(open_chat: Open) -> None:
         assert chat.answers.draft is None
 
 
-async def test_two_clicks_pick(open_chat: Open) -> None:
+async def test_two_clicks_pick(open_chat: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer_card, "TWICE", 30.0)  # a busy machine takes its time between them
+    monkeypatch.setattr(HoneApp, "CLICK_CHAIN_TIME_THRESHOLD", 30.0)
     async with open_chat() as chat:
         await chat.ask()
         await chat.pilot.click(chat.answers.cards[1], offset=(3, 1), times=2)

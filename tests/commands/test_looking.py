@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -385,14 +384,6 @@ def test_search_shows_where_the_words_are(hone: Shell, home: Path, chat: dict) -
     assert hone("search", "nowhere").startswith("no message has these words")
     assert "name a word" in hone("search", " ", code=1)
     assert hone.json("search", "nowhere") == []
-
-
-def test_an_empty_home_is_no_error(hone: Shell) -> None:
-    for command in (["judgments", "list"], ["threads", "list"], ["search", "x"], ["threads", "list", "--deleted"]):
-        assert hone(*command)
-        assert json.loads(hone(*command, "--json")) == []
-    assert "nothing is judged yet" in hone("judgments", "list")
-    assert "Nothing is judged yet" in hone("stats")
 
 
 def test_threads_of_the_shell_are_counted_and_listed_when_asked_for(hone: Shell, chat: dict, tmp_path: Path) -> None:
